@@ -1,0 +1,113 @@
+"""Three confidence measures out of vLLM's sampler: the one place that touches vLLM's internals.
+
+vLLM returns log probabilities or raw logits, never both and no entropy. Each worker's sampler gets another
+`gather_logprobs`: asked for `HOOK_LOGPROBS` alternatives a token it answers, in place of the alternatives, the largest
+raw logit, the logsumexp and the entropy (nats) over the whole vocabulary. Prompt positions pass the same method.
+Everything that asks for another number of alternatives is served as before.
+
+Without the hook (`measures: [max_logit]`) the public API suffices: with `logprobs_mode="raw_logits"` and one
+alternative a token, that is the largest raw logit, exactly. A later vLLM can thus never stop the paper's measure.
+"""
+
+import inspect
+from collections.abc import Sequence
+
+from steer.traces import MEASURES
+
+HOOK_LOGPROBS = 3
+"""Alternatives a token to ask for: the flat answer then holds `sampled, z_max, logsumexp, entropy` a token."""
+PUBLIC_LOGPROBS = 1
+"""Alternatives a token on the public API alone: the flat answer holds `sampled, z_max` a token."""
+
+_SAMPLER_MODULE = "vllm.v1.sample.sampler"
+_SAMPLER_PARAMETERS = ["logprobs", "num_logprobs", "token_ids"]
+_REMEDY = (
+    "set `pools.measures: [max_logit]` (it runs on vLLM's public API), or install vllm 0.32; on a GPU the hook needs "
+    "VLLM_USE_V2_MODEL_RUNNER=0"
+)
+
+
+def needs_hook(measures: Sequence[str]) -> bool:
+    """Whether these measures need more than the largest logit."""
+    unknown = sorted(set(measures) - set(MEASURES))
+    if unknown or not measures:
+        raise ValueError(f"measures {list(measures)}: give one or more of {', '.join(MEASURES)}")
+    return set(measures) != {"max_logit"}
+
+
+class ConfidenceHook:
+    """vLLM mixes this into its worker (`worker_extension_cls`); `self.model_runner` is the worker's."""
+
+    def install_confidence_hook(self) -> str:
+        """Replace the sampler's `gather_logprobs`. Returns "" or, if this vLLM does not fit, what differs."""
+        import torch
+        from vllm.v1.outputs import LogprobsTensors
+
+        sampler = getattr(self.model_runner, "sampler", None)
+        if sampler is None or type(sampler).__module__ != _SAMPLER_MODULE:
+            return f"the worker's sampler is {type(sampler).__module__}.{type(sampler).__qualname__}"
+        gather = getattr(sampler, "gather_logprobs", None)
+        parameters = list(inspect.signature(gather).parameters) if gather else []
+        if parameters != _SAMPLER_PARAMETERS:
+            return f"gather_logprobs takes {parameters}, not {_SAMPLER_PARAMETERS}"
+
+        def gather_confidence(logprobs, num_logprobs, token_ids):
+            """logprobs: raw logits float32 [T, V]; token_ids: int64 [T] -> sampled, z_max, logsumexp, entropy."""
+            if num_logprobs != HOOK_LOGPROBS:
+                return gather(logprobs, num_logprobs, token_ids)
+            top, top_ids = logprobs.max(-1)
+            lse = torch.logsumexp(logprobs, -1)
+            # H = lse - sum p z
+            entropy = lse - torch.einsum("tv,tv->t", torch.exp(logprobs - lse[:, None]), logprobs)
+            sampled = logprobs.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1)
+            unused = torch.zeros_like(top_ids)
+            return LogprobsTensors(
+                torch.stack([token_ids, top_ids, unused, unused], 1).to(torch.int32),
+                torch.stack([sampled, top, lse, entropy], 1),
+                unused,  # ranks, which nobody reads
+            )
+
+        sampler.gather_logprobs = gather_confidence
+        return _check(sampler, self.device)
+
+
+def _check(sampler, device) -> str:
+    """One answer of the installed hook against the same numbers computed apart."""
+    import torch
+
+    logits = torch.tensor([[1.0, 3.0, 2.0, -1.0]], device=device)
+    answer = sampler.gather_logprobs(logits, HOOK_LOGPROBS, token_ids=torch.tensor([2], device=device))
+    p = torch.softmax(logits, -1)
+    expected = torch.stack([logits[0, 2], logits.max(), logits.logsumexp(-1)[0], -(p * p.log()).sum()])
+    if answer.logprobs.shape != (1, 4) or not torch.allclose(answer.logprobs[0], expected, atol=1e-5):
+        return f"the hook answers {answer.logprobs.tolist()} where {expected.tolist()} is right"
+    return ""
+
+
+def install(engine) -> None:
+    """Install the hook in every worker of a `vllm.LLMEngine`. RuntimeError with the remedy if vLLM does not fit."""
+    import vllm
+
+    problems = [problem for problem in engine.collective_rpc("install_confidence_hook") if problem]
+    if problems:
+        raise RuntimeError(
+            f"the confidence hook does not fit vllm {vllm.__version__}: {problems[0]}. Remedy: {_REMEDY}"
+        )
+
+
+def skip_decoding_alternatives() -> bool:
+    """Spare vLLM from decoding the alternatives of each token to text (114 -> 64 us a token on the embedded pair).
+
+    Only speed: where vLLM has changed too much for it, nothing is replaced and False comes back.
+    """
+    from vllm.v1.engine import logprobs as module
+
+    processor = getattr(module, "LogprobsProcessor", None)
+    original = getattr(processor, "from_new_request", None)
+    if original is None or list(inspect.signature(original).parameters) != ["tokenizer", "request"]:
+        return False
+    if getattr(processor, "decodes_alternatives", True):
+        unbound = original.__func__
+        processor.from_new_request = classmethod(lambda cls, tokenizer, request: unbound(cls, None, request))
+        processor.decodes_alternatives = False
+    return True

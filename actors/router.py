@@ -1,0 +1,225 @@
+"""THE router: owns the groups and both pools, and loops  admit -> fit -> decide -> dispatch -> collect -> retire.
+
+One actor a run. Each group is one coroutine, so that the pools work for other groups while one waits at its barrier.
+Invariant: every question handed to `route` comes back in exactly one row.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from actors.pool import Answer, Load, Pool
+from steer.config import PairConfig, PolicyConfig, PoolsConfig, RoutingOptions
+from steer.group import Group, Row
+from steer.mixture import ScoreBank
+from steer.policies import make_policy
+from steer.tables import routed_table
+from steer.traces import Model, Question, Trace
+from steer.work import EngineInfo, Op, Sampling
+
+FLUSH_S = 0.05
+"""How often a replica answers what is done where rows need not wait for each other: well under a step's time on a
+GPU, well over a call's cost (about 2 ms)."""
+YIELD_S = 1.0
+"""Finished traces are handed on at least this often..."""
+YIELD_TRACES = 256
+"""...or as soon as there are so many."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """How to route one group."""
+
+    cell: str
+    """Name of the policy setting; groups of one cell share a score bank."""
+    group: str
+    policy: PolicyConfig
+    routing: RoutingOptions
+    tokens: str
+    """Which tokens a step's score averages over: `math` or `all`."""
+    seed: int
+
+
+@dataclass
+class RouterStats:
+    """Counts since the router started."""
+
+    total: int = 0
+    """Traces announced by `expect`."""
+    live: int = 0
+    done: int = 0
+    tokens_small: int = 0
+    tokens_large: int = 0
+    steps_small: int = 0
+    steps_large: int = 0
+    replaced: int = 0
+    """Replicas that died and were replaced."""
+    outstanding_s: tuple[float, float] = (0.0, 0.0)
+    """Seconds in which the small and large pool had rows waiting or running."""
+    busy_s: tuple[float, float] = (0.0, 0.0)
+    """Engine seconds with work, summed over a pool's replicas."""
+    fit_s: float = 0.0
+    """Seconds spent in policies (fits included)."""
+
+    @property
+    def queued(self) -> int:
+        return max(self.total - self.live - self.done, 0)
+
+
+class Router:
+    def __init__(self, pair: PairConfig, pools: PoolsConfig, replica_class: type | None = None):
+        """`replica_class`: what a pool starts; none: the vLLM engine."""
+        if replica_class is None:
+            from actors.engine import EngineReplica as replica_class
+        self._stats = RouterStats()
+        self._inboxes: dict[Group, asyncio.Queue[Answer | Exception]] = {}
+        self._banks: dict[str, ScoreBank] = {}
+        self._admitted = 0
+        self._broken: Exception | None = None
+        self._pools = tuple(
+            Pool(
+                model,
+                getattr(pair, model.label),
+                getattr(pools, model.label),
+                pools.measures,
+                replica_class,
+                self._deliver,
+                self._break,
+            )
+            for model in Model
+        )
+
+    async def start(self) -> tuple[EngineInfo, EngineInfo]:
+        """Start both pools; raises ReplicaDied when a model cannot be loaded."""
+        small, large = await asyncio.gather(*(pool.start() for pool in self._pools))
+        return small, large
+
+    def expect(self, traces: int) -> None:
+        """Announce how many traces will come, for progress."""
+        self._stats.total += traces
+
+    async def stats(self) -> RouterStats:
+        self._stats.replaced = sum(pool.replaced for pool in self._pools)
+        self._stats.outstanding_s = tuple(pool.outstanding_s for pool in self._pools)
+        self._stats.busy_s = tuple(pool.busy_s for pool in self._pools)
+        return self._stats
+
+    async def close(self) -> None:
+        """Kill every replica."""
+        for pool in self._pools:
+            pool.close()
+
+    async def route(self, questions: pa.Table, job: Job):
+        """Route one group; yields tables (ROUTED_SCHEMA) of finished traces as they end."""
+        group = self._admit(questions, job)
+        sampling = Sampling(job.routing.temperature, job.routing.top_p, job.tokens)
+        inbox = self._inboxes[group] = asyncio.Queue()
+        finished: list[Trace] = []
+        yielded = time.monotonic()
+        try:
+            while True:
+                rows = await self._decide(group)
+                self._dispatch(group, rows, sampling)
+                finished += self._retire(group)
+                if len(finished) >= YIELD_TRACES or (finished and time.monotonic() - yielded > YIELD_S):
+                    yield self._table(group, finished)
+                    finished, yielded = [], time.monotonic()
+                if not group.live:
+                    break
+                if not group.out:
+                    raise RuntimeError(f"group {group.name} of cell {group.cell}: {group.live} live traces, none of them out")
+                await self._collect(group, inbox)
+            if finished:
+                yield self._table(group, finished)
+        finally:
+            del self._inboxes[group]
+            self._stats.live -= group.live
+
+    # --- admit -> decide -> dispatch -> collect -> retire -----------------------------------------------------------
+
+    def _admit(self, questions: pa.Table, job: Job) -> Group:
+        if self._broken is not None:
+            raise self._broken
+        bank = self._banks.setdefault(job.cell, ScoreBank())
+        self._admitted += 1
+        group = Group(
+            self._admitted,
+            [Question(**row) for row in questions.to_pylist()],
+            make_policy(job.policy, job.seed, bank),
+            job.routing,
+            job.seed,
+            tokenizers=tuple(pool.info.tokenizer for pool in self._pools),
+            name=job.group,
+            cell=job.cell,
+        )
+        self._stats.live += group.live
+        return group
+
+    async def _decide(self, group: Group) -> list[Row]:
+        started = time.monotonic()
+        # Off the event loop: a fit takes milliseconds, in which other groups' answers come in.
+        rows = await asyncio.to_thread(group.decide)
+        self._stats.fit_s += time.monotonic() - started
+        return rows
+
+    def _dispatch(self, group: Group, rows: list[Row], sampling: Sampling) -> None:
+        for pool in self._pools:
+            share = [row for row in rows if row.model == pool.model]
+            if not share:
+                continue
+            # At a strict barrier nobody goes on before the last row is in, except large steps: the small model can
+            # score them while others are still being written.
+            scored_next = pool.model == Model.LARGE and group.policy.scored_by_small
+            flush_s = None if group.strict and not scored_next else FLUSH_S
+            pool.submit(Load(group, share, sampling, flush_s))
+
+    async def _collect(self, group: Group, inbox: asyncio.Queue) -> None:
+        answers = [await inbox.get()]
+        while not inbox.empty():
+            answers.append(inbox.get_nowait())
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+            if answer.results is None:
+                group.lost(answer.rows, answer.reason)
+            else:
+                self._count(answer)
+                group.apply(answer.rows, answer.results)
+
+    def _count(self, answer: Answer) -> None:
+        stats, tokens = self._stats, sum(answer.results.tokens_R)
+        steps = sum(row.op in (Op.STEP, Op.WHOLE) for row in answer.rows)
+        if answer.rows[0].model == Model.SMALL:
+            stats.tokens_small += tokens
+            stats.steps_small += steps
+        else:
+            stats.tokens_large += tokens
+            stats.steps_large += steps
+
+    def _retire(self, group: Group) -> list[Trace]:
+        finished = group.take_finished()
+        for pool in self._pools:
+            pool.forget(group, [i for i, _ in finished])
+        self._stats.done += len(finished)
+        self._stats.live -= len(finished)
+        return [trace for _, trace in finished]
+
+    # --- answers ----------------------------------------------------------------------------------------------------
+
+    def _deliver(self, group: Group, answer: Answer) -> None:
+        inbox = self._inboxes.get(group)
+        if inbox is not None:  # else the group's consumer is gone
+            inbox.put_nowait(answer)
+
+    def _break(self, error: Exception) -> None:
+        """A pool is gone for good: every group stops with the reason."""
+        self._broken = error
+        for inbox in self._inboxes.values():
+            inbox.put_nowait(error)
+
+    def _table(self, group: Group, finished: list[Trace]) -> pa.Table:
+        n_small, n_large = (pool.info.parameters for pool in self._pools)
+        mixtures = [{"group": group.name, **row} for row in group.policy.mixtures()]
+        return routed_table(finished, mixtures, n_small, n_large)

@@ -1,0 +1,116 @@
+"""A replica without a model: answers by rule, so that the loop around it can be tested and measured alone.
+
+Same interface as `engine.EngineReplica`. What a row gets depends on its seed only, as sampling does. Options come in
+the model entry's `engine` keys; its `path` is only a name.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+
+import numpy as np
+import ray
+
+from steer.config import ModelConfig, PoolConfig
+from steer.traces import MEASURES, Finish
+from steer.work import EngineInfo, Op, StepBatch, StepResults
+
+_ANSWER = "The answer is \\boxed{7}."
+
+
+class SimulatedReplica:
+    """Options: `steps` (mean number of steps of a trace, 8), `exact` (every trace has just so many), `tokens` (a step, 10), `step_s` (seconds a call, 0),
+    `sure` (mean confidence, 0.9), `die_after` (rows after which the process of the first replica dies, once),
+    `die_mark` (file that remembers that it died), `poison` (key part on which the process always dies), `max_len`
+    (prompts longer than this end as an error)."""
+
+    def __init__(self, name: str, model: ModelConfig, pool: PoolConfig, measures: tuple[str, ...]):
+        options = {"steps": 8, "exact": False, "tokens": 10, "step_s": 0.0, "sure": 0.9, "max_len": 1 << 30, **model.engine}
+        self._name, self._model, self._measures, self._options = name, model, measures, options
+        self._bodies: dict[str, int] = {}
+        self._rows = 0
+        self._busy_s = 0.0
+
+    async def describe(self) -> EngineInfo:
+        return EngineInfo(
+            replica=self._name,
+            model=self._model.path,
+            parameters=self._model.parameters or 1.0,
+            tokenizer="simulated",
+            max_model_len=self._options["max_len"],
+            measures=self._measures,
+            pid=os.getpid(),
+            node=ray.get_runtime_context().get_node_id(),
+        )
+
+    async def run(self, batch: StepBatch) -> AsyncIterator[StepResults]:
+        started = time.monotonic()
+        if self._options["step_s"]:
+            await asyncio.sleep(self._options["step_s"])
+        self._perhaps_die(batch)
+        results = self._answer(batch)
+        self._busy_s += time.monotonic() - started
+        yield results
+
+    def _perhaps_die(self, batch: StepBatch) -> None:
+        self._rows += len(batch.key_B)
+        mark = self._options.get("die_mark")
+        if mark and self._rows >= self._options["die_after"] and not os.path.exists(mark):
+            open(mark, "w").close()
+            os._exit(1)
+        poison = self._options.get("poison")
+        if poison and any(poison in getattr(pieces[0], "user", "") for pieces in batch.new_B if pieces):
+            os._exit(1)
+
+    def _answer(self, batch: StepBatch) -> StepResults:
+        n = len(batch.key_B)
+        seed_B = np.array(batch.seed_B, np.uint64)
+        ends_B = ((seed_B >> np.uint64(7)) % np.uint64(997)) / 997.0 < 1.0 / self._options["steps"]
+        spread_B = ((seed_B >> np.uint64(17)) % np.uint64(991)) / 991.0
+        unsure_B = (seed_B >> np.uint64(27)) % np.uint64(2) == 0
+        conf_B = self._options["sure"] - 0.4 * unsure_B + 0.1 * spread_B
+        scores_B3 = np.stack([20 * conf_B, conf_B - 1.0, conf_B], axis=1)
+        scores_B3[:, [m not in self._measures for m in MEASURES]] = np.nan
+        finish_B, text_B, ids_B, tokens_B, cached_B, errors = [], [], [], [], [], {}
+        length, exact_steps = self._options["tokens"], self._options["steps"] if self._options["exact"] else 0
+        ids = tuple(range(length))
+        columns = zip(batch.key_B, batch.op_B, batch.held_B, batch.new_B, ends_B.tolist(), strict=True)
+        for i, (key, op, held, new, ends) in enumerate(columns):
+            have = self._bodies.get(key, 0)
+            if exact_steps:  # the body is the prompt and the steps so far
+                ends = held + len(new) >= exact_steps
+            finish, text, new_ids, tokens = Finish.STEP, "", (), 0
+            if have < held:
+                finish = Finish.MISSING
+            elif held == 0 and len(new[0].user) > self._options["max_len"]:
+                finish = Finish.ERROR
+                errors[i] = f"prompt of {len(new[0].user)} tokens, context of {self._options['max_len']}"
+            elif op == Op.PROBE:
+                tokens = 1
+            elif op != Op.SCORE:
+                finish = Finish.END if ends or op == Op.WHOLE else Finish.STEP
+                text, new_ids, tokens = (_ANSWER if finish == Finish.END else "a step\n\n"), ids, length
+            self._bodies[key] = held + len(new) + (1 if new_ids else 0)
+            finish_B.append(finish.value)
+            text_B.append(text)
+            ids_B.append(new_ids)
+            tokens_B.append(tokens)
+            cached_B.append(length * held)
+        for key in batch.drop:
+            self._bodies.pop(key, None)
+        prompt_B = [length * (held + len(new)) for held, new in zip(batch.held_B, batch.new_B, strict=True)]
+        return StepResults(
+            row_R=list(range(n)),
+            finish_R=finish_B,
+            text_R=text_B,
+            ids_R=ids_B,
+            tokens_R=tokens_B,
+            prompt_tokens_R=prompt_B,
+            cached_tokens_R=cached_B,
+            scores_R3=scores_B3,
+            seconds_R=[0.0] * n,
+            error_R=errors,
+            replica=self._name,
+            busy_s=self._busy_s,
+        )

@@ -1,0 +1,103 @@
+"""The tokens of one model: prompt and text to ids, ids to text, and which ids end a trace.
+
+Invariants: a step's text is `decode` of exactly its ids; text of another model is encoded piece by piece, so that
+earlier pieces never change their ids; the texts of single tokens never fail (partial UTF-8 becomes U+FFFD).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+
+from steer.work import Prompt
+
+
+class _TokenTexts(dict):
+    """Token id -> text, filled on first use: a vocabulary of 152,000 is never decoded as a whole."""
+
+    def __init__(self, decode):
+        self._decode = decode
+
+    def __missing__(self, token: int) -> str:
+        text = self[token] = self._decode([token])
+        return text
+
+
+class Vocabulary:
+    """Wraps a transformers tokenizer. `eos_ids`: every id that ends a trace (tokenizer and generation config)."""
+
+    def __init__(self, tokenizer, eos_ids: Iterable[int], system_role: bool):
+        self._tokenizer = tokenizer
+        self._system_role = system_role
+        self.eos_ids = frozenset(eos_ids)
+        self._texts = _TokenTexts(self._decode)
+        self._anchor: list[int] = []
+        self._anchor = self._find_anchor()
+
+    def encode_prompt(self, prompt: Prompt) -> list[int]:
+        """The chat template around the prompt, with the generation prompt; without a template, the text as it is.
+
+        ValueError if the template refuses the prompt or the prompt has no token.
+        """
+        user, messages = prompt.user, []
+        if prompt.system and self._system_role:
+            messages.append({"role": "system", "content": prompt.system})
+        elif prompt.system:
+            user = f"{prompt.system}\n\n{user}"
+        if self._tokenizer.chat_template:
+            messages.append({"role": "user", "content": user})
+            ids = self._encode(self._apply_template(messages))
+        else:
+            text = f"{prompt.system}\n\n{user}" if messages else user
+            ids = self._tokenizer.encode(text)  # with the special tokens that the tokenizer itself puts in front
+        if not ids:
+            raise ValueError("the prompt has no token")
+        return ids
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text in the middle of a trace, without special tokens."""
+        if not self._anchor:
+            return self._encode(text)
+        ids = self._encode("\n" + text)
+        n = len(self._anchor)
+        return ids[n:] if ids[:n] == self._anchor else self._encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids from the middle of a trace; special tokens (end of sequence) have none."""
+        if not self._anchor:
+            return self._decode(ids)
+        return self._decode([*self._anchor, *ids])[len(self._decode(self._anchor)) :]
+
+    def texts(self, ids: Iterable[int]) -> list[str]:
+        """The text of each token by itself."""
+        texts = self._texts
+        return [texts[i] for i in ids]
+
+    def fingerprint(self) -> str:
+        """A hash of vocabulary and added tokens, the same in every process: equal ones may exchange token ids."""
+        added = {i: (str(t), bool(t.special)) for i, t in self._tokenizer.added_tokens_decoder.items()}
+        content = json.dumps([sorted(self._tokenizer.get_vocab().items()), sorted(added.items())])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def _find_anchor(self) -> list[int]:
+        """Tokenizers of the sentencepiece kind put a space before a text and strip it when decoding: for them a newline
+        goes in front of both and is cut off again. Empty: this tokenizer needs none."""
+        newline = self._encode("\n")
+        plain = (
+            self._encode("a b") == self._encode("\na b")[len(newline) :] and self._decode(self._encode(" b")) == " b"
+        )
+        return [] if plain else newline
+
+    def _encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False)
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def _apply_template(self, messages: list[dict]) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            return self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except TemplateError as error:
+            remedy = "; set `system_role: false` for this model" if len(messages) > 1 else ""
+            raise ValueError(f"the chat template refuses the prompt: {error}{remedy}") from error

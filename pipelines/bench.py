@@ -1,0 +1,45 @@
+"""`steer bench NAME`: the speed figures of the README, one module a benchmark; prints a table, writes it as JSON.
+
+Timings are ratios of runs that took turns within one call, on the machine that the call ran on.
+"""
+
+import json
+import os
+import platform
+from pathlib import Path
+
+from pipelines.session import cluster
+
+NAMES = ("overhead", "router")
+
+
+def run(name: str, json_path: Path | None = None) -> list[dict]:
+    """Run one benchmark; returns its rows. Raises ValueError, with the names there are, for an unknown one."""
+    match name:
+        case "overhead":
+            from pipelines.bench_overhead import bench_overhead
+
+            rows = bench_overhead()
+        case "router":
+            from pipelines.bench_router import bench_router
+
+            with cluster():
+                rows = bench_router()
+        case _:
+            raise ValueError(f"no benchmark {name!r}: there are {', '.join(NAMES)}")
+    print(f"# steer bench {name} on {machine()}")
+    for row in rows:
+        print("  ".join(f"{key}={value}" for key, value in row.items()))
+    if json_path is not None:
+        json_path.write_text(json.dumps([{**row, "machine": machine()} for row in rows], indent=1) + "\n")
+    return rows
+
+
+def machine() -> str:
+    """What the figures ran on: processor, cores, Python."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        cpu = platform.processor() or platform.machine()
+    return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}"

@@ -1,0 +1,142 @@
+"""The command line: `steer run | sweep | bench | train-pair | show-config`.
+
+Nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration or usage,
+130 stopped by Ctrl-C (or SIGTERM).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script; returns the exit code. argparse itself exits with 2 on bad usage."""
+    args = parser().parse_args(argv)
+    try:
+        args.command(args)
+        return OK
+    except KeyboardInterrupt:
+        print("steer: stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return FAILED
+    except Exception as failure:
+        return _report(failure)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="steer", description="Route each reasoning step to a small or a large language model by its confidence."
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="evaluate one policy on one benchmark")
+    _configured(run)
+    _into_folder(run)
+    run.set_defaults(command=_run)
+
+    sweep = commands.add_parser("sweep", help="compare policies: thresholds on validation, the chosen ones on test")
+    _configured(sweep)
+    _into_folder(sweep)
+    sweep.add_argument("--test-grid", action="store_true", help="run the whole grid on test too (best-on-test figure)")
+    sweep.set_defaults(command=_sweep)
+
+    bench = commands.add_parser("bench", help="measure the system's speed: overhead, router")
+    bench.add_argument("name", choices=("overhead", "router"))
+    bench.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
+    bench.set_defaults(command=_bench)
+
+    train = commands.add_parser("train-pair", help="train the embedded pair again from nothing, on the CPU")
+    train.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds of each size")
+    train.add_argument("--out", required=True, metavar="DIR", help="folder for the checkpoints")
+    train.set_defaults(command=_train_pair)
+
+    show = commands.add_parser("show-config", help="print the resolved configuration and start nothing")
+    _configured(show)
+    show.add_argument("--sweep", action="store_true", help="CONFIG is a sweep's")
+    show.set_defaults(command=_show_config)
+    return top
+
+
+def _configured(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="configuration; none: the defaults")
+    command.add_argument(
+        "--set",
+        dest="sets",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override one key, for example --set policy.gamma=0.3; may be repeated",
+    )
+
+
+def _into_folder(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", required=True, metavar="DIR", help="new folder for tables, summary.json and run.json")
+    command.add_argument("--verbose", action="store_true", help="show the logs of Ray and of the engines")
+
+
+def _run(args: argparse.Namespace) -> None:
+    from pipelines.settings import load_config
+
+    config = load_config(args.config, args.sets)
+
+    from pipelines.run import run_one
+
+    run_one(config, args.out, verbose=args.verbose)
+    print(f"\n{args.out}: traces/ steps/ mixtures/ run.json summary.json")
+
+
+def _sweep(args: argparse.Namespace) -> None:
+    from pipelines.grids import SweepConfig
+    from pipelines.settings import load
+
+    sets = [*args.sets, "test_grid=true"] if args.test_grid else args.sets
+    config = load(SweepConfig, args.config, sets)
+
+    from pipelines.sweep import run_sweep
+
+    run_sweep(config, args.out, verbose=args.verbose)
+    print(f"\n{args.out}: traces/ steps/ mixtures/ run.json summary.json curve.png curve.svg")
+
+
+def _bench(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from pipelines import bench
+
+    bench.run(args.name, Path(args.json) if args.json else None)
+
+
+def _train_pair(args: argparse.Namespace) -> None:
+    from steer.embedded.train import train_pair
+
+    train_pair(args.seeds, args.out)
+
+
+def _show_config(args: argparse.Namespace) -> None:
+    from pipelines.grids import SweepConfig
+    from pipelines.settings import load, to_yaml
+    from steer.config import RunConfig
+
+    print(to_yaml(load(SweepConfig if args.sweep else RunConfig, args.config, args.sets)), end="")
+
+
+def _report(failure: Exception) -> int:
+    """Prints a failure that a person can act on as one message; re-raises the others, whose trace is the message."""
+    from pipelines.settings import SettingsError
+
+    if isinstance(failure, SettingsError):
+        print(f"steer: {failure}", file=sys.stderr)
+        return USAGE
+    from pipelines.session import StartFailed
+
+    if isinstance(failure, StartFailed):
+        print(f"steer: {failure}", file=sys.stderr)
+        return FAILED
+    raise failure
+
+
+if __name__ == "__main__":
+    sys.exit(main())

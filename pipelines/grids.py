@@ -1,0 +1,131 @@
+"""What a sweep evaluates: the policies with their threshold grids, and the cells of the grid by split.
+
+Invariant: thresholds are chosen on `validation` only; `test` sees the chosen setting (and the grid too only where
+`test_grid` asks for the separately labelled best-on-test figure).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from steer.config import BenchmarkConfig, PairConfig, PolicyConfig, PoolsConfig, RoutingOptions, Strict
+
+Objective = Literal["cheapest_within", "accuracy", "budget"]
+
+THRESHOLDS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "steer": ("gamma", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
+    "percentile": ("percent", (10, 20, 30, 40, 50, 60, 70, 80, 90)),
+    "first_token_entropy": ("tau", (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6)),
+    "random_step": ("p", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
+    "random_query": ("p", (0.25, 0.5, 0.75)),
+}
+"""The key that each policy's grid varies, and the grid it gets unless the sweep names another. Entropies are in nats:
+0.05 to 1.6 runs from a nearly certain first token to about five equally likely ones."""
+
+
+class Variant(Strict):
+    """One row of the comparison: a policy, whose threshold the sweep chooses."""
+
+    label: str
+    """Name of the row in tables and in `summary.json`."""
+    policy: PolicyConfig
+    grid: tuple[float, ...] | None = None
+    """Thresholds to try; none: the policy's own grid. A policy without a threshold has none."""
+
+    @model_validator(mode="after")
+    def _grid_fits(self):
+        if self.grid is not None and self.policy.name not in THRESHOLDS:
+            raise ValueError(f"policy {self.policy.name} has no threshold: remove grid")
+        if self.grid == ():
+            raise ValueError("grid is empty: name at least one threshold or leave grid out")
+        self.settings()
+        return self
+
+    def settings(self) -> list[tuple[str, PolicyConfig]]:
+        """Every setting of the grid as (text, policy); a policy without a threshold is one setting, ""."""
+        if self.policy.name not in THRESHOLDS:
+            return [("", self.policy)]
+        key, standard = THRESHOLDS[self.policy.name]
+        kind = type(self.policy)
+        given = self.policy.model_dump(exclude_unset=True)
+        return [
+            (f"{key}={value:g}", kind.model_validate({**given, "name": self.policy.name, key: value}))
+            for value in self.grid or standard
+        ]
+
+    @property
+    def is_bar(self) -> bool:
+        """`small`, `large` and `random_query` are the bar that others are measured against: the bar needs every
+        setting on every split, so nothing is chosen."""
+        return self.policy.name in ("small", "large", "random_query")
+
+
+def _standard() -> tuple[Variant, ...]:
+    """The product's default, the paper's literal reading, each measure, and what they are compared with."""
+    measures = [
+        {"label": f"steer {measure}", "policy": {"name": "steer", "measure": measure}}
+        for measure in ("max_logit", "entropy", "max_prob")
+    ]
+    plain = ["small", "large", "random_query", "random_step", "first_token_entropy", "percentile"]
+    rows = [
+        *({"label": name, "policy": {"name": name}} for name in plain),
+        {"label": "steer", "policy": {"name": "steer"}},
+        *measures,
+        {"label": "steer paper", "policy": {"name": "steer", "preset": "paper"}},
+    ]
+    variants = [Variant.model_validate(row) for row in rows]
+    product = next(v for v in variants if v.label == "steer")
+    return tuple(v for v in variants if v is product or v.policy != product.policy)
+
+
+class SweepConfig(Strict):
+    """A whole `steer sweep`."""
+
+    benchmarks: Annotated[tuple[BenchmarkConfig, ...], Field(min_length=1)] = (
+        BenchmarkConfig(name="chain_math"),
+        BenchmarkConfig(name="hops"),
+    )
+    """`split` and `limit` of these are not read: the sweep has its own."""
+    validation_questions: Annotated[int, Field(ge=2)] | None = 400
+    """Questions a benchmark on `validation`, from its start; none: all."""
+    test_questions: Annotated[int, Field(ge=2)] | None = None
+    """Questions a benchmark on `test`; none: all."""
+    pair: str | PairConfig = "embedded"
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1)] = Field(default_factory=_standard)
+    routing: RoutingOptions = RoutingOptions()
+    pools: PoolsConfig = PoolsConfig()
+    seed: int = 0
+    """The first sampling seed; the others follow it."""
+    validation_seeds: Annotated[int, Field(ge=1)] = 1
+    test_seeds: Annotated[int, Field(ge=1)] = 3
+    """Sampling seeds of every question on a split; the interval takes a question, not a sample, as its unit."""
+    objective: Objective = "cheapest_within"
+    """How a setting is chosen on validation: the cheapest within `tolerance` of the grid's best accuracy, the most
+    accurate, or the most accurate under `budget`."""
+    tolerance: Annotated[float, Field(ge=0.0)] = 1.0
+    """Points of accuracy (%) below the best that `cheapest_within` accepts."""
+    budget: Annotated[float, Field(gt=0.0)] | None = None
+    """`flops_paper` a question (1e12) that `budget` allows."""
+    test_grid: bool = False
+    """Run the whole grid on test too, for the figure labelled best on test (what the paper reports)."""
+
+    @model_validator(mode="after")
+    def _fits_together(self):
+        labels = [v.label for v in self.variants]
+        doubled = sorted({label for label in labels if labels.count(label) > 1})
+        if doubled:
+            raise ValueError(f"variants share the label {', '.join(doubled)}: give each its own")
+        names = [b.name for b in self.benchmarks]
+        if len(set(names)) < len(names):
+            raise ValueError("a benchmark is named twice: give each entry of benchmarks its own name")
+        if (self.objective == "budget") != (self.budget is not None):
+            raise ValueError("budget (1e12 FLOPs a question) and objective: budget go together: set both or neither")
+        return self
+
+    def seeds(self, split: str) -> list[int]:
+        count = self.validation_seeds if split == "validation" else self.test_seeds
+        return [self.seed + i for i in range(count)]
+
+    def questions(self, split: str) -> int | None:
+        return self.validation_questions if split == "validation" else self.test_questions
+

@@ -1,0 +1,85 @@
+"""`steer run`: one policy on one benchmark, from a configuration to a run's folder, its table and summary."""
+
+import sys
+import time
+from pathlib import Path
+
+from pipelines.cells import Cell, cut_into_groups
+from pipelines.evaluate import evaluate
+from pipelines.grids import THRESHOLDS
+from pipelines.progress import Progress
+from pipelines.report import tables
+from pipelines.session import Session, session
+from pipelines.settings import refusals_as_settings_errors
+from pipelines.store import RunFolder
+from pipelines.summary import BAR, Entry, Summary, summarise, write_json
+from steer.benchmarks import load_benchmark
+from steer.config import PairConfig, PolicyConfig, RunConfig
+from steer.pairs import load_pair
+
+
+def run_one(config: RunConfig, out: str | Path, replica_class: type | None = None, verbose: bool = False) -> Summary:
+    """Raises SettingsError for what cannot be loaded and for a folder in use, before anything starts.
+    `replica_class`: see `actors.router.Router`."""
+    with refusals_as_settings_errors():
+        pair = load_pair(config.pair)
+        benchmark = load_benchmark(config.benchmark)
+    cell = Cell(
+        name=f"{benchmark.name}/{benchmark.split}/{config.policy.name}/seed{config.seed}",
+        policy=config.policy,
+        routing=config.routing,
+        rows=benchmark.rows,
+        tokens=benchmark.tokens,
+        seed=config.seed,
+        groups=config.benchmark.groups,
+    )
+    with refusals_as_settings_errors():
+        cut_into_groups(cell)
+        run = RunFolder.create(out, "run", resolved(config, pair), [config.seed])
+    with session(pair, config.pools, replica_class, verbose) as held:
+        seconds = evaluate_all([cell], held, run)
+        engines = described(held)
+    bar = config.policy.name in BAR
+    entry = Entry(benchmark.name, benchmark.split, config.policy.name, threshold(config.policy), (cell.name,), bar)
+    rows = summarise(run, [entry], seconds)
+    write_json(run, rows)
+    run.finish(engines=engines)
+    print(tables(rows), flush=True)
+    return rows[0]
+
+
+def threshold(policy: PolicyConfig) -> str:
+    """The policy's own threshold as summary rows name it."""
+    if policy.name not in THRESHOLDS:
+        return ""
+    key, _ = THRESHOLDS[policy.name]
+    return f"{key}={getattr(policy, key):g}"
+
+
+def evaluate_all(cells: list[Cell], held: Session, run: RunFolder) -> float:
+    """Route, grade and commit the cells with progress on standard error; returns the seconds that took."""
+    started = time.monotonic()
+    with Progress(held.stats, sys.stderr):
+        evaluate(cells, held.router, run)
+    return time.monotonic() - started
+
+
+def described(held: Session) -> dict:
+    """What `run.json` says of the engines, and of the router's work."""
+    stats = held.stats()
+    return {
+        "small": _engine(held.small),
+        "large": _engine(held.large),
+        "replaced_replicas": stats.replaced,
+        "outstanding_s": dict(zip(("small", "large"), stats.outstanding_s, strict=True)),
+        "busy_s": dict(zip(("small", "large"), stats.busy_s, strict=True)),
+    }
+
+
+def resolved(config, pair: PairConfig) -> dict:
+    """The configuration as it was run, the pair spelled out."""
+    return {**config.model_dump(mode="json"), "pair": pair.model_dump(mode="json")}
+
+
+def _engine(info) -> dict:
+    return {"model": info.model, "parameters": info.parameters, "max_model_len": info.max_model_len, **info.versions}

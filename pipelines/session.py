@@ -1,0 +1,127 @@
+"""One run's hold on Ray: a local cluster or an existing one, and the router actor with its pools.
+
+Invariant: however a session ends (result, exception, Ctrl-C, SIGTERM), the replicas and the router are gone, and so is
+the cluster where this process started it.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from actors.router import Router, RouterStats
+from steer.config import PairConfig, PoolsConfig
+from steer.work import EngineInfo
+
+MIN_LOGICAL_CPUS = 4
+"""Two engines and two Ray Data tasks at the least: on a laptop of two cores they share, none waits for good."""
+OBJECT_STORE_BYTES = 512 * 2**20
+"""Traces travel in blocks of a few MiB and bodies in the actors' own calls: half a GiB is plenty on one machine."""
+ROUTER_CALLS = 10_000
+"""Calls the router takes at the same time: one open call a group in flight, and the short ones beside them."""
+CLOSE_S = 10.0
+STATS_S = 5.0
+
+
+class StartFailed(Exception):
+    """The models could not be started; the message says why."""
+
+
+@dataclass(frozen=True)
+class Session:
+    router: Any
+    """Ray handle of `actors.router.Router`."""
+    small: EngineInfo
+    large: EngineInfo
+
+    def stats(self) -> RouterStats:
+        return ray.get(self.router.stats.remote(), timeout=STATS_S)
+
+    def expect(self, traces: int) -> None:
+        """Announce how many traces will come, for progress."""
+        ray.get(self.router.expect.remote(traces))
+
+
+@contextmanager
+def cluster(verbose: bool = False) -> Iterator[None]:
+    """Ray, for as long as the block runs: the cluster that RAY_ADDRESS names (inside `ray job submit` Ray sets it), or
+    one of this process's own, which ends with it."""
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, log_to_driver=verbose)
+    else:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(
+            address="local",
+            num_cpus=max(os.cpu_count() or 1, MIN_LOGICAL_CPUS),
+            include_dashboard=False,
+            log_to_driver=verbose,
+            logging_level="WARNING" if verbose else "ERROR",
+            object_store_memory=OBJECT_STORE_BYTES,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def session(
+    pair: PairConfig, pools: PoolsConfig, replica_class: type | None = None, verbose: bool = False
+) -> Iterator[Session]:
+    """Ray with a started router: both pools are loaded when the block begins. Raises StartFailed."""
+    with sigterm_as_interrupt(), cluster(verbose):
+        # num_cpus=0: the router waits most of the time, and must get a place on a node full of engines.
+        router = ray.remote(Router).options(num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0)
+        handle = router.remote(pair, pools, replica_class)
+        try:
+            try:
+                small, large = ray.get(handle.start.remote())
+            except (ray.exceptions.RayTaskError, ray.exceptions.RayActorError) as failure:
+                cause = getattr(failure, "cause", None) or failure
+                raise StartFailed(f"the models did not start: {cause}") from failure
+            yield Session(handle, small, large)
+        finally:
+            with _held_back(signal.SIGINT, signal.SIGTERM):
+                with suppress(Exception):  # a router that is gone has nothing left to close
+                    ray.get(handle.close.remote(), timeout=CLOSE_S)
+                ray.kill(handle)
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM (a scheduler's stop, `ray job stop`) ends the block as Ctrl-C does. Main thread only; elsewhere no-op."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _held_back(*signals: int) -> Iterator[None]:
+    """A second Ctrl-C must not cut the cleaning up short: signals of the block are delivered after it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: arrived.append(n)) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if arrived:
+            raise KeyboardInterrupt

@@ -1,0 +1,143 @@
+"""The stages of the evaluation pipeline: route a group, grade its traces, commit them.
+
+A row of the dataset between the stages is a *parcel*: traces that are committed together, nested in one cell. Ray Data
+cuts blocks by bytes alone, so with rows of one trace each, finished traces would wait for a block to fill up.
+
+Invariant: every question of a group leaves `RouteGroup` exactly once, or the run stops.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import ray
+from ray.actor import ActorHandle
+from ray.data.datasource import Datasink
+
+from pipelines.store import GRADED_SCHEMA, RunFolder
+from steer.config import PolicyConfig, RoutingOptions
+from steer.grading import NO_RESPONSE, grade
+from steer.traces import ROUTED_SCHEMA, Status
+
+COMMIT_S = 5.0
+"""Finished traces are committed at least this often: what a lost driver can cost, against the number of files."""
+COMMIT_TRACES = 1024
+"""...or as soon as there are so many."""
+
+QUESTION_COLUMNS = ("id", "sample", "benchmark", "prompt", "gold", "grader", "subset", "difficulty", "labels", "system")
+"""What the router is sent of a question."""
+
+
+@dataclass(frozen=True)
+class CellJob:
+    """What all groups of a cell are routed by."""
+
+    policy: PolicyConfig
+    routing: RoutingOptions
+    tokens: str
+    seed: int
+
+
+class RouteGroup:
+    """Ray Data's stateful callable: a group in, parcels of routed traces out, as they come.
+
+    A plain generator, called in as many threads of one actor as groups are in flight. (Ray 2.60 collects all that an
+    async generator yields for a batch before it hands on the first: a group's traces would only come out at its end.)
+    """
+
+    def __init__(self, router: ActorHandle, jobs: dict[str, CellJob]):
+        self._router, self._jobs = router, jobs
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        (group,) = batch.to_pylist()
+        job = self._jobs[group["cell"]]
+        awaited = Counter(f"{row['id']}#{row['sample']}" for row in group["questions"])
+        for routed in self._routed(group, job):
+            awaited.subtract(routed["trace_id"].to_pylist())
+            yield as_parcel(routed)
+        wrong = [trace for trace, count in awaited.items() if count]
+        if wrong:
+            raise RuntimeError(
+                f"group {group['group']}: the router answered {len(wrong)} traces not exactly once, among them {wrong[0]}"
+            )
+
+    def _routed(self, group: dict, job: CellJob) -> Iterator[pa.Table]:
+        good = [row for row in group["questions"] if not row["error"]]
+        bad = [row for row in group["questions"] if row["error"]]
+        if bad:
+            yield error_rows(bad, group["cell"], group["group"], job.seed)
+        if good:
+            questions = pa.Table.from_pylist([{name: row[name] for name in QUESTION_COLUMNS} for row in good])
+            yield from self._from_router(questions, group["cell"], group["group"], job)
+
+    def _from_router(self, questions: pa.Table, cell: str, group: str, job: CellJob) -> Iterator[pa.Table]:
+        from actors.router import Job
+
+        message = Job(cell, group, job.policy, job.routing, job.tokens, job.seed)
+        stream = self._router.route.options(num_returns="streaming").remote(questions, message)
+        held: list[pa.Table] = []
+        due = time.monotonic() + COMMIT_S
+        while True:
+            wait_s = max(due - time.monotonic(), 0) if held else None
+            if ray.wait([stream], timeout=wait_s)[0]:
+                try:
+                    held.append(ray.get(next(stream)).cast(ROUTED_SCHEMA))
+                except StopIteration:
+                    break
+            if held and (time.monotonic() >= due or sum(table.num_rows for table in held) >= COMMIT_TRACES):
+                yield pa.concat_tables(held)
+                held, due = [], time.monotonic() + COMMIT_S
+        if held:
+            yield pa.concat_tables(held)
+
+
+def as_parcel(traces: pa.Table) -> pa.Table:
+    rows = traces.combine_chunks().to_struct_array()
+    nested = pa.ListArray.from_arrays([0, len(rows)], pa.concat_arrays(rows.chunks))
+    return pa.table({"traces": nested})
+
+
+def from_parcel(parcel: pa.Table) -> pa.Table:
+    return pa.Table.from_struct_array(parcel["traces"].combine_chunks().flatten())
+
+
+def error_rows(questions: list[dict], cell: str, group: str, seed: int) -> pa.Table:
+    """`ROUTED_SCHEMA` rows of questions that cannot be asked: they cost nothing and are wrong."""
+    rows = []
+    for question in questions:
+        known = {name: question[name] for name in ROUTED_SCHEMA.names if name in question}
+        row = dict.fromkeys((f.name for f in ROUTED_SCHEMA if pa.types.is_primitive(f.type)), 0)
+        row |= {"step_rows": [], "mixture_rows": [], "text": "", "status": Status.ERROR.value}
+        row |= {"cell": cell, "group": group, "seed": seed, "question_id": question["id"]}
+        row |= {"trace_id": f"{question['id']}#{question['sample']}", **known}
+        rows.append(row)
+    return pa.Table.from_pylist(rows, schema=ROUTED_SCHEMA)
+
+
+def grade_parcel(parcel: pa.Table) -> pa.Table:
+    """Adds `extracted`, `correct`, `rule` to every trace of a parcel."""
+    traces = from_parcel(parcel)
+    columns = (traces[name].to_pylist() for name in ("status", "text", "gold", "grader", "labels"))
+    verdicts = [
+        NO_RESPONSE if status == Status.ERROR else grade(text, gold, grader, json.loads(labels))
+        for status, text, gold, grader, labels in zip(*columns, strict=True)
+    ]
+    for name in ("extracted", "correct", "rule"):
+        values = [getattr(verdict, name) for verdict in verdicts]
+        traces = traces.append_column(name, pa.array(values, GRADED_SCHEMA.field(name).type))
+    return as_parcel(traces.select(GRADED_SCHEMA.names))
+
+
+class RunFolderSink(Datasink[None]):
+    """Commits every parcel by itself."""
+
+    def __init__(self, run: RunFolder):
+        self._run = run
+
+    def write(self, blocks, ctx) -> None:
+        for parcels in blocks:
+            for i in range(parcels.num_rows):
+                self._run.commit(from_parcel(parcels.slice(i, 1)).cast(GRADED_SCHEMA))

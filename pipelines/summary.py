@@ -1,0 +1,153 @@
+"""A run's rows for people and programs: accuracy with its interval, compute, and the bar at equal compute.
+
+`RUN/summary.json` is a list of rows with the keys of `Summary`; docs/tables.md describes them.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import fs
+
+from pipelines.choice import Point, random_query_accuracy
+from pipelines.store import RunFolder
+from steer.costs import accuracy_interval, clustered_interval
+
+BAR = ("small", "random_query", "large")
+"""Policies that make up the bar of their benchmark and split."""
+
+
+class Entry(NamedTuple):
+    """One row to be: which cells of the run belong to it."""
+
+    benchmark: str
+    split: str
+    policy: str
+    setting: str
+    cells: tuple[str, ...]
+    """One a sampling seed."""
+    bar: bool
+    """Whether the row is a point of the random_query bar."""
+
+
+class Summary(NamedTuple):
+    """One row of `summary.json`."""
+
+    benchmark: str
+    split: str
+    policy: str
+    """Label of the row: the policy's name, or the sweep variant's."""
+    setting: str
+    """The threshold, as `gamma=0.5`; empty where the policy has none."""
+    seeds: int
+    """Sampling seeds that went in."""
+    n: int
+    """Questions; each was answered once a sample and seed."""
+    accuracy: float
+    """Share of right answers over all questions, samples and seeds, 0 to 1; a question without an answer is wrong."""
+    accuracy_low: float
+    accuracy_high: float
+    """Ends of the 95 % interval. The unit is the question: with several answers a question, a bootstrap over
+    questions; with one, Wilson's."""
+    flops_paper: float
+    """1e12 FLOPs a question: 2N for every generated token, discarded drafts included."""
+    flops_full: float
+    """The same with prompt tokens, re-prefill after a switch, and scoring passes."""
+    share_large: float
+    """Share of the kept steps that the large model wrote."""
+    random_query_accuracy: float
+    """Accuracy of sending random questions to the large model at the same `flops_paper`; NaN (null) where `small`
+    and `large` were not measured."""
+    seconds: float
+    """Wall time of the pipeline the row's cells ran in, shared among its cells by the time their steps took."""
+
+
+def summarise(run: RunFolder, entries: Sequence[Entry], seconds: float) -> list[Summary]:
+    """The rows of one pipeline (`evaluate` call) that took `seconds`. Raises ValueError if a cell has no traces."""
+    names = [name for entry in entries for name in entry.cells]
+    columns = ["cell", "question_id", "sample", "correct", "flops_paper", "flops_full", "steps", "steps_large"]
+    traces = run.read("traces", cells=names, columns=columns)
+    took = _step_seconds(run.read("steps", cells=names, columns=["cell", "seconds"]))
+    whole = sum(took.values())
+    rows = []
+    for entry in entries:
+        mine = sum(took.get(name, 0.0) for name in entry.cells)
+        share = mine / whole if whole else len(entry.cells) / len(names)
+        rows.append(_row(entry, traces.filter(pc.is_in(traces["cell"], pa.array(entry.cells))), share * seconds))
+    return with_bar(rows, {(e.benchmark, e.split, e.policy, e.setting) for e in entries if e.bar})
+
+
+def with_bar(rows: Sequence[Summary], bar: set[tuple[str, str, str, str]]) -> list[Summary]:
+    """Rows with `random_query_accuracy` filled in from those whose (benchmark, split, policy, setting) is in `bar`."""
+
+    def point(row: Summary) -> Point:
+        return Point(row.setting, row.accuracy, row.flops_paper)
+
+    filled = []
+    for row in rows:
+        points = [point(r) for r in rows if r[:4] in bar and r[:2] == row[:2]]
+        value = random_query_accuracy(row.flops_paper, points) if len(points) > 1 else math.nan
+        filled.append(row._replace(random_query_accuracy=value))
+    return filled
+
+
+def write_json(run: RunFolder, rows: Iterable[Summary]) -> None:
+    records = [
+        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row._asdict().items()} for row in rows
+    ]
+    write_beside(run, "summary.json", (json.dumps(records, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_beside(run: RunFolder, name: str, data: bytes) -> None:
+    """One file in the run's folder, wherever that lies."""
+    filesystem, path = fs.FileSystem.from_uri(run.root)
+    with filesystem.open_output_stream(f"{path}/{name}") as file:
+        file.write(data)
+
+
+def _row(entry: Entry, traces: pa.Table, seconds: float) -> Summary:
+    if not traces.num_rows:
+        raise ValueError(f"no traces of {entry.policy} {entry.setting} on {entry.benchmark} {entry.split}")
+    correct_QS = _by_question(traces)
+    low, high = _interval(correct_QS)
+    steps = pc.sum(traces["steps"]).as_py()
+    return Summary(
+        *entry[:4],
+        seeds=len(entry.cells),
+        n=len(correct_QS),
+        accuracy=float(correct_QS.mean()),
+        accuracy_low=float(low),
+        accuracy_high=float(high),
+        flops_paper=pc.mean(traces["flops_paper"]).as_py(),
+        flops_full=pc.mean(traces["flops_full"]).as_py(),
+        share_large=pc.sum(traces["steps_large"]).as_py() / steps if steps else 0.0,
+        random_query_accuracy=math.nan,
+        seconds=seconds,
+    )
+
+
+def _by_question(traces: pa.Table) -> np.ndarray:
+    """Verdicts as bool [Q, S]: questions, and their answers over samples and seeds."""
+    order = traces.sort_by([("question_id", "ascending"), ("cell", "ascending"), ("sample", "ascending")])
+    questions = len(pc.unique(order["question_id"]))
+    correct = np.array(pc.fill_null(order["correct"], False).to_pylist(), dtype=bool)
+    counts = np.array(order.group_by("question_id").aggregate([("correct", "count", pc.CountOptions("all"))])[1])
+    if (counts * questions != len(correct)).any():
+        raise ValueError("questions have different numbers of answers: the run is not whole")
+    return correct.reshape(questions, -1)
+
+
+def _interval(correct_QS: np.ndarray) -> tuple[float, float]:
+    questions, answers = correct_QS.shape
+    if answers == 1:
+        return accuracy_interval(int(correct_QS.sum()), questions)
+    return clustered_interval(correct_QS, seed=0)
+
+
+def _step_seconds(steps: pa.Table) -> dict[str, float]:
+    sums = steps.group_by("cell").aggregate([("seconds", "sum")]).to_pydict()
+    return dict(zip(sums["cell"], (s or 0.0 for s in sums["seconds_sum"]), strict=True))

@@ -1,0 +1,105 @@
+"""Where a mixture comes from when not from the live traces alone: the run's recent scores, or an earlier run's fits."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from steer.gaussians import Mixture
+
+WINDOW = 512
+"""Last scores that are kept (method.md, `bank`)."""
+OWN = 24
+"""Scores of its own that a step index needs before it is fitted on them."""
+
+PARAMETERS = ("mean_confident", "mean_unsure", "sd_confident", "sd_unsure", "weight_confident", "weight_unsure")
+DRAFT_INDEX = -1
+"""Step index of the drafts of step 0, which have a mixture of their own."""
+
+
+class ScoreBank:
+    """Recent scores by step index, shared by the groups of a run; `scope` keeps apart what is fitted apart.
+
+    Groups decide in threads, so every access takes the lock.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._by_step: dict[tuple[str, int], np.ndarray] = {}
+        self._all: dict[str, np.ndarray] = {}
+
+    def add(self, step: int, scores: np.ndarray, scope: str = "pooled") -> None:
+        """Add scores of one step index; those that are not finite are dropped. The caller adds each once."""
+        new = np.asarray(scores, np.float64)
+        new = new[np.isfinite(new)]
+        if not len(new):
+            return
+        empty = np.empty(0)
+        with self._lock:
+            key = (scope, step)
+            self._by_step[key] = np.concatenate([self._by_step.get(key, empty), new])[-WINDOW:]
+            self._all[scope] = np.concatenate([self._all.get(scope, empty), new])[-WINDOW:]
+
+    def scores(self, step: int, scope: str = "pooled") -> np.ndarray:
+        """The last `WINDOW` scores of this step index; while it has fewer than `OWN`, those of all indices together."""
+        with self._lock:
+            own = self._by_step.get((scope, step), np.empty(0))
+            return own if len(own) >= OWN else self._all.get(scope, own)
+
+
+class FrozenMixtures:
+    """Mixtures that an earlier run saved, by scope and step index."""
+
+    def __init__(self, source: str, by_scope: dict[str, dict[int, Mixture]]):
+        self._source = source
+        self._by_scope = by_scope
+
+    @classmethod
+    def load(cls, path: Path | str) -> "FrozenMixtures":
+        """Read `mixtures/` of a run, or one Parquet file of it. Of a step's fresh fits the one on most scores counts,
+        the last of several: a run's parts come in no order, and under a rolling barrier early fits see few scores.
+
+        Raises ValueError with the path and the remedy if nothing there can be used.
+        """
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(f"frozen_path {path}: not readable as Parquet ({error}){_REMEDY}") from error
+        missing = [c for c in ("step", "draft", "scope", "rule", "n", *PARAMETERS) if c not in table.column_names]
+        if missing:
+            raise ValueError(f"frozen_path {path}: no column {', '.join(missing)}{_REMEDY}")
+        fresh = [row for row in table.to_pylist() if row["rule"] == "fresh"]
+        cells = {row.get("cell") for row in fresh}
+        if len(cells) > 1:
+            raise ValueError(f"frozen_path {path}: mixtures of {len(cells)} policy settings in one table{_REMEDY}")
+        by_scope: dict[str, dict[int, Mixture]] = {}
+        for row in fresh:
+            values = [row[name] for name in PARAMETERS]
+            if None in values or not np.isfinite(values).all() or min(row["sd_confident"], row["sd_unsure"]) <= 0:
+                raise ValueError(f"frozen_path {path}: unusable parameters at step {row['step']}{_REMEDY}")
+            steps = by_scope.setdefault(row["scope"], {})
+            index = DRAFT_INDEX if row["draft"] else row["step"]
+            if index not in steps or row["n"] >= steps[index].n:
+                steps[index] = Mixture(*values, n=row["n"])
+        if not by_scope:
+            raise ValueError(f"frozen_path {path}: no fresh fit among its {table.num_rows} rows{_REMEDY}")
+        return cls(str(path), by_scope)
+
+    def require(self, scopes: tuple[str, ...]) -> None:
+        """Raise ValueError if none of these scopes was saved (of `small` and `large` one may be: it wrote no step)."""
+        if not set(scopes) & set(self._by_scope):
+            saved = ", ".join(sorted(self._by_scope))
+            raise ValueError(f"frozen_path {self._source}: fitted for scope {saved}, not {', '.join(scopes)}{_REMEDY}")
+
+    def at(self, step: int, scope: str = "pooled") -> Mixture | None:
+        """The mixture of this step index, else of the nearest earlier one, else of the first; None: scope not saved."""
+        steps = self._by_scope.get(scope)
+        if not steps:
+            return None
+        earlier = [index for index in steps if index <= step]
+        return steps[max(earlier) if earlier else min(steps)]
+
+
+_REMEDY = ": give the mixtures/ folder of a `steer run` with fit_from live or bank and the same scope"

@@ -1,0 +1,128 @@
+"""Token logits to step scores: which tokens of a step count, and their means (method.md, Confidence).
+
+Invariant: whether a character is math depends on the text alone, never on where tokens are cut.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+
+_PLAIN = r"\d²³¹⁰-₎\-+*/=<>^%|~±×÷·¬√∞←-⇿∀-⋿⟀-⟯⦀-⫿"
+"""Digits, superscripts, operators and relations (ASCII's, and Unicode's blocks of arrows and mathematical operators). A
+character is judged by itself: the hyphen of `step-by-step` counts."""
+_PLAIN_SIGN = re.compile(f"[{_PLAIN}]")
+_SIGN = re.compile(
+    rf"""
+      \\boxed\s*\{{           # opens a span
+    | \\[A-Za-z]+             # a command
+    | \\.                     # a control symbol: \( \) \[ \] open and close spans, \$ \{{ \}} escape
+    | \\                      # the text may end before the command's name
+    | \$\$? | [{{}}]
+    | [{_PLAIN}]+
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_CLOSER = {"\\(": "\\)", "\\[": "\\]", "$": "$", "$$": "$$"}
+
+
+@dataclass(frozen=True, slots=True)
+class SpanState:
+    """The LaTeX span that is open at the end of a step; the next step of the trace begins in it."""
+
+    opener: str = ""
+    r"""`\(`, `\[`, `$`, `$$` or `\boxed{`; empty: none."""
+    depth: int = 0
+    r"""Braces open inside `\boxed{`, its own included."""
+
+
+CLOSED = SpanState()
+
+
+def math_mask(token_texts: Sequence[str], state: SpanState = CLOSED) -> tuple[np.ndarray, SpanState]:
+    r"""Which tokens hold a math character (bool [T]), and the span open after them. Never raises on any text.
+
+    Math is a character inside `\(..\)`, `\[..\]`, `$..$`, `$$..$$` or `\boxed{..}` (delimiters included), a digit, an
+    operator or relation, or part of a LaTeX command. Spans do not nest: inside one only its own closer is looked for,
+    in `\boxed{}` after as many `}` as `{`. A span that is never closed (a lone `$` before a price) stays open.
+    """
+    if not state.opener:
+        joined = "".join(token_texts)
+        if "\\" not in joined and "$" not in joined:
+            # No span and no command: single characters decide, at a third of the time.
+            return np.array([_PLAIN_SIGN.search(text) is not None for text in token_texts], bool), state
+    else:
+        joined = "".join(token_texts)
+    mark, state = _math_characters(joined, state)
+    keep, start = [], 0
+    for text in token_texts:
+        end = start + len(text)
+        keep.append(mark.find(1, start, end) >= 0)
+        start = end
+    return np.array(keep, bool), state
+
+
+def _math_characters(text: str, state: SpanState) -> tuple[bytearray, SpanState]:
+    """1 for each math character of `text`, and the span open at its end."""
+    mark = bytearray(len(text))
+    opener, depth, opened = state.opener, state.depth, 0
+    for match in _SIGN.finditer(text):
+        sign, start, end = match[0], match.start(), match.end()
+        if not opener:
+            if sign in _CLOSER:
+                opener, opened = sign, start
+            elif sign.startswith("\\boxed") and sign.endswith("{"):
+                opener, depth, opened = "\\boxed{", 1, start
+            elif sign not in "{}":
+                mark[start:end] = b"\1" * (end - start)
+            continue
+        if opener == "\\boxed{":
+            depth += sign.endswith("{") and not sign.endswith("\\{")
+            depth -= sign == "}"
+            over = depth == 0
+        elif opener == "$" and sign == "$$":
+            over = False  # one span ends and the next begins: $a$$b$
+        else:
+            over = sign == _CLOSER.get(opener)
+        if over:
+            mark[opened:end] = b"\1" * (end - opened)
+            opener = ""
+    if opener:
+        mark[opened:] = b"\1" * (len(text) - opened)
+    return mark, SpanState(opener, depth) if opener else CLOSED
+
+
+def chosen_tokens(
+    rule: str, token_texts: Sequence[str], is_eos_T: Sequence[bool], state: SpanState = CLOSED
+) -> tuple[np.ndarray, SpanState]:
+    """Which tokens of a step its score averages over (bool [T]), and the span open after it.
+
+    rule: `math` or `all`. A step with no math token falls back to all its tokens; an end-of-sequence token never
+    counts, so a step of nothing else keeps none. Under `all` no span is followed: the state comes back as it was.
+    """
+    counts_T = ~np.asarray(is_eos_T, bool)
+    if rule == "all":
+        return counts_T, state
+    if rule != "math":
+        raise ValueError(f"tokens: {rule!r} is neither math nor all")
+    math_T, state = math_mask(token_texts, state)
+    math_T &= counts_T
+    return (math_T if math_T.any() else counts_T), state
+
+
+def step_scores(
+    z_max_T: np.ndarray, lse_T: np.ndarray, entropy_T: np.ndarray, keep_T: np.ndarray
+) -> tuple[float, float, float]:
+    """(max_logit, -entropy, max_prob) of a step: means over the kept tokens (Eq. 6, 7), NaN if none is kept.
+
+    z_max_T: largest raw logit; lse_T: log-sum-exp of the raw logits; entropy_T: nats. Excluded tokens may be NaN.
+    """
+    z_max = np.asarray(z_max_T, np.float64)[keep_T]
+    n = len(z_max)
+    if not n:
+        return nan, nan, nan
+    entropy = np.asarray(entropy_T, np.float64)[keep_T]
+    max_prob = np.exp(z_max - np.asarray(lse_T, np.float64)[keep_T])
+    return float(z_max.sum() / n), float(-entropy.sum() / n), float(max_prob.sum() / n)

@@ -1,0 +1,165 @@
+"""The two benchmarks of the embedded pair: questions, true steps and gold answers, from seeds alone.
+
+`chain_math` applies named operations, each `x -> a*x + c`, modulo `10**level`. `hops` follows named relations through a
+fixed fictional world, closed book. A question keeps one difficulty level, 1 to 4; difficulty is what a 40k-parameter model
+cannot do, not length: chains get shorter as levels rise, so that levels 3 and 4 hold about 40 % of a balanced set's tokens.
+
+Invariants:
+- A question's text alone decides its split (a stable hash), so train, validation and test are disjoint at every level.
+- `questions(b, s, n)` is the first n of `questions(b, s)`; question i has level i % 4 + 1, so any prefix is balanced.
+- Operations or relations of one question are distinct: the next one is found by looking up the last one in the question.
+- The world and the operations never depend on a training seed.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count, islice, product
+
+BENCHMARKS = ("chain_math", "hops")
+LEVELS = (1, 2, 3, 4)
+SPLIT_SIZES = {"validation": 400, "test": 800}
+STEP_DELIMITER = "\n\n"
+
+# Name -> (a, c) of x -> a*x + c. Every a is coprime to 10, so that each operation is a permutation and values of a chain
+# stay uniform. One table serves all levels: modulo 10 it is sixteen digit permutations, modulo 10**4 it needs long carries.
+OPERATIONS: dict[str, tuple[int, int]] = {
+    "bek": (101, 1002), "dol": (101, 1121), "mur": (1, 2022), "tav": (1, 112),
+    "sil": (101, 2101), "gor": (1, 1223), "nim": (101, 1211), "pax": (1, 2103),
+    "rud": (1, 2013), "lef": (201, 2202), "zan": (201, 21), "kob": (101, 122),
+    "wex": (201, 212), "hib": (101, 1001), "yot": (201, 2223), "fum": (201, 211),
+}  # fmt: skip
+
+RELATIONS = (
+    "friend", "boss", "aunt", "coach", "tutor", "rival", "mentor", "doctor", "baker", "guard", "neighbor", "cousin",
+)  # fmt: skip
+FIRST_NAMES = (
+    "Ada", "Tom", "Ines", "Carl", "Nora", "Hugo", "Mira", "Otto", "Lena", "Ivan", "Ruth", "Saul", "Tess", "Yann", "Zora",
+    "Bram",
+)  # fmt: skip
+LAST_NAMES = (
+    "Moss", "Vale", "Reed", "Holt", "Finch", "Crane", "Ford", "Hale", "Lund", "Marsh", "North", "Pike", "Quill", "Stone",
+    "Thorn", "Wells",
+)  # fmt: skip
+
+# Level -> shortest and longest chain.
+CHAIN_LENGTHS = {
+    "chain_math": {1: (8, 10), 2: (7, 9), 3: (3, 5), 4: (3, 4)},
+    "hops": {1: (7, 9), 2: (7, 8), 3: (4, 6), 4: (4, 5)},
+}
+# Level -> entities of that level's closed set: 12 relations times this many facts are to be known by heart.
+ENTITY_COUNTS = {1: 6, 2: 10, 3: 32, 4: 160}
+TRAINING_WEIGHTS = (2, 4, 2, 2)
+
+_WORLD_SEED = "steer embedded world 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One question with its true reasoning; `"".join(steps)` is the whole right response, without the end token."""
+
+    id: str
+    benchmark: str
+    level: int
+    question: str
+    gold: str
+    steps: tuple[str, ...]
+
+
+def _world() -> tuple[dict[int, tuple[str, ...]], dict[str, dict[str, str]]]:
+    """Entities by level, and relation -> entity -> entity. Relations permute a level's entities, so none gets frequent."""
+    rng = random.Random(_WORLD_SEED)
+    names = [f"{first} {last}" for first, last in product(FIRST_NAMES, LAST_NAMES)]
+    rng.shuffle(names)
+    entities, facts, start = {}, {relation: {} for relation in RELATIONS}, 0
+    for level, size in ENTITY_COUNTS.items():
+        entities[level] = tuple(names[start : start + size])
+        start += size
+        for relation in RELATIONS:
+            image = rng.sample(entities[level], max(3, size // 4))
+            facts[relation].update((entity, rng.choice(image)) for entity in entities[level])
+    return entities, facts
+
+
+ENTITIES, FACTS = _world()
+
+
+def apply_operation(name: str, value: int, level: int) -> int:
+    a, c = OPERATIONS[name]
+    return (a * value + c) % 10**level
+
+
+def split_of(question: str) -> str:
+    """The split a question's text belongs to, for good: 8 % test, 8 % validation, the rest train."""
+    bucket = int.from_bytes(hashlib.blake2b(question.encode(), digest_size=4).digest(), "big") % 100
+    return "test" if bucket < 8 else "validation" if bucket < 16 else "train"
+
+
+def _chain_math(rng: random.Random, level: int) -> tuple[str, str, tuple[str, ...]]:
+    names = rng.sample(tuple(OPERATIONS), rng.randint(*CHAIN_LENGTHS["chain_math"][level]))
+    value = rng.randrange(10**level)
+    question = f"Operations: {', '.join(names)}. Start: {value:0{level}d}"
+    steps = []
+    for name in names:
+        value = apply_operation(name, value, level)
+        steps.append(f"{name} = {value:0{level}d}{STEP_DELIMITER}")
+    gold = f"{value:0{level}d}"
+    return question, gold, (*steps, f"The answer is \\boxed{{{gold}}}.")
+
+
+def _hops(rng: random.Random, level: int) -> tuple[str, str, tuple[str, ...]]:
+    relations = rng.sample(RELATIONS, rng.randint(*CHAIN_LENGTHS["hops"][level]))
+    entity = rng.choice(ENTITIES[level])
+    question = f"Relations: {', '.join(relations)}. Start: {entity}"
+    steps = []
+    for relation in relations:
+        entity = FACTS[relation][entity]
+        steps.append(f"{relation} = {entity}{STEP_DELIMITER}")
+    return question, entity, (*steps, f"The answer is {entity}.")
+
+
+_MAKERS = {"chain_math": _chain_math, "hops": _hops}
+
+
+def _level_stream(benchmark: str, split: str, level: int) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Distinct questions of one split and level, in a fixed order."""
+    rng = random.Random(f"{benchmark} {split} {level}")
+    seen: set[str] = set()
+    while True:
+        made = _MAKERS[benchmark](rng, level)
+        if made[0] not in seen and split_of(made[0]) == split:
+            seen.add(made[0])
+            yield made
+
+
+def _split_stream(benchmark: str, split: str) -> Iterator[Task]:
+    streams = [_level_stream(benchmark, split, level) for level in LEVELS]
+    for i in count():
+        level = LEVELS[i % len(LEVELS)]
+        question, gold, steps = next(streams[level - 1])
+        yield Task(f"{benchmark}-{split}-{i:04d}", benchmark, level, question, gold, steps)
+
+
+def questions(benchmark: str, split: str, n: int | None = None) -> list[Task]:
+    """The first n questions of a split; all 400 of validation or 800 of test if n is None."""
+    if benchmark not in BENCHMARKS:
+        raise ValueError(f"no embedded benchmark {benchmark!r}; there are {', '.join(BENCHMARKS)}")
+    if split not in SPLIT_SIZES:
+        raise ValueError(f"no split {split!r}; there are {', '.join(SPLIT_SIZES)}, and training_stream() for training")
+    size = SPLIT_SIZES[split]
+    if n is not None and not 0 <= n <= size:
+        raise ValueError(f"{benchmark} {split} has {size} questions, {n} were asked for")
+    return list(islice(_split_stream(benchmark, split), size if n is None else n))
+
+
+def training_stream(seed: int) -> Iterator[Task]:
+    """Endless training questions, both benchmarks and all levels equally often in random order; questions may recur."""
+    rng = random.Random(f"train {seed}")
+    for i in count():
+        benchmark, level = rng.choice(BENCHMARKS), rng.choices(LEVELS, TRAINING_WEIGHTS)[0]
+        while True:
+            question, gold, steps = _MAKERS[benchmark](rng, level)
+            if split_of(question) == "train":
+                break
+        yield Task(f"{benchmark}-train-{seed}-{i}", benchmark, level, question, gold, steps)

@@ -1,0 +1,99 @@
+"""The tokenizer that both embedded models share: 256 bytes, and one token for each word of the two benchmarks.
+
+Invariants: any text survives encode and decode unchanged (the special markers too, unless skipped on purpose); a blank
+line (two newlines) is exactly one token; every digit is its own token. There are no merges: the pre-tokenizer cuts the
+known words out, the model takes them whole (`ignore_merges`), and everything else falls apart into bytes.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+
+from steer.embedded.tasks import FIRST_NAMES, LAST_NAMES, OPERATIONS, RELATIONS, STEP_DELIMITER
+
+PAD, EOS, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"
+SPECIALS = (PAD, EOS, USER, ASSISTANT)
+MAX_LENGTH_TOKENS = 512
+
+# The fixed phrases carry their spaces, so that an operation has the same token in the question and in its step.
+_PHRASES = (
+    STEP_DELIMITER, " = ", ", ", "Operations: ", "Relations: ", ". Start: ", "The answer is ", "\\boxed{", "}.",
+)  # fmt: skip
+
+CHAT_TEMPLATE = (
+    "{%- set ns = namespace(system='') -%}"
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'system' -%}{%- set ns.system = message['content'] + '\\n\\n' -%}"
+    f"{{%- elif message['role'] == 'user' -%}}{{{{- '{USER}' + ns.system + message['content'] -}}}}"
+    "{%- set ns.system = '' -%}"
+    f"{{%- else -%}}{{{{- '{ASSISTANT}' + message['content'] + '{EOS}' -}}}}{{%- endif -%}}"
+    "{%- endfor -%}"
+    f"{{%- if add_generation_prompt -%}}{{{{- '{ASSISTANT}' -}}}}{{%- endif -%}}"
+)
+
+# transformers 5 gives every model of type qwen2 Qwen's own normalizer and word splitting, whatever tokenizer.json says,
+# unless the folder brings a class of its own. It need not be trusted: with `trust_remote_code` off, transformers then
+# takes the class it is based on.
+_PLAIN_TOKENIZER = '''"""tokenizer.json exactly as it stands."""
+
+from transformers import PreTrainedTokenizerFast
+
+
+class PlainTokenizer(PreTrainedTokenizerFast):
+    pass
+'''
+
+
+def words() -> list[str]:
+    """Every text of more than one byte that is one token."""
+    return [*_PHRASES, *OPERATIONS, *RELATIONS, *FIRST_NAMES, *(f" {name}" for name in LAST_NAMES)]
+
+
+def _byte_characters() -> list[str]:
+    """The printable character that the byte-level alphabet writes for each byte 0 to 255 (the table of GPT-2)."""
+    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    hidden = iter(range(0x100, 0x200))
+    return [chr(byte) if byte in visible else chr(next(hidden)) for byte in range(256)]
+
+
+def build() -> Tokenizer:
+    alphabet = _byte_characters()
+    entries = alphabet + ["".join(alphabet[byte] for byte in word.encode()) for word in words()]
+    tokenizer = Tokenizer(
+        models.BPE(vocab={entry: i for i, entry in enumerate(entries)}, merges=[], ignore_merges=True)
+    )
+    longest_first = sorted(words(), key=len, reverse=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex("|".join(re.escape(word) for word in longest_first)), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIALS])
+    return tokenizer
+
+
+def save(folder: Path) -> None:
+    """Write the tokenizer so that `AutoTokenizer.from_pretrained(folder)` and vLLM load it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    build().save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "auto_map": {"AutoTokenizer": [None, "plain_tokenizer.PlainTokenizer"]},
+        "pad_token": PAD,
+        "eos_token": EOS,
+        "additional_special_tokens": [USER, ASSISTANT],
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": MAX_LENGTH_TOKENS,
+        "chat_template": CHAT_TEMPLATE,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "plain_tokenizer.py").write_text(_PLAIN_TOKENIZER)
+
+
+def prompt_text(question: str) -> str:
+    """What the chat template makes of one user message and the generation prompt."""
+    return f"{USER}{question}{ASSISTANT}"

@@ -1,0 +1,295 @@
+"""Training of the embedded pair in plain PyTorch on one CPU thread: Qwen2, Muon with AdamW, validation by sampling.
+
+Invariants: the model here and transformers' Qwen2 give the same logits, weight names included; training ends after a
+number of tokens, never by the clock; the same seed on the same machine gives the same weights.
+"""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from steer.embedded import checkpoint, tokenizer
+from steer.embedded.checkpoint import SHAPES, Shape
+from steer.embedded.selection import select, shortfall
+from steer.embedded.tasks import BENCHMARKS, LEVELS, Task, questions, training_stream
+
+TOKENS = {"small": 10_000_000, "large": 9_000_000}
+"""Tokens seen in training, prompts included; longer changed little in pilots."""
+BATCH_TOKENS = {"small": 4096, "large": 4096}
+MUON_LR = {"small": 0.02, "large": 0.01}
+ADAM_LR = {"small": 0.006, "large": 0.003}
+WARMUP_STEPS = 40
+TEMPERATURE = 0.7
+"""Validation samples as the benchmarks are run."""
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(size)), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+class Attention(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.size = shape.num_attention_heads, shape.num_key_value_heads, shape.head_dim
+        self.q_proj = nn.Linear(shape.hidden_size, self.heads * self.size)
+        self.k_proj = nn.Linear(shape.hidden_size, self.kv_heads * self.size)
+        self.v_proj = nn.Linear(shape.hidden_size, self.kv_heads * self.size)
+        self.o_proj = nn.Linear(self.heads * self.size, shape.hidden_size, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: list[Tensor] | None) -> Tensor:
+        """x: (rows, time, hidden). `past` holds the keys and values so far, and is extended in place."""
+        rows, length, _ = x.shape
+        q = self.q_proj(x).view(rows, length, self.heads, self.size).transpose(1, 2)
+        k = self.k_proj(x).view(rows, length, self.kv_heads, self.size).transpose(1, 2)
+        v = self.v_proj(x).view(rows, length, self.kv_heads, self.size).transpose(1, 2)
+        q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+        if past is not None:
+            past[:] = [k, v] if not past else [torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)]
+            k, v = past
+        group = self.heads // self.kv_heads
+        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=length > 1)
+        return self.o_proj(out.transpose(1, 2).reshape(rows, length, self.heads * self.size))
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    low, high = x.chunk(2, -1)
+    return x * cos + torch.cat([-high, low], -1) * sin
+
+
+class MLP(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+        self.self_attn = Attention(shape)
+        self.post_attention_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+        self.mlp = MLP(shape)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: list[Tensor] | None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, past)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Body(nn.Module):
+    def __init__(self, shape: Shape, vocabulary: int) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(vocabulary, shape.hidden_size)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
+        self.norm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+
+
+class Qwen2(nn.Module):
+    """Parameters carry transformers' names; the head is the embedding."""
+
+    def __init__(self, shape: Shape, vocabulary: int) -> None:
+        super().__init__()
+        self.model = Body(shape, vocabulary)
+        frequencies = shape.rope_theta ** (-torch.arange(0, shape.head_dim, 2) / shape.head_dim)
+        angles = torch.outer(torch.arange(tokenizer.MAX_LENGTH_TOKENS).float(), frequencies).repeat(1, 2)
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+        for name, parameter in self.named_parameters():
+            if name.endswith(("bias", "o_proj.weight", "down_proj.weight")):
+                nn.init.zeros_(parameter)
+            elif parameter.dim() == 2:
+                nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
+
+    def hidden(self, ids_BT: Tensor, start: int = 0, past: list[list[Tensor]] | None = None) -> Tensor:
+        x, stop = self.model.embed_tokens(ids_BT), start + ids_BT.shape[1]
+        for i, layer in enumerate(self.model.layers):
+            x = layer(x, self.cos[start:stop], self.sin[start:stop], past[i] if past is not None else None)
+        return self.model.norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return hidden @ self.model.embed_tokens.weight.T
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update is made orthogonal by Newton-Schulz iterations (Jordan et al. 2024), for matrices only."""
+
+    def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+        by_shape = defaultdict(list)
+        for parameter in parameters:
+            by_shape[parameter.shape].append(parameter)
+        groups = [{"params": same} for same in by_shape.values()]
+        super().__init__(groups, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            updates = []
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                velocity = state.setdefault("velocity", torch.zeros_like(parameter))
+                velocity.lerp_(parameter.grad, 1 - group["momentum"])
+                updates.append(parameter.grad.lerp(velocity, group["momentum"]))
+            rows, columns = updates[0].shape
+            scale = group["lr"] * max(1.0, rows / columns) ** 0.5
+            for parameter, update in zip(group["params"], _orthogonal(torch.stack(updates)), strict=True):
+                parameter.add_(update, alpha=-scale)
+
+
+def _orthogonal(x: Tensor) -> Tensor:
+    """The nearest semi-orthogonal matrices of a stack, roughly: singular values end between about 0.7 and 1.2."""
+    wide = x if x.shape[1] <= x.shape[2] else x.mT
+    wide = wide / (wide.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(5):
+        gram = wide @ wide.mT
+        wide = 3.4445 * wide + (-4.7750 * gram + 2.0315 * gram @ gram) @ wide
+    return wide if x.shape[1] <= x.shape[2] else wide.mT
+
+
+def batches(seed: int, batch_tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless (ids, answer mask), rows of similar length together, padded on the right, in random order."""
+    built, rng = tokenizer.build(), np.random.default_rng(seed)
+    pad, assistant = built.token_to_id(tokenizer.PAD), built.token_to_id(tokenizer.ASSISTANT)
+    stream = training_stream(seed)
+    while True:
+        texts = [
+            f"{tokenizer.prompt_text(task.question)}{''.join(task.steps)}{tokenizer.EOS}"
+            for task in islice(stream, 4096)
+        ]
+        rows = sorted((encoding.ids for encoding in built.encode_batch(texts)), key=len)
+        cuts, first = [], 0
+        while first < len(rows):
+            last = first
+            while last < len(rows) and (last - first + 1) * len(rows[last]) <= batch_tokens:
+                last += 1
+            cuts.append(rows[first:last])
+            first = last
+        for i in rng.permutation(len(cuts)):
+            width = len(cuts[i][-1])
+            ids_BT = torch.tensor([row + [pad] * (width - len(row)) for row in cuts[i]])
+            answer_BT = (ids_BT == assistant).cumsum(1).bool() & (ids_BT != assistant) & (ids_BT != pad)
+            yield ids_BT, answer_BT
+
+
+@torch.no_grad()
+def respond(model: Qwen2, tasks: list[Task], temperature: float, seed: int) -> list[str]:
+    """Sampled responses (greedy at temperature 0); prompts of one length form a batch, so nothing needs padding."""
+    built, generator = tokenizer.build(), torch.Generator().manual_seed(seed)
+    eos = built.token_to_id(tokenizer.EOS)
+    by_length = defaultdict(list)
+    for i, task in enumerate(tasks):
+        ids = built.encode(tokenizer.prompt_text(task.question)).ids
+        by_length[len(ids)].append((i, ids))
+    responses = [""] * len(tasks)
+    for rows in by_length.values():
+        past: list[list[Tensor]] = [[] for _ in model.model.layers]
+        tokens, start, written = torch.tensor([ids for _, ids in rows]), 0, []
+        done = torch.zeros(len(rows), dtype=torch.bool)
+        while len(written) < 100 and not done.all():
+            logits = model.logits(model.hidden(tokens, start, past)[:, -1])
+            start += tokens.shape[1]
+            if temperature == 0:
+                tokens = logits.argmax(-1, keepdim=True)
+            else:
+                tokens = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)
+            tokens[done] = eos
+            done |= tokens[:, 0] == eos
+            written.append(tokens)
+        for (i, _), ids in zip(rows, torch.cat(written, 1).tolist(), strict=True):
+            responses[i] = built.decode(ids, skip_special_tokens=True)
+    return responses
+
+
+def accuracies(model: Qwen2, temperature: float, split: str = "validation", n: int | None = None) -> dict:
+    """Benchmark -> "overall" and each level -> share of questions whose last step is the true one."""
+    result = {}
+    for benchmark in BENCHMARKS:
+        tasks = questions(benchmark, split, n)
+        right = defaultdict(list)
+        for task, response in zip(tasks, respond(model, tasks, temperature, seed=0), strict=True):
+            right[task.level].append(response.split("\n\n")[-1] == task.steps[-1])
+        result[benchmark] = {"overall": float(np.mean([r for level in LEVELS for r in right[level]]))}
+        result[benchmark] |= {str(level): float(np.mean(right[level])) for level in LEVELS}
+    return result
+
+
+def train(
+    size: str, seed: int, out: Path, tokens: int | None = None, log: Callable[[str], None] = print
+) -> dict:
+    """Train one model, write its folder, and return its validation accuracies, sampled at T = 0.7 and greedy."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    torch.manual_seed(seed)
+    started, budget = time.process_time(), tokens or TOKENS[size]
+    model = Qwen2(SHAPES[size], tokenizer.build().get_vocab_size())
+    matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name]
+    rest = [p for name, p in model.named_parameters() if p.dim() != 2 or "embed" in name]
+    muon = Muon(matrices, MUON_LR[size])
+    adam = torch.optim.AdamW(rest, ADAM_LR[size], betas=(0.9, 0.98), weight_decay=0.0)
+    base = [(group, group["lr"]) for optimizer in (muon, adam) for group in optimizer.param_groups]
+    stream, seen, step, losses = batches(seed, BATCH_TOKENS[size]), 0, 0, []
+    while seen < budget:
+        ids_BT, answer_BT = next(stream)
+        for group, lr in base:
+            group["lr"] = lr * min(1.0, (step + 1) / WARMUP_STEPS, 1.2 * (1 - seen / budget))
+        logits = model.logits(model.hidden(ids_BT[:, :-1])[answer_BT[:, 1:]])
+        loss = F.cross_entropy(logits, ids_BT[:, 1:][answer_BT[:, 1:]])
+        muon.zero_grad(set_to_none=True)
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        muon.step()
+        adam.step()
+        seen, step = seen + ids_BT.numel(), step + 1
+        losses.append(loss.item())
+        if step % 200 == 0:
+            minutes, mean = (time.process_time() - started) / 60, np.mean(losses[-200:])
+            log(f"{size} seed {seed}: {seen / 1e6:.1f} M tokens, loss {mean:.4f}, {minutes:.1f} CPU minutes")
+    checkpoint.save(out, SHAPES[size], {name: p.detach().numpy() for name, p in model.named_parameters()})
+    return {
+        "size": size,
+        "seed": seed,
+        "tokens": seen,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "cpu_minutes": (time.process_time() - started) / 60,
+        "sampled": accuracies(model, TEMPERATURE),
+        "greedy": accuracies(model, 0.0),
+    }
+
+
+def train_pair(seeds: list[int], out: Path, log: Callable[[str], None] = print) -> dict:
+    """Train every seed of both sizes in two processes; write their folders and `selection.json`, which is returned."""
+    out.mkdir(parents=True, exist_ok=True)
+    # The large models first: they take longest, and the small ones fill the gap at the end.
+    jobs = [(size, seed) for size in ("large", "small") for seed in seeds]
+    results = []
+    with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as processes:
+        running = {processes.submit(train, size, seed, out / f"{size}-seed{seed}"): (size, seed) for size, seed in jobs}
+        for future in as_completed(running):
+            results.append(future.result())
+            log(f"{'{} seed {}'.format(*running[future])} done: {json.dumps(results[-1]['sampled'])}")
+    results.sort(key=lambda result: (result["size"], result["seed"]))
+    small, large = select(results)
+    report = {"selected": {"small": small, "large": large}, "results": results}
+    for result in results:
+        result["shortfall"] = shortfall(result)
+    (out / "selection.json").write_text(json.dumps(report, indent=2) + "\n")
+    return report

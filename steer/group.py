@@ -1,0 +1,295 @@
+"""The live traces of one routing group: a state machine without I/O.
+
+`decide` asks the policy about the ready traces and returns the rows to dispatch; `apply` takes what a replica answered;
+`lost` takes back rows whose replica died; `take_finished` hands over what has ended. Invariants: every admitted trace
+leaves through `take_finished` exactly once; a trace has at most one row out at a time; the tokens of a failed try are
+never counted.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from steer.config import RoutingOptions
+from steer.ledger import Ledger, Pending
+from steer.policies import Act, Policy
+from steer.policies.base import StepScores
+from steer.seeds import sampling_seeds, trace_hash
+from steer.traces import MEASURES, Finish, Model, Question, Status, Trace
+from steer.work import Op, Prompt, StepResults
+
+NO_HOME = -1
+_NAN3 = (float("nan"),) * 3
+_LARGE, _SMALL = int(Model.LARGE), int(Model.SMALL)
+_ENTROPY = MEASURES.index("entropy")
+
+
+class Row(NamedTuple):
+    """One operation on one trace of one group, to be run by any replica of `model`."""
+
+    group: "Group"
+    trace: int
+    model: int
+    op: int
+    seed: int
+    max_tokens: int
+    suspect: bool = False
+    """A replica died on this row alone: the pool runs it apart from others."""
+
+
+class KeptPiece(NamedTuple):
+    """The text of one kept step (or the prompt) in both forms; the tokenizer says who may read the ids."""
+
+    tokenizer: str
+    ids: tuple[int, ...] | Prompt
+    text: str
+
+
+class Group:
+    """Traces [L] of one group. Columns that the policy reads are arrays; what a row touches alone are lists."""
+
+    def __init__(
+        self,
+        number: int,
+        questions: Sequence[Question],
+        policy: Policy,
+        options: RoutingOptions,
+        seed: int,
+        *,
+        tokenizers: tuple[str, str] = ("", ""),
+        name: str = "0",
+        cell: str = "",
+    ):
+        n = len(questions)
+        self.name, self.cell, self.seed = name, cell, seed
+        self.questions, self.policy, self.options = list(questions), policy, options
+        self.strict = policy.barrier and options.barrier == "strict"
+        self.hash_L = np.array([trace_hash(seed, q.id, q.sample) for q in self.questions], np.uint64)
+        self.live_L = np.ones(n, bool)
+        self.busy_L = np.zeros(n, bool)
+        self.step_L = np.full(n, -1, np.int32)
+        self.draft_L = np.zeros(n, bool)
+        self.probe_L = np.full(n, np.nan)
+        self.scores: dict[int, StepScores] = {}
+        self.live, self.out = n, 0
+
+        self.key_L = [f"{number}.{i}" for i in range(n)]
+        self.body_L: list[list[KeptPiece]] = [[KeptPiece("", Prompt(q.prompt, q.system), "")] for q in self.questions]
+        self.home_ML = [[NO_HOME] * n, [NO_HOME] * n]
+        """Replica that last held the trace's body, by pool; the pool sets it."""
+        self.held_ML = [[0] * n, [0] * n]
+        """Pieces of the body that replica still holds rightly."""
+        self._tokenizers = tokenizers
+        self._ledger = Ledger(self.questions)
+        self._pending_L: list[Pending | None] = [None] * n
+        self._attempt_L = [0] * n
+        self._tries_L = [0] * n
+        self._used_L = [0] * n
+        self._finished: list[tuple[int, Trace]] = []
+        self._again: list[Row] = []
+
+    # --- decide ---------------------------------------------------------------------------------------------------
+
+    def decide(self) -> list[Row]:
+        """Rows to dispatch now: what the policy decides for the ready traces, and rows that must be asked again."""
+        rows, self._again = self._again, []
+        ready_N = np.flatnonzero(self.live_L & ~self.busy_L)
+        if len(ready_N) and not (self.strict and self.busy_L.any()):
+            acts_N, posterior_N = self.policy.decide(self, ready_N)
+            rows += self._carry_out(ready_N, acts_N, posterior_N)
+            if self.strict:
+                self._forget_scores()
+        self.out += len(rows)
+        return rows
+
+    def _carry_out(self, ready_N: np.ndarray, acts_N: np.ndarray, posterior_N: np.ndarray) -> list[Row]:
+        rewrite_N = acts_N == Act.REWRITE
+        goes_N = (acts_N == Act.SMALL) | (acts_N == Act.LARGE)
+        step_N = self.step_L[ready_N] + goes_N
+        seed_N = np.where(
+            rewrite_N,
+            sampling_seeds(self.hash_L[ready_N], step_N, 1),
+            # A probe samples with the seed of the step it looks into, so that it sees that step's first token.
+            sampling_seeds(self.hash_L[ready_N], self.step_L[ready_N] + (~rewrite_N), 0),
+        )
+        self.draft_L[ready_N] = False
+        rows: list[Row] = []
+        busy: list[int] = []
+        written: list[int] = []
+        whole_op = int(Op.WHOLE if self.policy.whole else Op.STEP)
+        columns = (ready_N.tolist(), acts_N.tolist(), posterior_N.tolist(), seed_N.tolist())
+        for trace, act, posterior, seed in zip(*columns, strict=True):
+            if act == Act.KEEP:
+                continue
+            pending = self._pending_L[trace]
+            if act == Act.PROBE:
+                rows.append(Row(self, trace, _SMALL, int(Op.PROBE), seed, 1))
+                busy.append(trace)
+                continue
+            if act == Act.REWRITE:
+                self._discard(trace, pending, posterior)
+                self._attempt_L[trace] = 1
+                model = _LARGE
+            else:
+                model = _SMALL if act == Act.SMALL else _LARGE
+                if pending is not None and not self._accept(trace, pending, posterior, model):
+                    continue
+                self._attempt_L[trace] = 0
+                written.append(trace)
+            budget = self.options.max_new_tokens - self._used_L[trace]
+            rows.append(Row(self, trace, model, whole_op, seed, budget))
+            busy.append(trace)
+        self.busy_L[busy] = True
+        self.step_L[written] += 1
+        self.probe_L[written] = np.nan
+        return rows
+
+    def _accept(self, trace: int, pending: Pending, posterior: float, model: int) -> bool:
+        """Keep the pending step; False when the trace ends with it."""
+        over = pending.finish != Finish.STEP
+        full = self.step_L[trace] + 1 >= self.options.max_steps or self._used_L[trace] >= self.options.max_new_tokens
+        decision = "end" if over or full else Model(model).label
+        self._record(trace, pending, posterior, decision)
+        if decision == "end":
+            self._retire(trace, Status.ANSWERED if pending.finish == Finish.END else Status.LENGTH)
+        return decision != "end"
+
+    def _discard(self, trace: int, pending: Pending, posterior: float) -> None:
+        self._record(trace, pending, posterior, "rewrite")
+        body = self.body_L[trace]
+        body.pop()
+        for held_L in self.held_ML:
+            held_L[trace] = min(held_L[trace], len(body))
+        self._used_L[trace] -= pending.tokens
+        self._ledger.discard(trace, pending.tokens)
+        scores = self.scores[int(self.step_L[trace])]
+        scores.conf_L[trace] = np.nan
+
+    def _record(self, trace: int, pending: Pending, posterior: float, decision: str) -> None:
+        step = int(self.step_L[trace])
+        scores = self.scores.get(step)
+        confidence = float(scores.conf_L[trace]) if scores is not None else float("nan")
+        self._ledger.record(trace, step, pending, confidence, posterior, decision)
+        self._pending_L[trace] = None
+
+    def _forget_scores(self) -> None:
+        """Scores of steps that every live trace has passed are not read again."""
+        if self.live and self.scores:
+            oldest = int(self.step_L[self.live_L].min()) - 1
+            for step in [s for s in self.scores if s < oldest]:
+                del self.scores[step]
+
+    # --- collect --------------------------------------------------------------------------------------------------
+
+    def apply(self, rows: Sequence[Row], results: StepResults) -> None:
+        """Take a replica's answers; `rows` [R] are the rows they answer, in the order of the message."""
+        ready: list[int] = []
+        scores_R3 = results.scores_R3.tolist()
+        for i, row in enumerate(rows):
+            trace, finish = row.trace, results.finish_R[i]
+            self.out -= 1
+            if finish == Finish.MISSING:
+                self.held_ML[row.model][trace] = 0
+                self._ask_again(row, "the replica dropped its body every time")
+                continue
+            if finish == Finish.ERROR:
+                self._fail(trace, results.error_R.get(i, "the engine gave no reason"))
+                continue
+            self._ledger.charge(trace, row.model, results, i)
+            self.held_ML[row.model][trace] = len(self.body_L[trace])
+            measured = tuple(scores_R3[i])
+            if row.op == Op.PROBE:
+                self._ledger.discard(trace, 1)
+                self.probe_L[trace] = -measured[_ENTROPY]
+            elif row.op == Op.SCORE:
+                pending = self._pending_L[trace]._replace(by_small=measured)
+                self._pending_L[trace] = pending
+                self._score(trace, pending)
+            elif not self._write(row, results, i, measured):
+                continue
+            self._tries_L[trace] = 0
+            if self.live_L[trace]:
+                ready.append(trace)
+        self.busy_L[ready] = False
+
+    def _write(self, row: Row, results: StepResults, i: int, measured: tuple) -> bool:
+        """Take a written step; False when the small model has still to score it."""
+        trace, model, ids, text = row.trace, row.model, results.ids_R[i], results.text_R[i]
+        tokens = results.tokens_R[i]
+        self.body_L[trace].append(KeptPiece(self._tokenizers[model], ids, text))
+        self.held_ML[model][trace] += 1
+        self._used_L[trace] += tokens
+        finish = results.finish_R[i]
+        pending = Pending(
+            model,
+            self._attempt_L[trace],
+            finish,
+            text,
+            tokens,
+            results.prompt_tokens_R[i],
+            results.cached_tokens_R[i],
+            measured if model == _SMALL else None,
+            measured if model == _LARGE else None,
+            results.replica,
+            results.seconds_R[i],
+        )
+        self._pending_L[trace] = pending
+        drafted = self.policy.refines and self.step_L[trace] == 0 and pending.attempt == 0
+        self.draft_L[trace] = drafted
+        over = finish != Finish.STEP
+        if self.policy.scored_by_small and model == _LARGE and not over:
+            self._again.append(Row(self, trace, _SMALL, int(Op.SCORE), 0, 1))
+            return False
+        self._score(trace, pending)
+        if over and not drafted:
+            self._accept(trace, pending, float("nan"), model)
+        return True
+
+    def _score(self, trace: int, pending: Pending) -> None:
+        measure = self.policy.measure
+        if measure is None:
+            return
+        step = int(self.step_L[trace])
+        scores = self.scores.get(step)
+        if scores is None:
+            scores = self.scores[step] = StepScores.empty(len(self.questions))
+        by = pending.by_small if self.policy.scored_by_small or pending.model == _SMALL else pending.by_large
+        scores.conf_L[trace] = (by or _NAN3)[measure]
+        scores.model_L[trace] = pending.model
+        scores.ongoing_L[trace] = pending.finish == Finish.STEP
+
+    # --- failures -------------------------------------------------------------------------------------------------
+
+    def lost(self, rows: Sequence[Row], reason: str) -> None:
+        """Rows on which a replica died: asked again with the same seed, up to `options.tries` times."""
+        for row in rows:
+            self.out -= 1
+            self._ask_again(row._replace(suspect=True), reason)
+
+    def _ask_again(self, row: Row, reason: str) -> None:
+        self._tries_L[row.trace] += 1
+        if self._tries_L[row.trace] >= self.options.tries:
+            self._fail(row.trace, f"step {self.step_L[row.trace]} failed {self.options.tries} times: {reason}")
+        else:
+            self._again.append(row)
+
+    def _fail(self, trace: int, reason: str) -> None:
+        pending = self._pending_L[trace]
+        if pending is not None:
+            self._record(trace, pending, float("nan"), "end")
+        self._retire(trace, Status.ERROR, reason)
+
+    # --- retire ---------------------------------------------------------------------------------------------------
+
+    def _retire(self, trace: int, status: Status, error: str = "") -> None:
+        closed = self._ledger.close(trace, status, error, self.cell, self.name, self.seed)
+        self._finished.append((trace, closed))
+        self.live_L[trace] = self.busy_L[trace] = False
+        self.live -= 1
+        self.body_L[trace], self._pending_L[trace] = [], None
+
+    def take_finished(self) -> list[tuple[int, Trace]]:
+        """(index, trace) of those that ended since the last call."""
+        finished, self._finished = self._finished, []
+        return finished

@@ -1,0 +1,30 @@
+"""Routing policies behind one protocol (`base.Policy`); `make_policy` builds the one a configuration names."""
+
+from steer.config import PolicyConfig
+from steer.mixture import FrozenMixtures, Mixtures, ScoreBank
+from steer.policies.base import Act, Policy
+from steer.policies.blind import FirstTokenEntropy, OneModel, RandomQuery, RandomStep
+from steer.policies.confidence import Percentile, Steer
+
+__all__ = ["Act", "Policy", "make_policy"]
+
+
+def make_policy(config: PolicyConfig, seed: int = 0, bank: ScoreBank | None = None) -> Policy:
+    """A policy object for one group. `bank` is shared by the groups of one run and policy setting."""
+    match config.name:
+        case "small":
+            return OneModel(Act.SMALL)
+        case "large":
+            return OneModel(Act.LARGE)
+        case "random_query":
+            return RandomQuery(config.p)
+        case "random_step":
+            return RandomStep(config.p)
+        case "first_token_entropy":
+            return FirstTokenEntropy(config.tau)
+        case "percentile":
+            return Percentile(config)
+        case "steer":
+            frozen = FrozenMixtures.load(config.frozen_path) if config.fit_from == "frozen" else None
+            return Steer(config, Mixtures(config, bank, frozen, seed))
+    raise ValueError(f"unknown policy {config.name!r}")

@@ -1,0 +1,114 @@
+"""Policies that route each step by the confidence of the one before it: `steer` and `percentile`.
+
+They share Algorithm 1's order of events (method.md, Routing); they differ only in how scores become a verdict.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from steer.bank import DRAFT_INDEX
+from steer.config import PercentilePolicy, Scored, SteerPolicy
+from steer.mixture import Mixtures, StepFit
+from steer.policies.base import Act, StepScores, View
+from steer.traces import MEASURES
+
+REFIT_GROWTH = 1.1
+"""Rolling barrier: a step's verdict is fitted anew once this factor more scores of it have arrived, since a fit costs
+milliseconds and single arrivals hardly move it."""
+class ByConfidence(ABC):
+    """Draft step 0, refine it where unsure, then route step i by the verdict on step i-1."""
+
+    whole = False
+    barrier = True
+
+    def __init__(self, config: Scored):
+        self.measure = MEASURES.index(config.measure)
+        self.scored_by_small = config.scored_by == "small"
+        self.refines = config.refine
+
+    @abstractmethod
+    def verdict(self, view: View, step: int, rows_N: np.ndarray, draft: bool) -> tuple[np.ndarray, np.ndarray]:
+        """(sure [N] bool, posterior [N]) of the traces `rows_N` after step `step`; `draft`: some may be rewritten."""
+
+    def decide(self, view: View, ready_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        acts_N = np.full(len(ready_N), Act.SMALL, np.int8)
+        posterior_N = np.full(len(ready_N), np.nan)
+        steps_N = view.step_L[ready_N]
+        for step in np.unique(steps_N):
+            if step < 0:
+                continue  # Algorithm 1: the small model answers every question first
+            at_N = np.flatnonzero(steps_N == step)
+            rows_N = ready_N[at_N]
+            draft_N = view.draft_L[rows_N]
+            sure_N, posterior = self.verdict(view, int(step), rows_N, draft=bool(draft_N.any()))
+            posterior_N[at_N] = posterior
+            acts_N[at_N] = np.where(sure_N, Act.SMALL, Act.LARGE)
+            rewrite_N = draft_N & ~sure_N
+            if rewrite_N.any():
+                acts_N[at_N[rewrite_N]] = Act.REWRITE
+                if view.strict:  # step 0 is not over: its kept scores are fitted again when the rewrites are in
+                    acts_N[at_N[~rewrite_N]] = Act.KEEP
+        return acts_N, posterior_N
+
+    def mixtures(self) -> list[dict]:
+        return []
+
+
+class Steer(ByConfidence):
+    """The mixture's posterior against gamma (Eq. 10)."""
+
+    def __init__(self, config: SteerPolicy, mixtures: Mixtures):
+        super().__init__(config)
+        self.gamma = config.gamma
+        self.monotone = config.monotone
+        self._mixtures = mixtures
+        self._fits: dict[int, tuple[int, StepFit]] = {}
+        self._banked: dict[int, np.ndarray] = {}
+        self._rows: list[dict] = []
+
+    def verdict(self, view: View, step: int, rows_N: np.ndarray, draft: bool) -> tuple[np.ndarray, np.ndarray]:
+        scores = view.scores[step]
+        fit = self._fit(view, step, scores, draft)
+        posterior_N = fit.posterior(scores.conf_L[rows_N], scores.model_L[rows_N], self.monotone)
+        # A NaN posterior (no finite score) is not sure: the large model takes over.
+        return posterior_N >= self.gamma, posterior_N
+
+    def _fit(self, view: View, step: int, scores: StepScores, draft: bool) -> StepFit:
+        index = DRAFT_INDEX if draft else step
+        answered = int(np.isfinite(scores.conf_L).sum())
+        if not view.strict and index in self._fits:
+            fitted, fit = self._fits[index]
+            if answered < fitted * REFIT_GROWTH:
+                return fit
+        banked_L = self._banked.setdefault(index, np.zeros(len(scores.conf_L), bool))
+        fresh_L = np.isfinite(scores.conf_L) & ~banked_L & (draft | ~view.draft_L)
+        fit = self._mixtures.fit(index, scores.conf_L, scores.model_L, scores.ongoing_L, fresh_L)
+        banked_L |= fresh_L
+        if view.strict:  # no earlier step is asked about again
+            self._fits.clear()
+        self._fits[index] = (answered, fit)
+        self._rows += fit.rows(step, draft)
+        return fit
+
+    def mixtures(self) -> list[dict]:
+        rows, self._rows = self._rows, []
+        return rows
+
+
+class Percentile(ByConfidence):
+    """The lowest `percent` of the live traces at each step are unsure (Fig. 3)."""
+
+    def __init__(self, config: PercentilePolicy):
+        super().__init__(config)
+        self.percent = config.percent
+
+    def verdict(self, view: View, step: int, rows_N: np.ndarray, draft: bool) -> tuple[np.ndarray, np.ndarray]:
+        scores = view.scores[step]
+        conf_N = scores.conf_L[rows_N]
+        pool = scores.conf_L[scores.ongoing_L & np.isfinite(scores.conf_L)]
+        if self.percent <= 0 or not len(pool):
+            return np.full(len(rows_N), self.percent <= 0), np.full(len(rows_N), np.nan)
+        if self.percent >= 100:
+            return np.zeros(len(rows_N), bool), np.full(len(rows_N), np.nan)
+        return conf_N > np.quantile(pool, self.percent / 100), np.full(len(rows_N), np.nan)

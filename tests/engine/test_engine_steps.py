@@ -1,0 +1,204 @@
+"""How steps end, what becomes of rows that cannot be written, and what a replica keeps of a trace."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from tiny_models import EOS, EOT, FIRST, ask, messages, prompt_ids, rows
+
+from actors.stepper import MAX_EMPTY_STEPS
+from steer.work import Op, Prompt, StepBatch
+
+pytestmark = pytest.mark.engine
+PROMPT = Prompt("count to four")
+ENDS = {FIRST.token_to_id(EOS), FIRST.token_to_id(EOT)}
+BLANK, DOT_BLANK = (FIRST.encode(text, add_special_tokens=False).ids[0] for text in ("\n\n", ".\n\n"))
+
+
+@pytest.fixture(scope="module")
+def many(small):
+    """300 first steps: enough for every way to end."""
+    return ask(small, rows(Op.STEP, [f"many-{i}" for i in range(300)], 0, (PROMPT,), max_tokens=16))
+
+
+def test_steps_end_at_delimiter_end_of_sequence_or_length(many):
+    assert set(many.finish_R) == {"step", "end", "length"}
+    for finish, text, ids, tokens in zip(many.finish_R, many.text_R, many.ids_R, many.tokens_R, strict=True):
+        assert tokens == len(ids)
+        assert text == FIRST.decode(list(ids), skip_special_tokens=True)
+        visible = text.lstrip()
+        assert (finish == "step") == ("\n\n" in visible), "the step ends with the first delimiter after visible text"
+        assert "\n\n" not in FIRST.decode(list(ids[:-1])).lstrip(), "and with the token that completes it"
+        assert (finish == "end") == (ids[-1] in ENDS)
+        assert finish != "length" or tokens == 16
+        assert not ENDS & set(ids[:-1])
+
+
+def test_both_ends_of_sequence_end_a_trace(many):
+    """The tokenizer's, and the one that only the generation config names (vLLM gives it a reason, the other none)."""
+    last = {ids[-1] for finish, ids in zip(many.finish_R, many.ids_R, strict=True) if finish == "end"}
+    assert last == ENDS
+
+
+def test_a_token_that_merges_text_with_the_delimiter_is_kept_whole(many):
+    merged = [i for i, ids in enumerate(many.ids_R) if ids[-1] == DOT_BLANK]
+    assert merged
+    assert all(many.finish_R[i] == "step" and many.text_R[i].endswith(".\n\n") for i in merged)
+
+
+def test_a_delimiter_spread_over_two_tokens_ends_a_step(many):
+    """`.\\n` + `\\n`, or two newlines: the text decides, not the tokens."""
+    newline = FIRST.token_to_id("Ċ")
+    spread = [i for i, ids in enumerate(many.ids_R) if ids[-2:] == (newline, newline)]
+    assert any(many.text_R[i].strip() for i in spread)
+    assert all(many.finish_R[i] == "step" for i in spread if many.text_R[i].strip())
+
+
+def test_steps_without_visible_text_are_merged_into_the_next(many, small):
+    opened_blank = [i for i, ids in enumerate(many.ids_R) if ids[0] == BLANK and len(ids) > 1]
+    assert opened_blank
+    for i in opened_blank:
+        assert many.text_R[i].strip() or many.finish_R[i] in ("end", "length")
+    i = next(i for i in opened_blank if many.finish_R[i] == "step")
+    assert np.isfinite(many.scores_R3[i]).all()
+    again = ask(small, rows(Op.STEP, ["merged again"], 0, (PROMPT,), seeds=[i], max_tokens=16))
+    assert again.ids_R[0] == many.ids_R[i], "the seeds of what follows an empty step derive from the step's"
+
+
+def test_a_model_that_never_says_anything_ends_as_length(silent):
+    answer = ask(silent, rows(Op.STEP, ["silent"], 0, (PROMPT,), max_tokens=100))
+    assert answer.finish_R == ["length"]
+    assert answer.ids_R[0] == (BLANK,) * MAX_EMPTY_STEPS
+
+
+def test_the_token_budget_covers_merged_steps(silent):
+    answer = ask(silent, rows(Op.STEP, ["budget"], 0, (PROMPT,), max_tokens=3))
+    assert answer.finish_R == ["length"] and answer.tokens_R == [3]
+
+
+def test_a_whole_trace_runs_over_delimiters(small):
+    answer = ask(small, rows(Op.WHOLE, [f"whole-{i}" for i in range(60)], 0, (PROMPT,), max_tokens=60))
+    assert set(answer.finish_R) == {"end", "length"}
+    assert any(BLANK in ids[:-1] for ids in answer.ids_R)
+
+
+def test_bytes_that_are_no_text_do_not_stop_a_step(many):
+    assert any("\N{REPLACEMENT CHARACTER}" in text for text in many.text_R)
+
+
+def test_a_prompt_longer_than_the_context_is_an_error_of_its_row(small):
+    long, exact = Prompt("x" * 400), Prompt("x" * (256 - len(prompt_ids(FIRST, Prompt("")))))
+    assert len(prompt_ids(FIRST, exact)) == 256
+    for op in (Op.STEP, Op.WHOLE, Op.PROBE):
+        batch = rows(op, ["long", "exact", "fits"], 0, [(long,), (exact,), (PROMPT,)])
+        answer = ask(small, batch)
+        assert answer.finish_R[:2] == ["error", "error"] and answer.finish_R[2] != "error"
+        assert set(answer.error_R) == {0, 1} and "context" in answer.error_R[0]
+        assert answer.ids_R[0] == () and np.isnan(answer.scores_R3[:2]).all()
+    scored = ask(small, rows(Op.SCORE, ["long", "fits"], 0, [(long, (97, 98)), (PROMPT, (97, 98))]))
+    assert scored.finish_R == ["error", "step"]
+
+
+def test_a_trace_that_fills_the_context_ends_as_length(small):
+    room = 256 - len(prompt_ids(FIRST, PROMPT))
+    nearly, full = (97,) * (room - 1), (97,) * room
+    answer = ask(small, rows(Op.WHOLE, ["nearly"], 0, (PROMPT, nearly), max_tokens=100, seeds=[2]))
+    assert answer.finish_R == ["length"] and answer.tokens_R == [1]
+    answer = ask(small, rows(Op.STEP, ["full"], 0, (PROMPT, full)))
+    assert answer.finish_R == ["length"] and answer.tokens_R == [0]
+    scored = ask(small, rows(Op.SCORE, ["full", "over"], 0, [(PROMPT, full), (PROMPT, (*full, 97))]))
+    assert scored.finish_R == ["step", "step"]
+    assert np.isfinite(scored.scores_R3[0]).all() and np.isnan(scored.scores_R3[1]).all()
+
+
+def test_what_vllm_refuses_is_an_error_of_its_row(small):
+    batch = rows(Op.STEP, ["unknown token", "good"], 0, [(PROMPT, (10**6,)), (PROMPT, (97,))])
+    answer = ask(small, batch)
+    assert answer.finish_R[0] == "error" and answer.error_R[0]
+    assert answer.finish_R[1] != "error"
+    no_prompt = ask(small, rows(Op.STEP, ["no prompt"], 0, ((97,),)))
+    assert no_prompt.finish_R == ["error"]
+    spent = ask(small, rows(Op.STEP, ["spent"], 0, (PROMPT,), max_tokens=0))
+    assert spent.finish_R == ["length"] and spent.tokens_R == [0]
+
+
+def test_a_body_that_is_not_held_is_missing(small):
+    assert ask(small, rows(Op.STEP, ["never seen"], 1, ())).finish_R == ["missing"]
+    ask(small, rows(Op.STEP, ["seen"], 0, (PROMPT,)))
+    assert ask(small, rows(Op.STEP, ["seen"], 3, ())).finish_R == ["missing"], "fewer pieces are held than that"
+    assert ask(small, rows(Op.PROBE, ["seen"], 2, ())).finish_R == ["step"]
+    answer = ask(small, rows(Op.PROBE, ["seen"], 2, (), drop=["seen"]))
+    assert answer.finish_R == ["missing"], "dropped before the rows are read"
+
+
+def test_a_discarded_draft_leaves_no_trace(small):
+    ask(small, rows(Op.STEP, ["draft"], 0, (PROMPT,), seeds=[7]))
+    rewrite = (97, 98, BLANK)
+    after_draft = ask(small, rows(Op.STEP, ["draft"], 1, (rewrite,), seeds=[8]))
+    fresh = ask(small, rows(Op.STEP, ["no draft"], 0, (PROMPT, rewrite), seeds=[8]))
+    assert after_draft.ids_R == fresh.ids_R
+    np.testing.assert_allclose(after_draft.scores_R3, fresh.scores_R3, atol=1e-4)
+
+
+def test_what_a_replica_wrote_is_held_as_one_piece(small):
+    first = ask(small, rows(Op.STEP, ["held"], 0, (PROMPT,), seeds=[9]))
+    went_on = ask(small, rows(Op.STEP, ["held"], 2, (), seeds=[10]))
+    sent_whole = ask(small, rows(Op.STEP, ["sent"], 0, (PROMPT, first.ids_R[0]), seeds=[10]))
+    assert went_on.ids_R == sent_whole.ids_R
+    assert went_on.prompt_tokens_R[0] == len(prompt_ids(FIRST, PROMPT)) + len(first.ids_R[0])
+
+
+def test_one_seed_gives_the_same_tokens_in_any_batch(small, many):
+    chosen = [3, 50, 120, 299]
+    alone = [ask(small, rows(Op.STEP, [f"alone-{i}"], 0, (PROMPT,), seeds=[i], max_tokens=16)) for i in chosen]
+    assert [answer.ids_R[0] for answer in alone] == [many.ids_R[i] for i in chosen]
+    assert many.ids_R[3] != many.ids_R[50]
+
+
+def test_flush_answers_in_parts_every_row_once(small):
+    keys = [f"flush-{i}" for i in range(200)]
+    parts = messages(small, rows(Op.WHOLE, keys, 0, (PROMPT,), max_tokens=200, flush_s=0.02))
+    assert len(parts) > 1 and all(part.row_R for part in parts)
+    assert sorted(row for part in parts for row in part.row_R) == list(range(200))
+    assert all(part.replica == "small-0" for part in parts)
+
+
+def test_batches_in_flight_together_do_not_mix(small):
+    async def both():
+        async def one(batch):
+            return [message async for message in small.run(batch)]
+
+        batches = [rows(Op.STEP, [f"both-{b}-{i}" for i in range(20)], 0, (PROMPT,), seeds=range(20)) for b in range(2)]
+        return await asyncio.gather(*(one(batch) for batch in batches))
+
+    (left,), (right,) = asyncio.run(both())
+    ids = [dict(zip(answer.row_R, answer.ids_R, strict=True)) for answer in (left, right)]
+    assert ids[0] == ids[1]
+
+
+def test_a_batch_nobody_waits_for_is_withdrawn(small):
+    async def leave():
+        answers = small.run(rows(Op.WHOLE, ["left"] * 40, 0, (PROMPT,), max_tokens=230, flush_s=0.001))
+        await anext(answers)
+        await answers.aclose()
+
+    asyncio.run(leave())
+    busy_s = [asyncio.run(small.busy())]
+    ask(small, rows(Op.PROBE, ["after"], 0, (PROMPT,)))
+    busy_s += [asyncio.run(small.busy())]
+    assert busy_s[1] > busy_s[0] > 0
+
+
+def test_an_empty_batch_only_drops(small):
+    (answer,) = messages(small, StepBatch(rows(Op.STEP, [], 0, ()).sampling, [], [], [], [], [], [], drop=("held",)))
+    assert answer.row_R == [] and answer.scores_R3.shape == (0, 3)
+
+
+def test_a_model_that_cannot_be_loaded_says_so(tmp_path):
+    from actors.engine import EngineReplica
+    from steer.config import ModelConfig, PoolConfig
+    from steer.traces import MEASURES
+
+    replica = EngineReplica("lost-0", ModelConfig(path=str(tmp_path / "nowhere")), PoolConfig(), MEASURES)
+    with pytest.raises(RuntimeError, match="lost-0 cannot load"):
+        asyncio.run(replica.describe())

@@ -1,0 +1,140 @@
+"""Tiny random Qwen2 models and tokenizers that vLLM loads, and the same numbers from transformers to compare with.
+
+A random model hardly ever ends a step. Here dimension 0 of every embedding is the same, so the hidden state keeps a
+constant part, and the rows of the output matrix can be given a bias along it: `likely` maps a token's text to a logit.
+"""
+
+import asyncio
+import json
+
+import numpy as np
+
+from steer.work import Op, Prompt, Sampling, StepBatch
+
+EOS, EOT = "<eos>", "<eot>"
+TEMPLATE = (
+    "{% for m in messages %}{{ '<' + m['role'] + '>' + m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<a>' }}{% endif %}"
+)
+PLAIN_TOKENIZER = """from transformers import PreTrainedTokenizerFast
+
+
+class PlainTokenizer(PreTrainedTokenizerFast):
+    pass
+"""
+HEAD_DIM = 32
+
+
+def byte_tokenizer(merges, reverse=False):
+    """256 bytes and what `merges` joins; `reverse` numbers the bytes the other way round."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet(), reverse=reverse)
+    vocabulary = [*alphabet, *("".join(pair) for pair in merges)]
+    tokenizer = Tokenizer(models.BPE({text: i for i, text in enumerate(vocabulary)}, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in (EOS, EOT)])
+    return tokenizer
+
+
+FIRST = byte_tokenizer([("Ċ", "Ċ"), (".", "ĊĊ")])
+SECOND = byte_tokenizer([("Ċ", "Ċ"), ("a", "b"), ("ab", "Ġ")], reverse=True)
+
+
+def build(folder, tokenizer=FIRST, hidden=32, seed=0, likely=None, context=256):
+    """Write a model of `hidden` / 32 heads with its tokenizer; EOS is the tokenizer's, EOT the generation config's."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    folder.mkdir(parents=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "auto_map": {"AutoTokenizer": [None, "plain_tokenizer.PlainTokenizer"]},
+        "eos_token": EOS,
+        "clean_up_tokenization_spaces": False,
+        "chat_template": TEMPLATE,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "plain_tokenizer.py").write_text(PLAIN_TOKENIZER)
+    torch.manual_seed(seed)
+    eos, eot = (tokenizer.token_to_id(text) for text in (EOS, EOT))
+    heads = hidden // HEAD_DIM
+    config = Qwen2Config(
+        vocab_size=tokenizer.get_vocab_size(), hidden_size=hidden, num_hidden_layers=2, num_attention_heads=heads,
+        num_key_value_heads=1, intermediate_size=2 * hidden, max_position_embeddings=context,
+        tie_word_embeddings=False, eos_token_id=eos, bos_token_id=None,
+    )  # fmt: skip
+    model = Qwen2ForCausalLM(config).float().eval()
+    with torch.no_grad():
+        embedding, head = model.model.embed_tokens.weight, model.lm_head.weight
+        embedding.normal_(0, 0.5)
+        embedding[:, 0] = 2.0
+        head.normal_(0, 16 / hidden)
+        head[:, 0] = 0.0
+        for text, logit in (likely or {}).items():
+            token = tokenizer.encode(text, add_special_tokens=False).ids
+            assert len(token) == 1, f"{text!r} is no single token"
+            head[token[0]] *= 0.3
+            head[token[0], 0] = logit / 3.0
+    model.save_pretrained(folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [eos, eot]}))
+    return folder
+
+
+def reference(folder, ids):
+    """[T, 3] (max logit, logsumexp, entropy) of the logits after each of `ids`, by transformers in float32."""
+    import torch
+    from transformers import Qwen2ForCausalLM
+
+    model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        logits = model(torch.tensor([list(ids)])).logits[0].double()
+    p = torch.softmax(logits, -1)
+    entropy = -(p * torch.log_softmax(logits, -1)).sum(-1)
+    return torch.stack([logits.max(-1).values, torch.logsumexp(logits, -1), entropy], 1).numpy()
+
+
+def expected_scores(folder, before, piece, keep):
+    """Step scores of `piece` after the ids `before`, mean over `keep`."""
+    measured = reference(folder, [*before, *piece])[len(before) - 1 : -1][np.asarray(keep, bool)]
+    return [measured[:, 0].mean(), -measured[:, 2].mean(), np.exp(measured[:, 0] - measured[:, 1]).mean()]
+
+
+def prompt_ids(tokenizer, prompt: Prompt):
+    system = f"<system>{prompt.system}" if prompt.system else ""
+    return tokenizer.encode(f"{system}<user>{prompt.user}<a>", add_special_tokens=False).ids
+
+
+def rows(op: Op, keys, held, new, seeds=None, max_tokens=40, tokens="all", drop=(), flush_s=None, temperature=0.7):
+    """A batch in which every row asks the same, but for what is given as a list."""
+    n = len(keys)
+    new_B = list(new) if isinstance(new, list) else [new] * n
+    max_tokens_B = max_tokens if isinstance(max_tokens, list) else [max_tokens] * n
+    seed_B = list(range(n)) if seeds is None else list(seeds)
+    sampling = Sampling(temperature=temperature, tokens=tokens)
+    return StepBatch(sampling, list(keys), [op] * n, seed_B, max_tokens_B, [held] * n, new_B, tuple(drop), flush_s)
+
+
+def messages(replica, batch):
+    """Every message that the replica answers a batch with."""
+
+    async def collect():
+        return [message async for message in replica.run(batch)]
+
+    return asyncio.run(collect())
+
+
+def ask(replica, batch):
+    """The one message of a batch without `flush_s`, its rows in the order of the batch."""
+    (answer,) = messages(replica, batch)
+    assert sorted(answer.row_R) == list(range(len(batch.key_B)))
+    order = np.argsort(answer.row_R)
+    columns = ("finish_R", "text_R", "ids_R", "tokens_R", "prompt_tokens_R", "cached_tokens_R", "seconds_R")
+    errors = {answer.row_R[r]: reason for r, reason in answer.error_R.items()}
+    sorted_columns = {name: [getattr(answer, name)[i] for i in order] for name in columns}
+    return type(answer)(
+        row_R=list(range(len(order))), **sorted_columns, scores_R3=answer.scores_R3[order], error_R=errors,
+        replica=answer.replica, busy_s=answer.busy_s,
+    )  # fmt: skip

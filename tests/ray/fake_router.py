@@ -1,0 +1,72 @@
+"""A router without engines: answers every question in one step, as it is told to by the question's text.
+
+`wait`: the group is silent until `release` is called, after the traces that need not wait have come back.
+"""
+
+import asyncio
+
+import pyarrow as pa
+import ray
+
+from steer.tables import routed_table
+from steer.traces import Model, Question, Status, Step, Trace
+
+WRONG = "wrong"
+WAIT = "wait"
+LOSE = "lose"
+
+
+@ray.remote(num_cpus=0)
+class FakeRouter:
+    def __init__(self):
+        self.expected = 0
+        self.jobs = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self._release = asyncio.Event()
+
+    async def route(self, questions: pa.Table, job):
+        self.jobs.append(job)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        traces = [_trace(Question(**row), job) for row in questions.to_pylist()]
+        for number, trace in enumerate(t for t in traces if WAIT not in t.question.prompt):
+            # One table a trace, and control given back in between, so that groups interleave.
+            await asyncio.sleep(0)
+            if LOSE not in trace.question.prompt:
+                yield routed_table([trace], [_mixture(job)] if number == 0 else [], 1e6, 1e7)
+        waiting = [t for t in traces if WAIT in t.question.prompt]
+        if waiting:
+            await self._release.wait()
+            yield routed_table(waiting, [], 1e6, 1e7)
+        self.in_flight -= 1
+
+    async def expect(self, traces: int) -> None:
+        self.expected += traces
+
+    async def release(self) -> None:
+        self._release.set()
+
+    async def seen(self) -> dict:
+        return {"expected": self.expected, "jobs": self.jobs, "in_flight": self.in_flight, "most": self.most_in_flight}
+
+
+def _trace(question: Question, job) -> Trace:
+    answer = "no idea" if WRONG in question.prompt else f"The answer is \\boxed{{{question.gold}}}."
+    scores = (3.0, -0.5, 0.9)
+    step = Step(
+        0, 0, Model.SMALL, True, "end", answer, 5, 7, 0, scores, None, 0.9, 0.8, "end", "small-0", 0.1
+    )  # fmt: skip
+    return Trace(
+        question=question, status=Status.ANSWERED, text=answer, steps=[step], tokens_small=5, tokens_large=0,
+        tokens_discarded=0, prompt_tokens=7, prefill_small=7, prefill_large=0, cached_tokens=0, cell=job.cell,
+        group=job.group, seed=job.seed,
+    )  # fmt: skip
+
+
+def _mixture(job) -> dict:
+    return {
+        "group": job.group, "step": 0, "draft": True, "scope": "pooled", "n": 9, "mean_confident": 0.9, "mean_unsure": 0.1,
+        "sd_confident": 0.1, "sd_unsure": 0.1, "weight_confident": 0.5, "weight_unsure": 0.5, "rule": "fresh",
+        "fit_ms": 1.0, "inversions": 0,
+    }  # fmt: skip

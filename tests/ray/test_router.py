@@ -1,0 +1,184 @@
+"""The loop over real Ray actors, with simulated replicas."""
+
+import asyncio
+import os
+
+import pyarrow as pa
+import pytest
+import ray
+
+from actors.router import Job, Router
+from actors.simulated import SimulatedReplica
+from steer.config import (
+    FirstTokenEntropyPolicy,
+    ModelConfig,
+    PairConfig,
+    PercentilePolicy,
+    PoolConfig,
+    PoolsConfig,
+    RandomQueryPolicy,
+    RandomStepPolicy,
+    RoutingOptions,
+    SmallPolicy,
+    SteerPolicy,
+)
+from steer.traces import ROUTED_SCHEMA
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+
+TIMING = {"seconds", "fit_ms", "replica", "cached_tokens", "prompt_tokens"}
+
+
+def questions(n, prompt="question {}"):
+    rows = [
+        dict(
+            id=f"q{i}",
+            sample=0,
+            benchmark="made_up",
+            prompt=prompt.format(i),
+            gold="7",
+            grader="math",
+            subset="",
+            difficulty="1",
+            labels="{}",
+            system="",
+        )
+        for i in range(n)
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def start_router(replicas=1, small=None, large=None, **pool):
+    config = PoolConfig(replicas=replicas, cpus=0.1, **pool)
+    pair = PairConfig(
+        small=ModelConfig(path="simulated-small", parameters=1e6, engine=small or {}),
+        large=ModelConfig(path="simulated-large", parameters=1e7, engine=large or {}),
+    )
+    router = ray.remote(Router).options(num_cpus=0).remote(pair, PoolsConfig(small=config, large=config), SimulatedReplica)
+    infos = ray.get(router.start.remote())
+    return router, infos
+
+
+@pytest.fixture
+def routers():
+    started = []
+
+    def start(**options):
+        router, infos = start_router(**options)
+        started.append(router)
+        return router, infos
+
+    yield start
+    for router in started:
+        ray.get(router.close.remote())
+        ray.kill(router)
+
+
+def route(router, table, policy=None, group="0", **routing):
+    job = Job("cell", group, policy or SteerPolicy(), RoutingOptions(**routing), "all", 0)
+    stream = router.route.options(num_returns="streaming").remote(table, job)
+    return pa.concat_tables([ray.get(ref) for ref in stream])
+
+
+def answers(table):
+    """Everything but timing and placement, in question order."""
+    rows = sorted(table.to_pylist(), key=lambda r: r["trace_id"])
+    for row in rows:
+        # repr: a NaN equals itself
+        row["steps_seen"] = [repr({k: v for k, v in step.items() if k not in TIMING}) for step in row.pop("step_rows")]
+        row["mixture_rows"] = None
+        for name in ("cached_tokens", "prefill_small", "prefill_large", "flops_full"):
+            row.pop(name)
+    return rows
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        SmallPolicy(),
+        RandomQueryPolicy(),
+        RandomStepPolicy(),
+        PercentilePolicy(percent=30),
+        FirstTokenEntropyPolicy(tau=0.2),
+        SteerPolicy(),
+        SteerPolicy(preset="paper"),
+    ],
+    ids=lambda p: getattr(p, "preset", "") + p.name,
+)
+def test_every_question_is_one_row_under_every_policy(routers, policy):
+    router, _ = routers(replicas=2)
+    for barrier in ("strict", "rolling"):
+        table = route(router, questions(60), policy, barrier=barrier)
+        assert table.schema == ROUTED_SCHEMA
+        assert sorted(table["question_id"].to_pylist()) == sorted(f"q{i}" for i in range(60))
+        assert set(table["status"].to_pylist()) == {"answered"}
+
+
+def test_a_replica_killed_in_mid_run_changes_no_answer(routers, tmp_path):
+    undisturbed, _ = routers()
+    expected = answers(route(undisturbed, questions(80)))
+    dying = dict(die_after=200, die_mark=str(tmp_path / "died"))
+    router, _ = routers(small=dying)
+    got = answers(route(router, questions(80)))
+    assert os.path.exists(tmp_path / "died")
+    assert ray.get(router.stats.remote()).replaced == 1
+    assert got == expected
+
+
+def test_a_trace_that_always_kills_its_replica_is_the_only_one_lost(routers):
+    router, _ = routers(small=dict(poison="question 5"))
+    rows = {r["question_id"]: r for r in route(router, questions(8)).to_pylist()}
+    assert len(rows) == 8
+    assert rows["q5"]["status"] == "error" and "3 times" in rows["q5"]["error"]
+    assert all(r["status"] == "answered" for i, r in rows.items() if i != "q5")
+
+
+def test_a_prompt_longer_than_the_context_is_an_error_row_and_the_rest_goes_on(routers):
+    router, _ = routers(small=dict(max_len=12))
+    table = pa.concat_tables([questions(4), questions(1, prompt="far too long a prompt").set_column(0, "id", [["long"]])])
+    rows = {r["question_id"]: r for r in route(router, table).to_pylist()}
+    assert rows["long"]["status"] == "error" and "context" in rows["long"]["error"]
+    assert sum(r["status"] == "answered" for r in rows.values()) == 4
+
+
+def test_several_groups_share_the_pools_and_same_seed_means_same_tables(routers):
+    router, _ = routers(replicas=1)
+
+    async def both():
+        async def one(group, table):
+            job = Job("cell", group, SteerPolicy(), RoutingOptions(), "all", 0)
+            stream = router.route.options(num_returns="streaming").remote(table, job)
+            return pa.concat_tables([await ref async for ref in stream])
+
+        return await asyncio.gather(one("a", questions(40)), one("b", questions(40, "other {}")))
+
+    a, b = asyncio.run(both())
+    alone = route(router, questions(40), group="a")
+    assert answers(a) == answers(alone)
+    assert len(b) == 40
+
+
+def test_credits_bound_the_rows_out_at_a_replica_and_nothing_is_lost(routers):
+    router, _ = routers(replicas=2, max_rows=7)
+    assert len(route(router, questions(100))) == 100
+
+
+def test_a_model_that_cannot_start_fails_with_the_remedy():
+    pools = PoolsConfig(small=PoolConfig(cpus=0.1, label="nowhere", start_timeout_s=0.5), large=PoolConfig(cpus=0.1))
+    model = ModelConfig(path="simulated", parameters=1.0)
+    router = ray.remote(Router).options(num_cpus=0).remote(PairConfig(small=model, large=model), pools, SimulatedReplica)
+    with pytest.raises(Exception, match="steer-pool=nowhere"):
+        ray.get(router.start.remote())
+    ray.get(router.close.remote())
+    ray.kill(router)
+
+
+def test_stats_add_up(routers):
+    router, _ = routers()
+    ray.get(router.expect.remote(50))
+    table = route(router, questions(50))
+    stats = ray.get(router.stats.remote())
+    assert (stats.done, stats.live, stats.queued) == (50, 0, 0)
+    assert stats.tokens_small + stats.tokens_large == sum(table["tokens_small"].to_pylist()) + sum(
+        table["tokens_large"].to_pylist()
+    )

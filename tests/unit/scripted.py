@@ -1,0 +1,70 @@
+"""A scripted engine for driving a group without actors: what each row gets is a function of trace, step and model."""
+
+import numpy as np
+
+from steer.config import RoutingOptions
+from steer.group import Group
+from steer.policies import make_policy
+from steer.traces import Finish, Question
+from steer.work import Op, StepResults
+
+NAN3 = (np.nan,) * 3
+
+
+def questions(n, prefix="q"):
+    return [Question(f"{prefix}{i}", 0, "made_up", f"question {i}", "7", "math") for i in range(n)]
+
+
+def new_group(policy, n=20, seed=0, bank=None, qs=None, **routing):
+    return Group(1, qs or questions(n), make_policy(policy, seed, bank), RoutingOptions(**routing), seed)
+
+
+def one_score(value):
+    return (value, value, value)
+
+
+class Script:
+    """`steps(trace)`: how many steps a trace takes; `score(trace, step, model)`: the score of a step."""
+
+    def __init__(self, steps=lambda trace: 4, score=lambda trace, step, model: 0.5, tokens=10):
+        self.steps, self.score, self.tokens = steps, score, tokens
+        self.asked = []
+
+    def answer(self, rows):
+        n = len(rows)
+        finish, text, ids, tokens, scores = [], [], [], [], []
+        for row in rows:
+            step = int(row.group.step_L[row.trace])
+            self.asked.append((row.trace, step + (row.op == Op.PROBE), row.model, row.op))
+            writes = row.op in (Op.STEP, Op.WHOLE)
+            ends = row.op == Op.WHOLE or (writes and step + 1 >= self.steps(row.trace))
+            finish.append((Finish.END if ends else Finish.STEP).value)
+            text.append(f"s{step}m{row.model}\n\n" if writes else "")
+            ids.append((1, 2, 3) if writes else ())
+            tokens.append(self.tokens if writes else int(row.op == Op.PROBE))
+            scores.append(one_score(self.score(row.trace, step, row.model)))
+        return StepResults(
+            row_R=list(range(n)),
+            finish_R=finish,
+            text_R=text,
+            ids_R=ids,
+            tokens_R=tokens,
+            prompt_tokens_R=[100] * n,
+            cached_tokens_R=[60] * n,
+            scores_R3=np.array(scores).reshape(n, 3),
+            seconds_R=[0.0] * n,
+            replica="scripted",
+        )
+
+
+def drive(group, script, rounds=10_000):
+    """Run the group to its end; returns its traces by question id."""
+    finished = []
+    for _ in range(rounds):
+        rows = group.decide()
+        finished += group.take_finished()
+        if not group.live:
+            return {trace.question.id: trace for _, trace in finished}
+        assert rows, "live traces, but nothing to ask"
+        group.apply(rows, script.answer(rows))
+    raise AssertionError("the group did not end")

@@ -1,0 +1,74 @@
+"""The progress line and the thread behind it."""
+
+import io
+import threading
+from types import SimpleNamespace
+
+from pipelines.progress import Progress, Reading, duration, eta_s, progress_text
+
+
+def counts(**changes):
+    values = dict(
+        total=100, live=20, queued=30, done=50, tokens_small=900, tokens_large=100, steps_small=75, steps_large=25
+    )
+    return SimpleNamespace(**{**values, **changes})
+
+
+def test_line_names_every_count():
+    now = Reading.of(counts(), at_s=20.0)
+    before = Reading(10.0, tokens=500)
+    assert progress_text(now, before) == (
+        "done 50/100 · live 20 · queued 30 · 50 tokens/s · 25 % large steps · ETA 0:20"
+    )
+
+
+def test_a_run_that_has_not_begun_divides_by_nothing():
+    text = progress_text(Reading(0.0), Reading(0.0))
+    assert "no step yet" in text and "ETA –" in text
+
+
+def test_eta_follows_the_mean_pace_and_ends_at_zero():
+    assert eta_s(Reading(30.0, total=40, done=10)) == 90
+    assert eta_s(Reading(30.0, total=40, done=40)) == 0
+    assert eta_s(Reading(30.0, total=40, done=50)) == 0
+    assert eta_s(Reading(30.0, total=40, done=0)) is None
+    assert eta_s(Reading(30.0, total=0, done=3)) is None
+
+
+def test_durations():
+    assert [duration(s) for s in (None, 5, 65, 3725)] == ["–", "0:05", "1:05", "1:02:05"]
+
+
+class Log(io.StringIO):
+    """A log that says when it holds two lines."""
+
+    def __init__(self):
+        super().__init__()
+        self.two_lines = threading.Event()
+
+    def write(self, text):
+        written = super().write(text)
+        if self.getvalue().count("\n") >= 2:
+            self.two_lines.set()
+        return written
+
+
+def test_lines_come_even_when_nothing_finishes():
+    log = Log()
+    with Progress(lambda: counts(done=0, live=3), stream=log, line_s=0.01):
+        assert log.two_lines.wait(10)
+    assert all("live 3" in line for line in log.getvalue().splitlines())
+
+
+def test_a_router_that_does_not_answer_is_shown_as_it_was_last():
+    log, answers = Log(), [counts(done=9), counts(done=2)]
+    with Progress(lambda: answers.pop(), stream=log, line_s=0.01):
+        assert log.two_lines.wait(10)
+    assert [line.split("done ")[1][0] for line in log.getvalue().splitlines()[:2]] == ["7", "7"]
+
+
+def test_a_second_pipeline_counts_from_its_own_start():
+    base = Reading.of(counts(live=0, queued=0, done=100), at_s=0.0)
+    now = Reading.of(counts(total=300, live=20, queued=160, done=120, steps_small=75, steps_large=75), at_s=10.0)
+    text = progress_text(now.since(base), Reading(0.0))
+    assert "done 20/200 " in text and "100 % large" in text and "ETA 1:30" in text
