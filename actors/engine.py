@@ -157,7 +157,7 @@ class EngineReplica:
             raise RuntimeError(
                 "the pool asks for GPUs and this process sees none: set `gpus: 0`, or install CUDA's vllm"
             )
-        confidence_hook.skip_decoding_alternatives()
+        confidence_hook.speed_up_logprobs()
         arguments = engine_arguments(self._model, self._pool, self._measures)
         engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
         if self._hook:

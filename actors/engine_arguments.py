@@ -14,7 +14,7 @@ from steer.config import ModelConfig, PoolConfig
 
 EMBEDDED_PREFIX = "embedded:"
 CPU_BLOCK_SIZE_TOKENS = 32
-"""The smallest KV block that vLLM takes on a CPU: with its default of 128 short steps cost 1.64x one pass, not 1.18x."""
+"""The smallest KV block that vLLM takes on a CPU: at its default of 128 short steps cost 1.64x one pass, not 1.18x."""
 CPU_BATCHED_TOKENS = 8192
 """Prompt tokens that one CPU engine step takes at most; or the context, where that is longer: no prompt is split."""
 

@@ -65,7 +65,8 @@ def cluster(verbose: bool = False) -> Iterator[None]:
             object_store_memory=OBJECT_STORE_BYTES,
         )
     try:
-        yield
+        with sigterm_as_interrupt():  # here, since ray.init puts a handler of its own in place
+            yield
     finally:
         ray.shutdown()
 
@@ -75,7 +76,7 @@ def session(
     pair: PairConfig, pools: PoolsConfig, replica_class: type | None = None, verbose: bool = False
 ) -> Iterator[Session]:
     """Ray with a started router: both pools are loaded when the block begins. Raises StartFailed."""
-    with sigterm_as_interrupt(), cluster(verbose):
+    with cluster(verbose):
         # num_cpus=0: the router waits most of the time, and must get a place on a node full of engines.
         router = ray.remote(Router).options(num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0)
         handle = router.remote(pair, pools, replica_class)

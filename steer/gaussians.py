@@ -57,7 +57,7 @@ class Mixture:
         x_L = np.asarray(scores_L, np.float64)
         x_L = np.where(np.isfinite(x_L), x_L, np.nan)
         if monotone and self.sd_confident != self.sd_unsure:
-            clamp = np.minimum if self.sd_confident > self.sd_unsure else np.maximum
+            clamp = np.minimum if self.sd_confident < self.sd_unsure else np.maximum
             x_L = clamp(x_L, self._vertex())
         confident_L = (x_L - self.mean_confident) / self.sd_confident
         unsure_L = (x_L - self.mean_unsure) / self.sd_unsure

@@ -56,6 +56,7 @@ def by_character(text, state=CLOSED):
         ("$a$$b$ c", "xxxxxx.."),
         (r"is \boxed{a {b} c} d", "...xxxxxxxxxxxxxxx.."),
         (r"\boxed{a\}b} c", "xxxxxxxxxxxx.."),
+        (r"\boxed{a\{b} c", "xxxxxxxxxxxx.."),
         (r"\boxed {a} b", "xxxxxxxxxx.."),
         (r"a \times b \, c", "..xxxxxx...xx.."),
         (r"a \$ b $c$", "..xx...xxx"),
