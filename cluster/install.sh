@@ -2,7 +2,8 @@
 # Installs requirements.lock and this project (editable) into the environment of the Python given: used by `make`,
 # and by the nodes of a cluster.
 #
-#   bash cluster/install.sh .venv/bin/python
+#   bash cluster/install.sh .venv/bin/python          CPU: the lock, to the last version
+#   bash cluster/install.sh .venv/bin/python gpu      GPU: vLLM's CUDA build with the torch it asks for, the lock's Ray
 #
 # The lock is complete, so pip resolves nothing (--no-deps). torch goes first, because its CPU build has an index of
 # its own: name that index in TORCH_INDEX and torch is taken from there; without it the plain install is tried.
@@ -27,6 +28,13 @@ remedy() {
 }
 
 installed() { "$python" -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null || true; }
+
+if [[ ${2:-cpu} == gpu ]]; then
+    # Every node of a cluster must run the same Ray; the rest follows from vLLM's own requirements.
+    "$python" -m pip install --disable-pip-version-check "$(grep '^ray==' "$root/requirements.lock")" "setuptools>=77.0.3"
+    "$python" -m pip install --disable-pip-version-check --editable "$root[gpu,dev]"
+    exit
+fi
 
 if [[ $(installed) != "$torch"* ]]; then
     echo "installing torch $torch ..."

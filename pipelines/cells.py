@@ -1,6 +1,6 @@
-"""What one run evaluates: cells, each a policy setting on one benchmark, and the groups that its questions are cut into.
+"""What one run evaluates: cells, each a policy setting on one benchmark, and the groups its questions are cut into.
 
-Invariant: every row of a cell is in exactly one group, and which one depends on nothing but (seed, question id, sample).
+Invariant: every row of a cell is in exactly one group; which one depends on the seed and on the cell's trace ids alone.
 """
 
 import hashlib

@@ -22,9 +22,7 @@ _ROUNDING = 1e-9
 """Accuracies are ratios of counts: a setting exactly at the tolerance must not fall out by a last bit."""
 
 
-def choose(
-    points: Sequence[Point], objective: Objective, tolerance: float = 1.0, budget: float | None = None
-) -> Point:
+def choose(points: Sequence[Point], objective: Objective, tolerance: float = 1.0, budget: float | None = None) -> Point:
     """The point that `objective` prefers (method.md, Routing); `tolerance` in points of accuracy (%).
 
     Ties go to the cheaper point, then to the earlier one. With `budget` and nothing under it, the cheapest point:

@@ -1,6 +1,6 @@
 """One Ray Data pipeline: read groups of questions -> route -> grade -> commit to the run's folder.
 
-Ray Data gives streaming input, back-pressure and the commit; the router gives the loop over steps that it cannot express.
+Ray Data gives streaming input, back-pressure and the commit; the router the loop over steps that it cannot express.
 No stage asks for a CPU: the engines may hold every one of them, and a stage that waited for one would stop the run.
 """
 

@@ -128,4 +128,3 @@ class SweepConfig(Strict):
 
     def questions(self, split: str) -> int | None:
         return self.validation_questions if split == "validation" else self.test_questions
-

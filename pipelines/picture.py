@@ -35,9 +35,13 @@ def save_curve(run: RunFolder, rows: Sequence[Summary]) -> None:
         figure, axes = plt.subplots(1, len(benchmarks), figsize=size, squeeze=False, layout="constrained")
         for axis, benchmark in zip(axes[0], benchmarks, strict=True):
             _panel(axis, benchmark, [r for r in rows if r.benchmark == benchmark], style)
-        handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        handles = {
+            label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+        }
         columns = min(len(handles), 4 * len(benchmarks))
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+        figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+        )
         for kind, extra in (("png", {"dpi": DPI}), ("svg", {"metadata": {"Date": None}})):
             drawn = io.BytesIO()
             figure.savefig(drawn, format=kind, **extra)
@@ -56,7 +60,9 @@ def _panel(axis, benchmark: str, rows: Sequence[Summary], style: dict) -> None:
         axis.plot(x, y, "--", color="black", lw=1.2, label="random_query", zorder=2)
         for row in (r for r in bar if r.policy != "random_query"):
             _point(axis, row, size, "black", "s", None)
-            axis.annotate(row.policy, (row.flops_paper / size, 100 * row.accuracy), (6, -12), textcoords="offset points")
+            axis.annotate(
+                row.policy, (row.flops_paper / size, 100 * row.accuracy), (6, -12), textcoords="offset points"
+            )
     for policy, (colour, marker) in style.items():
         grid = sorted((r for r in rows if r.policy == policy and r.split != shown), key=lambda r: r.flops_paper)
         if grid:

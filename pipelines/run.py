@@ -2,14 +2,18 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from pyarrow import fs
 
 from pipelines.cells import Cell, cut_into_groups
 from pipelines.evaluate import evaluate
 from pipelines.grids import THRESHOLDS
 from pipelines.progress import Progress
 from pipelines.report import tables
-from pipelines.session import Session, session
+from pipelines.session import Session, StartFailed, session
 from pipelines.settings import refusals_as_settings_errors
 from pipelines.store import RunFolder
 from pipelines.summary import BAR, Entry, Summary, summarise, write_json
@@ -36,7 +40,7 @@ def run_one(config: RunConfig, out: str | Path, replica_class: type | None = Non
     with refusals_as_settings_errors():
         cut_into_groups(cell)
         run = RunFolder.create(out, "run", resolved(config, pair), [config.seed])
-    with session(pair, config.pools, replica_class, verbose) as held:
+    with unused_if_not_started(run), session(pair, config.pools, replica_class, verbose) as held:
         seconds = evaluate_all([cell], held, run)
         engines = described(held)
     bar = config.policy.name in BAR
@@ -46,6 +50,17 @@ def run_one(config: RunConfig, out: str | Path, replica_class: type | None = Non
     run.finish(engines=engines)
     print(tables(rows), flush=True)
     return rows[0]
+
+
+@contextmanager
+def unused_if_not_started(run: RunFolder) -> Iterator[None]:
+    """Models that did not start leave no folder behind, so that the mended command may name the same one."""
+    try:
+        yield
+    except StartFailed:
+        filesystem, path = fs.FileSystem.from_uri(run.root)
+        filesystem.delete_dir(path)
+        raise
 
 
 def threshold(policy: PolicyConfig) -> str:

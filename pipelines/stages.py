@@ -61,7 +61,7 @@ class RouteGroup:
         wrong = [trace for trace, count in awaited.items() if count]
         if wrong:
             raise RuntimeError(
-                f"group {group['group']}: the router answered {len(wrong)} traces not exactly once, among them {wrong[0]}"
+                f"group {group['group']}: {len(wrong)} traces were not answered exactly once, among them {wrong[0]}"
             )
 
     def _routed(self, group: dict, job: CellJob) -> Iterator[pa.Table]:

@@ -12,7 +12,7 @@ from pipelines.choice import Point, choose
 from pipelines.grids import SweepConfig, Variant
 from pipelines.picture import save_curve
 from pipelines.report import best_on_test, tables
-from pipelines.run import described, evaluate_all, resolved
+from pipelines.run import described, evaluate_all, resolved, unused_if_not_started
 from pipelines.session import Session, session
 from pipelines.settings import refusals_as_settings_errors
 from pipelines.store import RunFolder
@@ -34,7 +34,7 @@ def run_sweep(
         pair = load_pair(config.pair)
         splits = {split: _benchmarks(config, split) for split in ("validation", "test")}
         run = RunFolder.create(out, "sweep", resolved(config, pair), config.seeds("test"))
-    with session(pair, config.pools, replica_class, verbose) as held:
+    with unused_if_not_started(run), session(pair, config.pools, replica_class, verbose) as held:
         validation = _phase(config, splits["validation"], None, held, run)
         write_json(run, validation)
         choice = chosen(config, validation)
@@ -69,7 +69,9 @@ def report(test: Sequence[Summary], choice: Choice, test_grid: bool) -> str:
     kept = [r for r in test if choice.get((r.benchmark, r.policy), r.setting) == r.setting]
     text = tables(kept, marked)
     if test_grid:
-        text += "\n\nBEST ON TEST (threshold chosen on the test questions themselves: optimistic, as the paper reports)\n\n"
+        text += (
+            "\n\nBEST ON TEST (threshold chosen on the test questions themselves: optimistic, as the paper reports)\n\n"
+        )
         text += tables([r for r in best_on_test(test) if r.policy != "random_query"])
     return text
 
@@ -97,8 +99,8 @@ def _benchmarks(config: SweepConfig, split: str) -> dict[str, Benchmark]:
         benchmark = load_benchmark(wanted.model_copy(update={"split": split, "limit": limit}))
         if len(benchmark.rows) < max(wanted.groups, 2):
             raise ValueError(
-                f"benchmark {wanted.name}: {len(benchmark.rows)} traces on {split} are too few for {wanted.groups} groups: "
-                "give more questions or fewer groups"
+                f"benchmark {wanted.name}: {len(benchmark.rows)} traces on {split} are too few for {wanted.groups} "
+                "groups: give more questions or fewer groups"
             )
         loaded[wanted.name] = benchmark
     return loaded
@@ -114,7 +116,5 @@ def _phase(
         rows.append(entry)
         for cell, seed in zip(entry.cells, config.seeds(split), strict=True):
             benchmark = benchmarks[name]
-            cells.append(
-                Cell(cell, policy, config.routing, benchmark.rows, benchmark.tokens, seed, groups[name])
-            )
+            cells.append(Cell(cell, policy, config.routing, benchmark.rows, benchmark.tokens, seed, groups[name]))
     return summarise(run, rows, evaluate_all(cells, held, run))

@@ -66,7 +66,7 @@ def _trace(question: Question, job) -> Trace:
 
 def _mixture(job) -> dict:
     return {
-        "group": job.group, "step": 0, "draft": True, "scope": "pooled", "n": 9, "mean_confident": 0.9, "mean_unsure": 0.1,
-        "sd_confident": 0.1, "sd_unsure": 0.1, "weight_confident": 0.5, "weight_unsure": 0.5, "rule": "fresh",
+        "group": job.group, "step": 0, "draft": True, "scope": "pooled", "n": 9, "mean_confident": 0.9,
+        "mean_unsure": 0.1, "sd_confident": 0.1, "sd_unsure": 0.1, "weight_confident": 0.5, "weight_unsure": 0.5, "rule": "fresh",
         "fit_ms": 1.0, "inversions": 0,
     }  # fmt: skip

@@ -95,3 +95,14 @@ def test_a_stop_ends_cleanly_and_leaves_no_process(number, tmp_path):
     finally:
         run.kill()
         run.wait()
+
+
+def test_models_that_do_not_start_fail_with_the_reason_and_leave_no_folder(tmp_path):
+    config, out = tmp_path / "run.yaml", tmp_path / "run"
+    pools = {"large": {"label": "nowhere", "start_timeout_s": 0.5}}
+    config.write_text(yaml.safe_dump({"pair": simulated_pair(), "pools": pools}))
+    run = start(["run", config, "--out", out], stderr=subprocess.PIPE)
+    _, errors = run.communicate(timeout=120)
+    assert run.returncode == 1
+    assert "steer: the models did not start" in errors and "steer-pool=nowhere" in errors
+    assert not out.exists()

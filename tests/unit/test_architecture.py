@@ -55,7 +55,9 @@ def test_the_top_level_is_fixed():
 
 
 def test_files_stay_short_enough_to_read():
-    long = {str(p.relative_to(ROOT)): n for f in FLOORS for p in files(f) if (n := len(p.read_text().splitlines())) > 350}
+    long = {
+        str(p.relative_to(ROOT)): n for f in FLOORS for p in files(f) if (n := len(p.read_text().splitlines())) > 350
+    }
     assert not long
 
 

@@ -132,7 +132,9 @@ def test_the_standard_sweep_covers_what_is_compared():
     labels = [v.label for v in SweepConfig().variants]
     assert labels[:3] == ["small", "large", "random_query"]
     assert {"random_step", "percentile", "first_token_entropy", "steer", "steer paper"} <= set(labels)
-    measures = {v.policy.measure for v in SweepConfig().variants if v.policy.name == "steer" and v.label != "steer paper"}
+    measures = {
+        v.policy.measure for v in SweepConfig().variants if v.policy.name == "steer" and v.label != "steer paper"
+    }
     assert measures == {"max_logit", "entropy", "max_prob"}
 
 
