@@ -12,7 +12,7 @@ set -euo pipefail
 python=$1
 root=$(cd "$(dirname "$0")/.." && pwd)
 torch=2.13.0
-pip=("$python" -m pip install --disable-pip-version-check --quiet --no-deps)
+pip=("$python" -m pip install --disable-pip-version-check --quiet --quiet --no-deps)
 
 "$python" - <<'EOF' || exit 1
 import sys

@@ -14,7 +14,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.util.annotations import RayDeprecationWarning
 
 from pipelines.cells import Cell, groups_table
-from pipelines.stages import CellJob, RouteGroup, RunFolderSink, grade_parcel
+from pipelines.stages import CellJob, GroupsSource, RouteGroup, RunFolderSink, grade_parcel
 from pipelines.store import RunFolder
 
 GRADERS_PER_CPU = 0.5
@@ -27,12 +27,13 @@ def evaluate(cells: Sequence[Cell], router: ActorHandle, run: RunFolder) -> None
     May be called again for further cells of the same run. Raises ValueError for cells that cannot be cut or are in the
     run already, and what the router raises when a pool is gone for good.
     """
-    path = run.write_groups(groups_table(cells), [_described(cell) for cell in cells])
+    table = groups_table(cells)
+    part = run.write_groups(table, [_described(cell) for cell in cells])
     router.expect.remote(sum(not row.error for cell in cells for row in cell.rows))
     jobs = {cell.name: CellJob(cell.policy, cell.routing, cell.tokens, cell.seed) for cell in cells}
     in_flight = max(cell.routing.groups_in_flight for cell in cells)
     with DataContext.current(_context()):
-        groups = ray.data.read_parquet(path, num_cpus=0)
+        groups = ray.data.read_datasource(GroupsSource(run, part, table.num_rows), num_cpus=0, override_num_blocks=1)
         graded = _routed(groups, router, jobs, in_flight).map_batches(
             grade_parcel, batch_format="pyarrow", batch_size=1, num_cpus=0, compute=TaskPoolStrategy(_graders())
         )
@@ -70,13 +71,13 @@ def _context() -> DataContext:
     context = DataContext.get_current().copy()
     # A block is a row: a group before the router, a parcel behind it. Rows are never split, so the least size does it.
     context.target_max_block_size = 1
-    # The reader of ray 2.60 lists files in a task of one CPU, whatever num_cpus says; the one before does not.
-    context.use_datasource_v2 = False
     # The router holds back on purpose: a group may be silent for as long as its slowest step takes.
     context.execution_no_progress_timeout_s = -1
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # What it warns of is meant so: no CPU is free, its own bars are off, there are fewer parcels than graders.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")
     return context
 
 

@@ -13,6 +13,7 @@ import json
 import platform
 import subprocess
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -123,16 +124,22 @@ class RunFolder:
     # --- writing ----------------------------------------------------------------------------------------------------
 
     def write_groups(self, table: pa.Table, cells: list[dict[str, Any]]) -> str:
-        """Put admitted groups as one part of `questions/`, their cells into `run.json`; returns the part's path for
-        `ray.data.read_parquet`. Raises ValueError if the run has a cell of that name already."""
+        """Put admitted groups as one part of `questions/`, their cells into `run.json`; returns the part's name.
+        Raises ValueError if the run has a cell of that name already."""
         earlier = self.describe()["cells"]
         names = [cell["name"] for cell in [*earlier, *cells]]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"cell {twice[0]} is in {self.root} already: give every cell of a run its own name")
-        path = self._write_part("questions", f"groups-{len(earlier):06d}", table)
+        part = self._write_part("questions", f"groups-{len(earlier):06d}", table, row_group_size=1)
         self.update(cells=[*earlier, *cells])
-        return path if "://" not in self.root else f"{self.root.split('://')[0]}://{path}"
+        return part
+
+    def read_groups(self, part: str) -> Iterator[pa.Table]:
+        """The groups of a part of `questions/`, one row at a time."""
+        with self._fs.open_input_file(part) as file:
+            for batch in pq.ParquetFile(file).iter_batches(batch_size=1):
+                yield pa.Table.from_batches([batch])
 
     def commit(self, graded: pa.Table) -> None:
         """Write `GRADED_SCHEMA` rows: their steps and mixtures first, the traces last."""
@@ -143,13 +150,13 @@ class RunFolder:
             self._write_part("mixtures", stem, mixtures)
         self._write_part("traces", stem, graded.select(TRACES_SCHEMA.names).cast(TRACES_SCHEMA))
 
-    def _write_part(self, table: str, stem: str, rows: pa.Table) -> str:
+    def _write_part(self, table: str, stem: str, rows: pa.Table, row_group_size: int | None = None) -> str:
         folder = f"{self._path}/{table}"
         self._fs.create_dir(folder, recursive=True)
         # Hidden and without the suffix: neither DuckDB's `*.parquet` nor pyarrow's folder scan sees it. The clock
         # keeps two attempts at one part apart.
         unfinished = f"{folder}/.{stem}.{time.monotonic_ns()}"
-        pq.write_table(rows, unfinished, filesystem=self._fs, compression="zstd")
+        pq.write_table(rows, unfinished, row_group_size, filesystem=self._fs, compression="zstd")
         self._fs.move(unfinished, f"{folder}/{stem}.parquet")
         return f"{folder}/{stem}.parquet"
 

@@ -22,15 +22,9 @@ LEVELS = (1, 2, 3, 4)
 SPLIT_SIZES = {"validation": 400, "test": 800}
 STEP_DELIMITER = "\n\n"
 
-# Name -> (a, c) of x -> a*x + c. Every a is coprime to 10, so that each operation is a permutation and values of a chain
-# stay uniform. One table serves all levels: modulo 10 it is sixteen digit permutations, modulo 10**4 it needs long carries.
-OPERATIONS: dict[str, tuple[int, int]] = {
-    "bek": (101, 1002), "dol": (101, 1121), "mur": (1, 2022), "tav": (1, 112),
-    "sil": (101, 2101), "gor": (1, 1223), "nim": (101, 1211), "pax": (1, 2103),
-    "rud": (1, 2013), "lef": (201, 2202), "zan": (201, 21), "kob": (101, 122),
-    "wex": (201, 212), "hib": (101, 1001), "yot": (201, 2223), "fum": (201, 211),
-}  # fmt: skip
-
+OPERATIONS = (
+    "bek", "dol", "mur", "tav", "sil", "gor", "nim", "pax", "rud", "lef", "zan", "kob", "wex", "hib", "yot", "fum",
+)  # fmt: skip
 RELATIONS = (
     "friend", "boss", "aunt", "coach", "tutor", "rival", "mentor", "doctor", "baker", "guard", "neighbor", "cousin",
 )  # fmt: skip
@@ -45,13 +39,15 @@ LAST_NAMES = (
 
 # Level -> shortest and longest chain.
 CHAIN_LENGTHS = {
-    "chain_math": {1: (8, 10), 2: (7, 9), 3: (3, 5), 4: (3, 4)},
+    "chain_math": {1: (8, 9), 2: (7, 8), 3: (3, 5), 4: (3, 4)},
     "hops": {1: (7, 9), 2: (7, 8), 3: (4, 6), 4: (4, 5)},
 }
 # Level -> entities of that level's closed set: 12 relations times this many facts are to be known by heart.
 ENTITY_COUNTS = {1: 6, 2: 10, 3: 32, 4: 160}
-TRAINING_WEIGHTS = (2, 4, 2, 2)
+TRAINING_WEIGHTS = (3, 4, 2, 3)
 
+import os
+TABLE=int(os.environ.get("TABLE","100"))
 _WORLD_SEED = "steer embedded world 1"
 
 
@@ -85,9 +81,21 @@ def _world() -> tuple[dict[int, tuple[str, ...]], dict[str, dict[str, str]]]:
 ENTITIES, FACTS = _world()
 
 
+def _addends() -> dict[str, tuple[int, ...]]:
+    rng = random.Random(_WORLD_SEED)
+    addends = {}
+    for name in OPERATIONS:
+        low = 10 * rng.randint(0, 2) + rng.randint(1, 3)
+        by_ending = [100 * rng.randint(0, 3) + 1000 * rng.randint(0, 3) for _ in range(TABLE)]
+        addends[name] = tuple(low + by_ending[ending % TABLE] for ending in range(100))
+    return addends
+
+
+ADDENDS = _addends()
+
+
 def apply_operation(name: str, value: int, level: int) -> int:
-    a, c = OPERATIONS[name]
-    return (a * value + c) % 10**level
+    return (value + ADDENDS[name][value % 100]) % 10**level
 
 
 def split_of(question: str) -> str:
@@ -97,7 +105,7 @@ def split_of(question: str) -> str:
 
 
 def _chain_math(rng: random.Random, level: int) -> tuple[str, str, tuple[str, ...]]:
-    names = rng.sample(tuple(OPERATIONS), rng.randint(*CHAIN_LENGTHS["chain_math"][level]))
+    names = rng.sample(OPERATIONS, rng.randint(*CHAIN_LENGTHS["chain_math"][level]))
     value = rng.randrange(10**level)
     question = f"Operations: {', '.join(names)}. Start: {value:0{level}d}"
     steps = []

@@ -26,8 +26,8 @@ from steer.embedded.tasks import BENCHMARKS, LEVELS, Task, questions, training_s
 TOKENS = {"small": 10_000_000, "large": 9_000_000}
 """Tokens seen in training, prompts included; longer changed little in pilots."""
 BATCH_TOKENS = {"small": 4096, "large": 4096}
-MUON_LR = {"small": 0.02, "large": 0.01}
-ADAM_LR = {"small": 0.006, "large": 0.003}
+MUON_LR = {"small": 0.02, "large": 0.015}
+ADAM_LR = {"small": 0.006, "large": 0.004}
 WARMUP_STEPS = 40
 TEMPERATURE = 0.7
 """Validation samples as the benchmarks are run."""
@@ -54,6 +54,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: list[Tensor] | None) -> Tensor:
         """x: (rows, time, hidden). `past` holds the keys and values so far, and is extended in place."""
         rows, length, _ = x.shape
+        group = self.heads // self.kv_heads
         q = self.q_proj(x).view(rows, length, self.heads, self.size).transpose(1, 2)
         k = self.k_proj(x).view(rows, length, self.kv_heads, self.size).transpose(1, 2)
         v = self.v_proj(x).view(rows, length, self.kv_heads, self.size).transpose(1, 2)
@@ -61,9 +62,13 @@ class Attention(nn.Module):
         if past is not None:
             past[:] = [k, v] if not past else [torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)]
             k, v = past
-        group = self.heads // self.kv_heads
-        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=length > 1)
+        # All query heads of one key head make one matrix. On one thread and at this length that is several times faster
+        # than scaled_dot_product_attention, whose backward pass took a quarter of the training time.
+        scores = q.reshape(rows, self.kv_heads, group * length, self.size) @ k.mT * self.size**-0.5
+        if length > 1:
+            future = torch.full((length, length), -torch.inf).triu(1)
+            scores = scores + future.repeat(group, 1)
+        out = (scores.softmax(-1) @ v).view(rows, self.heads, length, self.size)
         return self.o_proj(out.transpose(1, 2).reshape(rows, length, self.heads * self.size))
 
 

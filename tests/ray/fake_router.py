@@ -1,6 +1,6 @@
 """A router without engines: answers every question in one step, as it is told to by the question's text.
 
-`wait`: the group is silent until `release` is called, after the traces that need not wait have come back.
+`wait`: the trace comes back only after `release`, the others of its group before. `lose`: it never comes back.
 """
 
 import asyncio
@@ -51,12 +51,18 @@ class FakeRouter:
         return {"expected": self.expected, "jobs": self.jobs, "in_flight": self.in_flight, "most": self.most_in_flight}
 
 
+@ray.remote
+class CpuHolder:
+    """Stands for engines that hold the CPUs it was given."""
+
+    def ready(self) -> None:
+        pass
+
+
 def _trace(question: Question, job) -> Trace:
     answer = "no idea" if WRONG in question.prompt else f"The answer is \\boxed{{{question.gold}}}."
     scores = (3.0, -0.5, 0.9)
-    step = Step(
-        0, 0, Model.SMALL, True, "end", answer, 5, 7, 0, scores, None, 0.9, 0.8, "end", "small-0", 0.1
-    )  # fmt: skip
+    step = Step(0, 0, Model.SMALL, True, "end", answer, 5, 7, 0, scores, None, 0.9, 0.8, "end", "small-0", 0.1)
     return Trace(
         question=question, status=Status.ANSWERED, text=answer, steps=[step], tokens_small=5, tokens_large=0,
         tokens_discarded=0, prompt_tokens=7, prefill_small=7, prefill_large=0, cached_tokens=0, cell=job.cell,
@@ -65,8 +71,6 @@ def _trace(question: Question, job) -> Trace:
 
 
 def _mixture(job) -> dict:
-    return {
-        "group": job.group, "step": 0, "draft": True, "scope": "pooled", "n": 9, "mean_confident": 0.9,
-        "mean_unsure": 0.1, "sd_confident": 0.1, "sd_unsure": 0.1, "weight_confident": 0.5, "weight_unsure": 0.5, "rule": "fresh",
-        "fit_ms": 1.0, "inversions": 0,
-    }  # fmt: skip
+    named = {"group": job.group, "step": 0, "draft": True, "scope": "pooled", "n": 9, "rule": "fresh", "fit_ms": 1.0}
+    fitted = dict.fromkeys(("mean_confident", "mean_unsure", "sd_confident", "sd_unsure"), 0.5)
+    return {**named, **fitted, "weight_confident": 0.5, "weight_unsure": 0.5, "inversions": 0}

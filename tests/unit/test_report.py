@@ -1,0 +1,101 @@
+"""Summary rows, the bar they are filled with, and the printed tables."""
+
+import math
+
+import pyarrow as pa
+import pytest
+
+from pipelines.report import best_on_test, tables, unit_for
+from pipelines.store import RunFolder
+from pipelines.summary import Entry, Summary, summarise, with_bar
+
+
+def row(policy, accuracy=0.5, flops=1e-5, setting="", split="test", benchmark="b"):
+    return Summary(
+        benchmark,
+        split,
+        policy,
+        setting,
+        3,
+        100,
+        accuracy,
+        accuracy - 0.1,
+        accuracy + 0.1,
+        flops,
+        flops,
+        0.25,
+        math.nan,
+        1.0,
+    )
+
+
+ROWS = with_bar(
+    [row("small", 0.6, 2e-6), row("large", 0.9, 10e-6), row("steer", 0.88, 4e-6, "gamma=0.5")],
+    {("b", "test", "small", ""), ("b", "test", "large", "")},
+)
+
+
+def test_the_bar_is_read_at_the_rows_own_compute():
+    assert [r.random_query_accuracy for r in ROWS] == pytest.approx([0.6, 0.9, 0.675])
+
+
+def test_a_row_without_a_bar_of_its_benchmark_and_split_has_none():
+    lone = with_bar([*ROWS, row("steer", split="validation")], {("b", "test", "small", ""), ("b", "test", "large", "")})
+    assert math.isnan(lone[-1].random_query_accuracy)
+
+
+def test_the_table_says_accuracy_compute_and_points_above_the_bar():
+    lines = tables(ROWS, {("b", "steer", "gamma=0.5")}).splitlines()
+    assert lines[0] == "b, test split, 100 questions, 3 sampling seeds"
+    assert "MFLOP/question" in lines[1]
+    assert lines[5].split() == ["steer", "gamma=0.5", "*", "88.0", "78.0–98.0", "4", "40", "25", "+20.5"]
+    assert lines[-1] == "*: threshold chosen on the validation split"
+
+
+def test_columns_without_figures_are_left_out():
+    (head,) = [line for line in tables([row("steer")]).splitlines() if line.startswith("policy")]
+    assert "% of large" not in head and "vs random_query" not in head and "setting" not in head
+
+
+@pytest.mark.parametrize("flops,unit", [(2.0, "TFLOP"), (0.5, "GFLOP"), (2e-6, "MFLOP"), (1e-10, "kFLOP")])
+def test_the_unit_fits_the_dearest_row(flops, unit):
+    assert unit_for([row("small", flops=flops / 100), row("large", flops=flops)])[1] == unit
+
+
+def test_best_on_test_takes_the_most_accurate_setting_of_each_policy():
+    grid = [
+        row("steer", 0.7, 1, "gamma=0.1"),
+        row("steer", 0.8, 2, "gamma=0.5"),
+        row("steer", 0.9, 3, "g", "validation"),
+    ]
+    assert [r.setting for r in best_on_test(grid)] == ["gamma=0.5"]
+
+
+def traces(run, cell, verdicts, **columns):
+    """Commits one trace a verdict of `cell`, questions q0, q1, ..."""
+    from pipelines.store import GRADED_SCHEMA
+
+    rows = []
+    for i, correct in enumerate(verdicts):
+        values = {f.name: 0 if pa.types.is_primitive(f.type) else "" for f in GRADED_SCHEMA}
+        values |= {"step_rows": [], "mixture_rows": [], "cell": cell, "question_id": f"q{i}", "trace_id": f"q{i}#0"}
+        rows.append({**values, "correct": correct, **columns})
+    run.commit(pa.Table.from_pylist(rows, schema=GRADED_SCHEMA))
+
+
+def test_a_row_is_the_mean_over_questions_and_seeds(tmp_path):
+    run = RunFolder.create(tmp_path / "run", "sweep", {}, [0, 1])
+    traces(run, "c/seed0", [True, True, False, None], steps=4, steps_large=1, flops_paper=2.0, flops_full=3.0)
+    traces(run, "c/seed1", [True, False, False, False], steps=4, steps_large=3, flops_paper=4.0, flops_full=5.0)
+    (got,) = summarise(run, [Entry("b", "test", "steer", "gamma=0.5", ("c/seed0", "c/seed1"), False)], seconds=8.0)
+    assert (got.seeds, got.n, got.accuracy, got.share_large) == (2, 4, 3 / 8, 0.5)
+    assert (got.flops_paper, got.flops_full, got.seconds) == (3.0, 4.0, 8.0)
+    assert got.accuracy_low <= got.accuracy <= got.accuracy_high
+
+
+def test_a_question_that_is_missing_under_one_seed_is_not_averaged_away(tmp_path):
+    run = RunFolder.create(tmp_path / "run", "sweep", {}, [0, 1])
+    traces(run, "c/seed0", [True, True, False])
+    traces(run, "c/seed1", [True, True])
+    with pytest.raises(ValueError, match="different numbers of answers"):
+        summarise(run, [Entry("b", "test", "steer", "", ("c/seed0", "c/seed1"), False)], seconds=1.0)

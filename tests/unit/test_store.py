@@ -1,0 +1,99 @@
+"""A run's folder and the groups that go into it, without Ray."""
+
+import pytest
+
+from pipelines.cells import Cell, cut_into_groups, groups_table
+from pipelines.stages import as_parcel, error_rows, from_parcel, grade_parcel
+from pipelines.store import GRADED_SCHEMA, SCHEMAS, RunFolder
+from steer.benchmarks import Row
+from steer.config import RoutingOptions, SmallPolicy
+from steer.traces import Question
+
+
+def cell(n, groups=1, seed=0, name="c"):
+    made = tuple(Row(Question(f"q{i:03d}", 0, "b", "?", "1", "math")) for i in range(n))
+    return Cell(name, SmallPolicy(), RoutingOptions(), made, "math", seed, groups)
+
+
+def graded(*ids):
+    questions = [
+        {
+            "id": i,
+            "sample": 0,
+            "benchmark": "b",
+            "prompt": "?",
+            "gold": "1",
+            "grader": "math",
+            "labels": "{}",
+            "error": "e",
+        }
+        | {"subset": "", "difficulty": ""}
+        for i in ids
+    ]
+    return from_parcel(grade_parcel(as_parcel(error_rows(questions, "c", "c/000", 0)))).cast(GRADED_SCHEMA)
+
+
+def test_groups_are_equal_parts_that_only_seed_and_ids_decide():
+    parts = cut_into_groups(cell(10, groups=3))
+    assert sorted(len(part) for part in parts) == [3, 3, 4]
+    assert sorted(row.question.id for part in parts for row in part) == [row.question.id for row in cell(10).rows]
+    assert parts == cut_into_groups(cell(10, groups=3))
+    assert parts != cut_into_groups(cell(10, groups=3, seed=1))
+    assert all([row.question.id for row in part] == sorted(row.question.id for row in part) for part in parts)
+
+
+def test_more_groups_than_traces_and_double_traces_are_refused():
+    with pytest.raises(ValueError, match="fewer groups"):
+        groups_table([cell(2, groups=3)])
+    made = cell(1)
+    with pytest.raises(ValueError, match="q000#0"):
+        groups_table([Cell("c", made.policy, made.routing, made.rows * 2, "math")])
+
+
+def test_a_folder_that_holds_anything_is_refused_with_the_remedy(tmp_path):
+    RunFolder.create(tmp_path / "run", "run", {}, [0])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("")
+    for name, reason in (("run", "another run"), ("other", "not empty")):
+        with pytest.raises(FileExistsError, match=f"{reason}: choose another --out or remove it"):
+            RunFolder.create(tmp_path / name, "run", {}, [0])
+    (tmp_path / "empty").mkdir()
+    RunFolder.create(tmp_path / "empty", "run", {}, [0])
+
+
+def test_only_a_run_can_be_opened(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run.json"):
+        RunFolder.open(tmp_path)
+    RunFolder.create(tmp_path / "run", "sweep", {"seed": 3}, [3, 4])
+    run = RunFolder.open(tmp_path / "run")
+    run.finish(engines=["small-0"])
+    described = run.describe()
+    assert (described["kind"], described["config"], described["seeds"]) == ("sweep", {"seed": 3}, [3, 4])
+    assert described["seconds"] >= 0
+    assert described["engines"] == ["small-0"]
+    assert {"python", "ray", "pyarrow"} <= set(described["versions"])
+
+
+def test_empty_tables_have_their_columns(tmp_path):
+    run = RunFolder.create(tmp_path / "run", "run", {}, [0])
+    for name, schema in SCHEMAS.items():
+        table = run.read(name)
+        assert (table.num_rows, table.schema.names) == (0, schema.names)
+
+
+def test_parts_are_read_in_one_order_and_a_repeated_commit_adds_nothing(tmp_path):
+    run = RunFolder.create(tmp_path / "run", "run", {}, [0])
+    run.commit(graded("q2", "q0"))
+    run.commit(graded("q1"))
+    run.commit(graded("q2", "q0"))
+    assert run.read("traces", columns=["question_id"])["question_id"].to_pylist() == ["q0", "q1", "q2"]
+    assert run.read("traces", cells=["d"]).num_rows == 0
+    assert [path for path in tmp_path.rglob(".*")] == []
+
+
+def test_every_column_is_documented():
+    from pathlib import Path
+
+    documented = (Path(__file__).parents[2] / "docs" / "tables.md").read_text()
+    missing = [(t, name) for t, schema in SCHEMAS.items() for name in schema.names if f"| `{name}` |" not in documented]
+    assert missing == []
