@@ -211,7 +211,10 @@ class Pool:
                 new_B.append(())
             else:
                 new_B.append(
-                    tuple(p.ids if i + held == 0 or p.tokenizer == tokenizer else p.text for i, p in enumerate(body[held:]))
+                    tuple(
+                        p.ids if i + held == 0 or p.tokenizer == tokenizer else p.text
+                        for i, p in enumerate(body[held:])
+                    )
                 )
         drop, replica.drop = tuple(replica.drop), []
         return StepBatch(

@@ -129,7 +129,9 @@ class Router:
                 if not group.live:
                     break
                 if not group.out:
-                    raise RuntimeError(f"group {group.name} of cell {group.cell}: {group.live} live traces, none of them out")
+                    raise RuntimeError(
+                        f"group {group.name} of cell {group.cell}: {group.live} live traces, none of them out"
+                    )
                 await self._collect(group, inbox)
             if finished:
                 yield self._table(group, finished)

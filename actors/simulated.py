@@ -26,7 +26,15 @@ class SimulatedReplica:
     (prompts longer than this end as an error)."""
 
     def __init__(self, name: str, model: ModelConfig, pool: PoolConfig, measures: tuple[str, ...]):
-        options = {"steps": 8, "exact": False, "tokens": 10, "step_s": 0.0, "sure": 0.9, "max_len": 1 << 30, **model.engine}
+        options = {
+            "steps": 8,
+            "exact": False,
+            "tokens": 10,
+            "step_s": 0.0,
+            "sure": 0.9,
+            "max_len": 1 << 30,
+            **model.engine,
+        }
         self._name, self._model, self._measures, self._options = name, model, measures, options
         self._bodies: dict[str, int] = {}
         self._rows = 0

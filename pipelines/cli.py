@@ -1,4 +1,4 @@
-"""The command line: `steer run | sweep | bench | train-pair | show-config`.
+"""The command line: `steer run | sweep | sweep-pairs | bench | train-pair | show-config`.
 
 Nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration or usage,
 130 stopped by Ctrl-C (or SIGTERM).
@@ -42,6 +42,12 @@ def parser() -> argparse.ArgumentParser:
     _into_folder(sweep)
     sweep.add_argument("--test-grid", action="store_true", help="run the whole grid on test too (best-on-test figure)")
     sweep.set_defaults(command=_sweep)
+
+    pairs = commands.add_parser("sweep-pairs", help="routing results of all trained seed pairs, on validation")
+    pairs.add_argument("pairs", metavar="PAIRS", help="folder that `steer train-pair` wrote")
+    pairs.add_argument("--questions", type=int, default=200, help="validation questions a benchmark")
+    _into_folder(pairs)
+    pairs.set_defaults(command=_sweep_pairs)
 
     bench = commands.add_parser("bench", help="measure the system's speed: overhead, router")
     bench.add_argument("name", choices=("overhead", "router"))
@@ -99,6 +105,12 @@ def _sweep(args: argparse.Namespace) -> None:
 
     run_sweep(config, args.out, verbose=args.verbose)
     print(f"\n{args.out}: traces/ steps/ mixtures/ run.json summary.json curve.png curve.svg")
+
+
+def _sweep_pairs(args: argparse.Namespace) -> None:
+    from pipelines.sweep_pairs import sweep_pairs
+
+    sweep_pairs(args.pairs, args.out, args.questions, verbose=args.verbose)
 
 
 def _bench(args: argparse.Namespace) -> None:

@@ -106,6 +106,8 @@ class SweepConfig(Strict):
     """Points of accuracy (%) below the best that `cheapest_within` accepts."""
     budget: Annotated[float, Field(gt=0.0)] | None = None
     """`flops_paper` a question (1e12) that `budget` allows."""
+    test: bool = True
+    """Run the chosen settings on test; false: validation alone, which a choice of defaults must not look beyond."""
     test_grid: bool = False
     """Run the whole grid on test too, for the figure labelled best on test (what the paper reports)."""
 

@@ -32,19 +32,19 @@ def run_sweep(
     `replica_class`: see `actors.router.Router`."""
     with refusals_as_settings_errors():
         pair = load_pair(config.pair)
-        splits = {split: _benchmarks(config, split) for split in ("validation", "test")}
+        splits = {split: _benchmarks(config, split) for split in ("validation", "test")[: 1 + config.test]}
         run = RunFolder.create(out, "sweep", resolved(config, pair), config.seeds("test"))
     with unused_if_not_started(run), session(pair, config.pools, replica_class, verbose) as held:
         validation = _phase(config, splits["validation"], None, held, run)
         write_json(run, validation)
         choice = chosen(config, validation)
-        test = _phase(config, splits["test"], choice, held, run)
+        test = _phase(config, splits["test"], choice, held, run) if config.test else []
         engines = described(held)
     rows = validation + test
     write_json(run, rows)
     save_curve(run, rows)
     run.finish(engines=engines, chosen=[[*key, setting] for key, setting in choice.items()])
-    print(report(test, choice, config.test_grid), flush=True)
+    print(report(test or validation, choice, config.test_grid and config.test), flush=True)
     return rows
 
 
@@ -63,11 +63,15 @@ def chosen(config: SweepConfig, validation: Sequence[Summary]) -> Choice:
     return choice
 
 
+def kept_rows(rows: Sequence[Summary], choice: Choice) -> list[Summary]:
+    """Without the settings that validation did not choose."""
+    return [r for r in rows if choice.get((r.benchmark, r.policy), r.setting) == r.setting]
+
+
 def report(test: Sequence[Summary], choice: Choice, test_grid: bool) -> str:
     """What the sweep prints. With the grid on test too, first the rows that validation chose, then best on test."""
     marked = {(benchmark, label, setting) for (benchmark, label), setting in choice.items()}
-    kept = [r for r in test if choice.get((r.benchmark, r.policy), r.setting) == r.setting]
-    text = tables(kept, marked)
+    text = tables(kept_rows(test, choice), marked)
     if test_grid:
         text += (
             "\n\nBEST ON TEST (threshold chosen on the test questions themselves: optimistic, as the paper reports)\n\n"

@@ -23,13 +23,13 @@ class Shape:
     num_attention_heads: int
     num_key_value_heads: int
     head_dim: int = 32
-    """vLLM's CPU attention takes 32, 64, 80, 96, 112 or 128."""
+    """Must be hidden_size / num_attention_heads: vLLM's Qwen2 does not read it. vLLM's CPU attention takes 32 or 64."""
     rope_theta: float = 10_000.0
     rms_norm_eps: float = 1e-6
 
 
 SHAPES = {
-    "small": Shape(32, 48, 3, 2, 1),
+    "small": Shape(32, 40, 4, 1, 1),
     "large": Shape(128, 288, 4, 4, 1),
 }
 

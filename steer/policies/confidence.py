@@ -16,6 +16,8 @@ from steer.traces import MEASURES
 REFIT_GROWTH = 1.1
 """Rolling barrier: a step's verdict is fitted anew once this factor more scores of it have arrived, since a fit costs
 milliseconds and single arrivals hardly move it."""
+
+
 class ByConfidence(ABC):
     """Draft step 0, refine it where unsure, then route step i by the verdict on step i-1."""
 

@@ -54,7 +54,9 @@ def start_router(replicas=1, small=None, large=None, **pool):
         small=ModelConfig(path="simulated-small", parameters=1e6, engine=small or {}),
         large=ModelConfig(path="simulated-large", parameters=1e7, engine=large or {}),
     )
-    router = ray.remote(Router).options(num_cpus=0).remote(pair, PoolsConfig(small=config, large=config), SimulatedReplica)
+    router = (
+        ray.remote(Router).options(num_cpus=0).remote(pair, PoolsConfig(small=config, large=config), SimulatedReplica)
+    )
     infos = ray.get(router.start.remote())
     return router, infos
 
@@ -135,7 +137,9 @@ def test_a_trace_that_always_kills_its_replica_is_the_only_one_lost(routers):
 
 def test_a_prompt_longer_than_the_context_is_an_error_row_and_the_rest_goes_on(routers):
     router, _ = routers(small=dict(max_len=12))
-    table = pa.concat_tables([questions(4), questions(1, prompt="far too long a prompt").set_column(0, "id", [["long"]])])
+    table = pa.concat_tables(
+        [questions(4), questions(1, prompt="far too long a prompt").set_column(0, "id", [["long"]])]
+    )
     rows = {r["question_id"]: r for r in route(router, table).to_pylist()}
     assert rows["long"]["status"] == "error" and "context" in rows["long"]["error"]
     assert sum(r["status"] == "answered" for r in rows.values()) == 4
@@ -166,7 +170,9 @@ def test_credits_bound_the_rows_out_at_a_replica_and_nothing_is_lost(routers):
 def test_a_model_that_cannot_start_fails_with_the_remedy():
     pools = PoolsConfig(small=PoolConfig(cpus=0.1, label="nowhere", start_timeout_s=0.5), large=PoolConfig(cpus=0.1))
     model = ModelConfig(path="simulated", parameters=1.0)
-    router = ray.remote(Router).options(num_cpus=0).remote(PairConfig(small=model, large=model), pools, SimulatedReplica)
+    router = (
+        ray.remote(Router).options(num_cpus=0).remote(PairConfig(small=model, large=model), pools, SimulatedReplica)
+    )
     with pytest.raises(Exception, match="steer-pool=nowhere"):
         ray.get(router.start.remote())
     ray.get(router.close.remote())

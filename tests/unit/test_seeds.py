@@ -6,7 +6,7 @@ from steer.seeds import coin, sampling_seeds, trace_hash
 
 
 def test_the_hash_is_the_same_in_every_process_and_version():
-    assert trace_hash(0, "q1", 0) == 0x214568549cd02b22
+    assert trace_hash(0, "q1", 0) == 0x214568549CD02B22
 
 
 def test_steps_attempts_samples_and_runs_have_seeds_of_their_own():

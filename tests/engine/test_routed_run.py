@@ -1,0 +1,70 @@
+"""Whole runs on the embedded pair: real vLLM in two Ray pools, through Ray Data, to Parquet."""
+
+import os
+import signal
+import threading
+
+import pytest
+import ray
+
+from pipelines.cells import Cell
+from pipelines.evaluate import evaluate
+from pipelines.session import session
+from pipelines.store import RunFolder
+from steer.benchmarks import load_benchmark
+from steer.config import BenchmarkConfig, PoolsConfig, RoutingOptions, SteerPolicy
+from steer.pairs import load_pair
+
+pytestmark = pytest.mark.engine
+
+QUESTIONS = 48
+TIMING = {"seconds", "fit_ms"}
+CACHE = {"cached_tokens", "prompt_tokens", "prefill_small", "prefill_large", "flops_full", "replica"}
+"""Differ when a replica starts with another prefix cache; never the answers."""
+
+
+def routed(opened, folder, gamma=0.5) -> RunFolder:
+    benchmark = load_benchmark(BenchmarkConfig(name="chain_math", split="validation", limit=QUESTIONS))
+    cell = Cell("cell", SteerPolicy(gamma=gamma), RoutingOptions(), benchmark.rows, benchmark.tokens)
+    run = RunFolder.create(folder, "run", {}, [0])
+    evaluate([cell], opened.router, run)
+    return run
+
+
+def rows(run, table, without):
+    kept = [name for name in run.read(table).column_names if name not in without]
+    return [repr(row) for row in run.read(table, columns=kept).to_pylist()]
+
+
+def test_same_seed_same_tables_and_a_killed_replica_changes_no_answer(tmp_path):
+    runs = []
+    for name in ("first", "second"):
+        with session(load_pair("embedded"), PoolsConfig()) as opened:
+            runs.append(routed(opened, tmp_path / name))
+            if name == "second":
+                killed = _routed_while_killing(opened, tmp_path / "killed", opened.large.pid)
+                assert opened.stats().replaced == 1
+    first, second = runs
+    for table in ("traces", "steps", "mixtures"):
+        assert rows(first, table, TIMING) == rows(second, table, TIMING)
+    traces = first.read("traces").to_pylist()
+    assert len(traces) == QUESTIONS and {t["status"] for t in traces} == {"answered"}
+    assert {s["model"] for s in first.read("steps").to_pylist()} == {"small", "large"}
+    assert rows(killed, "traces", TIMING | CACHE) == rows(first, "traces", TIMING | CACHE)
+
+
+def _routed_while_killing(opened, folder, pid) -> RunFolder:
+    """The same run, with a SIGKILL to one engine's process once its pool has rows out."""
+    before = opened.stats()
+
+    def kill():
+        while opened.stats().steps_large == before.steps_large:
+            pass  # each call waits for the router's answer
+        os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    run = routed(opened, folder)
+    killer.join(timeout=60)
+    assert ray.is_initialized()
+    return run
