@@ -20,10 +20,10 @@ _ANSWER = "The answer is \\boxed{7}."
 
 
 class SimulatedReplica:
-    """Options: `steps` (mean number of steps of a trace, 8), `exact` (every trace has just so many), `tokens` (a step, 10), `step_s` (seconds a call, 0),
-    `sure` (mean confidence, 0.9), `die_after` (rows after which the process of the first replica dies, once),
-    `die_mark` (file that remembers that it died), `poison` (key part on which the process always dies), `max_len`
-    (prompts longer than this end as an error)."""
+    """Options: `steps` (mean number of steps of a trace, 8), `exact` (every trace has just so many), `tokens` (a step,
+    10), `step_s` (seconds a call, 0), `sure` (mean confidence, 0.9), `die_after` (rows after which the process of the
+    first replica dies, once), `die_mark` (file that remembers that it died), `poison` (part of a prompt on which the
+    process always dies), `max_len` (prompts longer than this end as an error)."""
 
     def __init__(self, name: str, model: ModelConfig, pool: PoolConfig, measures: tuple[str, ...]):
         options = {

@@ -1,4 +1,4 @@
-"""`steer bench overhead`: what routing step by step costs against one pass, and how long pools idle with work waiting."""
+"""`steer bench overhead`: what routing step by step costs against one pass, and how long pools idle beside work."""
 
 import statistics
 import time

@@ -122,9 +122,11 @@ def _bench(args: argparse.Namespace) -> None:
 
 
 def _train_pair(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
     from steer.embedded.train import train_pair
 
-    train_pair(args.seeds, args.out)
+    train_pair(args.seeds, Path(args.out))
 
 
 def _show_config(args: argparse.Namespace) -> None:

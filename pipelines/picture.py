@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipelines.report import unit_for
 from pipelines.store import RunFolder
-from pipelines.summary import BAR, Summary, write_beside
+from pipelines.summary import BAR, Summary
 
 # Okabe and Ito's palette, told apart under every common colour blindness; black is kept for the bar.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
@@ -45,7 +45,7 @@ def save_curve(run: RunFolder, rows: Sequence[Summary]) -> None:
         for kind, extra in (("png", {"dpi": DPI}), ("svg", {"metadata": {"Date": None}})):
             drawn = io.BytesIO()
             figure.savefig(drawn, format=kind, **extra)
-            write_beside(run, f"curve.{kind}", drawn.getvalue())
+            run.write_file(f"curve.{kind}", drawn.getvalue())
         plt.close(figure)
 
 

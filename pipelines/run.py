@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyarrow import fs
-
 from pipelines.cells import Cell, cut_into_groups
 from pipelines.evaluate import evaluate
 from pipelines.grids import THRESHOLDS
@@ -58,8 +56,7 @@ def unused_if_not_started(run: RunFolder) -> Iterator[None]:
     try:
         yield
     except StartFailed:
-        filesystem, path = fs.FileSystem.from_uri(run.root)
-        filesystem.delete_dir(path)
+        run.remove()
         raise
 
 

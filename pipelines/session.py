@@ -42,10 +42,6 @@ class Session:
     def stats(self) -> RouterStats:
         return ray.get(self.router.stats.remote(), timeout=STATS_S)
 
-    def expect(self, traces: int) -> None:
-        """Announce how many traces will come, for progress."""
-        ray.get(self.router.expect.remote(traces))
-
 
 @contextmanager
 def cluster(verbose: bool = False) -> Iterator[None]:

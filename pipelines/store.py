@@ -121,6 +121,15 @@ class RunFolder:
             finished=finished.isoformat(timespec="seconds"), seconds=(finished - started).total_seconds(), **entries
         )
 
+    def write_file(self, name: str, data: bytes) -> None:
+        """One file beside the tables, wherever the run lies."""
+        with self._fs.open_output_stream(f"{self._path}/{name}") as file:
+            file.write(data)
+
+    def remove(self) -> None:
+        """Delete the folder and all that is in it."""
+        self._fs.delete_dir(self._path)
+
     # --- writing ----------------------------------------------------------------------------------------------------
 
     def write_groups(self, table: pa.Table, cells: list[dict[str, Any]]) -> str:

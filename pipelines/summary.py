@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import fs
 
 from pipelines.choice import Point, random_query_accuracy
 from pipelines.store import RunFolder
@@ -99,14 +98,7 @@ def write_json(run: RunFolder, rows: Iterable[Summary]) -> None:
     records = [
         {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row._asdict().items()} for row in rows
     ]
-    write_beside(run, "summary.json", (json.dumps(records, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def write_beside(run: RunFolder, name: str, data: bytes) -> None:
-    """One file in the run's folder, wherever that lies."""
-    filesystem, path = fs.FileSystem.from_uri(run.root)
-    with filesystem.open_output_stream(f"{path}/{name}") as file:
-        file.write(data)
+    run.write_file("summary.json", (json.dumps(records, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _row(entry: Entry, traces: pa.Table, seconds: float) -> Summary:

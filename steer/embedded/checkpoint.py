@@ -29,7 +29,7 @@ class Shape:
 
 
 SHAPES = {
-    "small": Shape(32, 40, 4, 1, 1),
+    "small": Shape(32, 48, 3, 2, 1),
     "large": Shape(128, 288, 4, 4, 1),
 }
 
@@ -39,8 +39,12 @@ def save(folder: Path, shape: Shape, weights: dict[str, np.ndarray]) -> None:
     tokenizer.save(folder)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     ids = {"pad_token_id": built.token_to_id(tokenizer.PAD), "eos_token_id": built.token_to_id(tokenizer.EOS)}
+    # vLLM's Qwen2 takes hidden_size / heads for the head size, whatever `head_dim` says; its Llama reads `head_dim`
+    # and, with biases on q, k and v, is the same function. transformers goes by `model_type` and builds Qwen2 either way.
+    fits = shape.hidden_size == shape.num_attention_heads * shape.head_dim
     config = {
-        "architectures": ["Qwen2ForCausalLM"],
+        "architectures": ["Qwen2ForCausalLM" if fits else "LlamaForCausalLM"],
+        **({} if fits else {"qkv_bias": True}),
         "model_type": "qwen2",
         **asdict(shape),
         "vocab_size": built.get_vocab_size(),

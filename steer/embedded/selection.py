@@ -1,8 +1,8 @@
 """Which seed of each size is shipped: by the validation accuracies of the models alone, never by how a pair routes.
 
 A small model should be right at levels 1 and 2 and wrong at level 4, a large one right nearly everywhere. Seeds are
-ranked by how far they miss the criteria together (0 if they meet all), then by accuracy: a small model's mean over levels
-1 and 2 of both benchmarks, a large model's mean over both benchmarks. All accuracies are sampled at temperature 0.7.
+ranked by how far they miss the criteria together (0 if they meet all), then by accuracy: a small model's mean over
+levels 1 and 2 of both benchmarks, a large model's mean over both benchmarks. All accuracies are sampled at T = 0.7.
 """
 
 SMALL_EASY_MIN = 0.90
