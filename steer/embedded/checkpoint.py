@@ -23,7 +23,7 @@ class Shape:
     num_attention_heads: int
     num_key_value_heads: int
     head_dim: int = 32
-    """Must be hidden_size / num_attention_heads: vLLM's Qwen2 does not read it. vLLM's CPU attention takes 32 or 64."""
+    """vLLM's CPU attention takes 32 or 64, among others, but not 16."""
     rope_theta: float = 10_000.0
     rms_norm_eps: float = 1e-6
 
@@ -39,8 +39,8 @@ def save(folder: Path, shape: Shape, weights: dict[str, np.ndarray]) -> None:
     tokenizer.save(folder)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     ids = {"pad_token_id": built.token_to_id(tokenizer.PAD), "eos_token_id": built.token_to_id(tokenizer.EOS)}
-    # vLLM's Qwen2 takes hidden_size / heads for the head size, whatever `head_dim` says; its Llama reads `head_dim`
-    # and, with biases on q, k and v, is the same function. transformers goes by `model_type` and builds Qwen2 either way.
+    # vLLM's Qwen2 takes hidden_size / heads for the head size, whatever `head_dim` says. Its Llama reads `head_dim`
+    # and, with biases on q, k and v, is the same function. transformers goes by `model_type`: Qwen2 either way.
     fits = shape.hidden_size == shape.num_attention_heads * shape.head_dim
     config = {
         "architectures": ["Qwen2ForCausalLM" if fits else "LlamaForCausalLM"],

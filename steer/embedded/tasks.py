@@ -47,10 +47,10 @@ CHAIN_LENGTHS = {
 ENTITY_COUNTS = {1: 6, 2: 10, 3: 32, 4: 120}
 # Level -> how many different results an operation's table has.
 IMAGE_SIZES = {3: 5, 4: 25}
-# Levels 1 to 4 in training: chosen in pilots so that a small model gets long easy chains right nine times in ten.
+# Weights of levels 1 to 4 in training: small models need many long easy chains, large ones many hard facts.
 TRAINING_WEIGHTS = (3, 4, 3, 4)
-# Level -> its operations: at levels 3 and 4 each has a table of 100 facts, 400 and 600 in all. With 1,600 the large
-# model had learnt a third of them after 5 M tokens.
+# Level -> its operations: at levels 3 and 4 each has a table of 100 facts, 400 and 600 in all, which is what makes these
+# levels hard. They are few enough for the large model to learn within its training tokens.
 LEVEL_OPERATIONS = {1: slice(0, 16), 2: slice(0, 16), 3: slice(0, 4), 4: slice(4, 10)}
 
 _WORLD_SEED = "steer embedded world 1"
