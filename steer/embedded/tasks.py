@@ -47,10 +47,11 @@ CHAIN_LENGTHS = {
 ENTITY_COUNTS = {1: 6, 2: 10, 3: 32, 4: 120}
 # Level -> how many different results an operation's table has.
 IMAGE_SIZES = {3: 5, 4: 25}
-# Weights of levels 1 to 4 in training: small models need many long easy chains, large ones many hard facts.
-TRAINING_WEIGHTS = (3, 4, 3, 4)
-# Level -> its operations: at levels 3 and 4 each has a table of 100 facts, 400 and 600 in all, which is what makes these
-# levels hard. They are few enough for the large model to learn within its training tokens.
+# Size of the model -> weights of levels 1 to 4 in its training. A small model needs many long easy chains to get nine
+# in ten of them right, a large one many hard facts.
+TRAINING_WEIGHTS = {"small": (2, 4, 1, 1), "large": (3, 4, 3, 4)}
+# Level -> its operations: at levels 3 and 4 each has a table of 100 facts, 400 and 600 in all, which is what makes
+# these levels hard. They are few enough for the large model to learn within its training tokens.
 LEVEL_OPERATIONS = {1: slice(0, 16), 2: slice(0, 16), 3: slice(0, 4), 4: slice(4, 10)}
 
 _WORLD_SEED = "steer embedded world 1"
@@ -179,11 +180,11 @@ def questions(benchmark: str, split: str, n: int | None = None) -> list[Task]:
     return list(islice(_split_stream(benchmark, split), size if n is None else n))
 
 
-def training_stream(seed: int) -> Iterator[Task]:
-    """Endless training questions, both benchmarks and all levels equally often in random order; questions may recur."""
+def training_stream(size: str, seed: int) -> Iterator[Task]:
+    """Endless training questions for a model size, both benchmarks equally often, in random order; some recur."""
     rng = random.Random(f"train {seed}")
     for i in count():
-        benchmark, level = rng.choice(BENCHMARKS), rng.choices(LEVELS, TRAINING_WEIGHTS)[0]
+        benchmark, level = rng.choice(BENCHMARKS), rng.choices(LEVELS, TRAINING_WEIGHTS[size])[0]
         while True:
             question, gold, steps = _MAKERS[benchmark](rng, level)
             if split_of(question) == "train":

@@ -56,12 +56,13 @@ def test_splits_are_disjoint_at_every_level(benchmark: str) -> None:
             seen[level] |= texts
 
 
-def test_training_questions_belong_to_no_other_split_and_cover_everything() -> None:
-    tasks = list(islice(training_stream(0), 2000))
+@pytest.mark.parametrize("size", SIZES)
+def test_training_questions_belong_to_no_other_split_and_cover_everything(size: str) -> None:
+    tasks = list(islice(training_stream(size, 0), 2000))
     assert {split_of(task.question) for task in tasks} == {"train"}
     assert {(task.benchmark, task.level) for task in tasks} == {(b, level) for b in BENCHMARKS for level in LEVELS}
-    assert [task.question for task in islice(training_stream(0), 50)] == [task.question for task in tasks[:50]]
-    assert next(training_stream(1)).question != tasks[0].question
+    assert [task.question for task in islice(training_stream(size, 0), 50)] == [task.question for task in tasks[:50]]
+    assert next(training_stream(size, 1)).question != tasks[0].question
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
