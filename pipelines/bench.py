@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.session import cluster
 
-NAMES = ("overhead", "router")
+NAMES = ("overhead", "router", "mixture")
 
 
 def run(name: str, json_path: Path | None = None) -> list[dict]:
@@ -25,6 +25,10 @@ def run(name: str, json_path: Path | None = None) -> list[dict]:
 
             with cluster():
                 rows = bench_router()
+        case "mixture":
+            from pipelines.bench_mixture import bench_mixture
+
+            rows = bench_mixture()
         case _:
             raise ValueError(f"no benchmark {name!r}: there are {', '.join(NAMES)}")
     print(f"# steer bench {name} on {machine()}")

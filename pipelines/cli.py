@@ -49,8 +49,8 @@ def parser() -> argparse.ArgumentParser:
     _into_folder(pairs)
     pairs.set_defaults(command=_sweep_pairs)
 
-    bench = commands.add_parser("bench", help="measure the system's speed: overhead, router")
-    bench.add_argument("name", choices=("overhead", "router"))
+    bench = commands.add_parser("bench", help="measure the system's speed: overhead, router, mixture")
+    bench.add_argument("name", choices=("overhead", "router", "mixture"))
     bench.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     bench.set_defaults(command=_bench)
 
