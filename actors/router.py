@@ -19,9 +19,10 @@ from steer.tables import routed_table
 from steer.traces import Model, Question, Trace
 from steer.work import EngineInfo, Op, Sampling
 
-FLUSH_S = 0.05
-"""How often a replica answers what is done where rows need not wait for each other: well under a step's time on a
-GPU, well over a call's cost (about 2 ms)."""
+FLUSH_S = 0.2
+"""How often a replica answers what is done where rows need not wait for each other. A message costs router and replica
+about 5 ms between them: at .05 s and eight calls in flight they were busy with messages half the time; a step of a
+7B model on a GPU takes a second or more."""
 YIELD_S = 1.0
 """Finished traces are handed on at least this often..."""
 YIELD_TRACES = 256

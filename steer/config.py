@@ -140,7 +140,7 @@ class RoutingOptions(Strict):
 
 class BenchmarkConfig(Strict):
     name: str = "chain_math"
-    """A known benchmark (`steer data --list`), or any name with `source: PATH` and the field names below."""
+    """`chain_math` or `hops` of the embedded pair, or any name with `source: PATH` and the field names below."""
     source: str = "embedded"
     """`embedded`, `hub`, or the path of a local json, jsonl, csv or parquet file."""
     split: Literal["validation", "test", "all"] = "test"

@@ -14,8 +14,8 @@ from sklearn.mixture import GaussianMixture
 
 FIT_SAMPLE = 1024
 """Scores that a fit looks at. An EM iteration takes .1 ms at 64 scores, .27 at 1,024 and .8 at 4,096: with
-`MAX_ITERATIONS` this is the largest power of two that keeps a fit under 20 ms (CPU time over 60 draws of five shapes:
-median 5.9, at most 11.7 ms; the same for 100,000 scores). It places the mean of one Gaussian to .03 sd."""
+`MAX_ITERATIONS` this is the largest power of two that keeps a fit under 20 ms (`steer bench mixture` prints it). It
+places the mean of one Gaussian to .03 sd."""
 MAX_ITERATIONS = 50
 """EM iterations of a fit in all; 10 to 30 are usual at `TOLERANCE`."""
 TOLERANCE = 1e-4

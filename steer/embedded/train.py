@@ -63,8 +63,8 @@ class Attention(nn.Module):
         if past is not None:
             past[:] = [k, v] if not past else [torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)]
             k, v = past
-        # All query heads of one key head make one matrix. On one thread and at this length that is several times faster
-        # than scaled_dot_product_attention, whose backward pass took a quarter of the training time.
+        # All query heads of one key head make one matrix: a training step takes 13 % less time on one thread than with
+        # scaled_dot_product_attention.
         scores = q.reshape(rows, self.kv_heads, group * length, self.size) @ k.mT * self.size**-0.5
         if length > 1:
             future = torch.full((length, length), -torch.inf).triu(1)
@@ -265,8 +265,7 @@ def train(size: str, seed: int, out: Path, tokens: int | None = None, log: Calla
         seen, step = seen + ids_BT.numel(), step + 1
         losses.append(loss.item())
         if step % 200 == 0:
-            minutes, mean = (time.process_time() - started) / 60, np.mean(losses[-200:])
-            log(f"{size} seed {seed}: {seen / 1e6:.1f} M tokens, loss {mean:.4f}, {minutes:.1f} CPU minutes")
+            log(f"{size} seed {seed}: {seen / 1e6:.1f} M tokens, loss {np.mean(losses[-200:]):.4f}")
     torch.set_flush_denormal(False)
     checkpoint.save(out, SHAPES[size], {name: p.detach().numpy() for name, p in model.named_parameters()})
     return {
