@@ -29,7 +29,15 @@ def simulated_pair(**options):
 
 def start(arguments, **streams):
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([*PROGRAM, *map(str, arguments)], cwd=ROOT, env=environment, text=True, **streams)
+    return subprocess.Popen(
+        [*PROGRAM, *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        **streams,
+    )
 
 
 def test_sweep_leaves_tables_summary_picture_and_marks_what_validation_chose(tmp_path):
@@ -88,8 +96,8 @@ def test_a_stop_ends_cleanly_and_leaves_no_process(number, tmp_path):
         children = psutil.Process(run.pid).children(recursive=True)
         assert any("Router" in " ".join(child.cmdline()) for child in children)
         run.send_signal(number)
-        assert "steer: stopped" in run.stderr.read()
-        assert run.wait(timeout=60) == 130
+        assert "steer: stopped" in run.communicate(timeout=60)[1]
+        assert run.returncode == 130
         _, alive = psutil.wait_procs(children, timeout=30)
         assert not alive
     finally:
