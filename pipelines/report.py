@@ -10,7 +10,12 @@ UNITS = ((1.0, "TFLOP"), (1e-3, "GFLOP"), (1e-6, "MFLOP"), (1e-9, "kFLOP"))
 """By their size in 1e12 FLOPs."""
 
 BAR_HEAD = "vs random_query"
-HEAD = ("policy", "setting", "accuracy %", "95 % interval", "{unit}/question", "% of large", "large steps %", BAR_HEAD)
+SHARE_HEAD, FULL_HEAD = "% of large", "in full"
+HEAD = (
+    *("policy", "setting", "accuracy %", "95 % interval", "{unit}/question"),
+    *(SHARE_HEAD, FULL_HEAD, "large steps %", BAR_HEAD),
+)
+FULL_NOTE = f"{FULL_HEAD}: % of large with prompts, re-prefill and scoring passes counted on both sides (flops_full)"
 BAR_NOTE = f"{BAR_HEAD}: points of accuracy above sending random questions to the large model at equal FLOPs"
 MARK_NOTE = "*: threshold chosen on the validation split"
 
@@ -30,6 +35,7 @@ def tables(rows: Sequence[Summary], chosen: Collection[tuple] = (), split: str |
             mine = [r for r in rows if (r.benchmark, r.split) == (benchmark, part)]
             marked = [(r.benchmark, r.policy, r.setting) in chosen for r in mine]
             blocks.append(_table(f"{benchmark}, {part} split, {_size(mine)}", mine, marked))
+            notes[FULL_NOTE] = notes.get(FULL_NOTE, False) or any(r.policy == "large" for r in mine)
             notes[BAR_NOTE] = notes.get(BAR_NOTE, False) or _has_bar(mine)
             notes[MARK_NOTE] = notes.get(MARK_NOTE, False) or any(marked)
     return "\n\n".join(blocks + ["\n".join(note for note, needed in notes.items() if needed)]).rstrip()
@@ -53,7 +59,7 @@ def _size(rows: Sequence[Summary]) -> str:
 
 def _table(title: str, rows: Sequence[Summary], marked: Sequence[bool]) -> str:
     size, unit = unit_for(rows)
-    large = next((r.flops_paper for r in rows if r.policy == "large"), math.nan)
+    large = next((r for r in rows if r.policy == "large"), None)
     lines = [[name.format(unit=unit) for name in HEAD]]
     lines += [_cells(row, mark, size, large) for row, mark in zip(rows, marked, strict=True)]
     said = [i for i in range(len(HEAD)) if any(line[i] for line in lines[1:])]
@@ -64,7 +70,7 @@ def _has_bar(rows: Sequence[Summary]) -> bool:
     return any(not math.isnan(r.random_query_accuracy) for r in rows)
 
 
-def _cells(row: Summary, marked: bool, size: float, large: float) -> list[str]:
+def _cells(row: Summary, marked: bool, size: float, large: Summary | None) -> list[str]:
     above = 100 * (row.accuracy - row.random_query_accuracy)
     return [
         row.policy,
@@ -72,10 +78,15 @@ def _cells(row: Summary, marked: bool, size: float, large: float) -> list[str]:
         f"{100 * row.accuracy:.1f}",
         f"{100 * row.accuracy_low:.1f}–{100 * row.accuracy_high:.1f}",
         f"{row.flops_paper / size:.3g}" if row.flops_paper < 100 * size else f"{row.flops_paper / size:,.0f}",
-        "" if math.isnan(large) or not large else f"{100 * row.flops_paper / large:.0f}",
+        _share(row.flops_paper, large and large.flops_paper),
+        _share(row.flops_full, large and large.flops_full),
         f"{100 * row.share_large:.0f}",
         "" if math.isnan(above) else f"{above:+.1f}".replace("-0.0", "+0.0"),
     ]
+
+
+def _share(flops: float, large: float | None) -> str:
+    return f"{100 * flops / large:.0f}" if large else ""
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> Iterator[str]:
