@@ -19,6 +19,12 @@ def new_group(policy, n=20, seed=0, bank=None, qs=None, **routing):
     return Group(1, qs or questions(n), make_policy(policy, seed, bank), RoutingOptions(**routing), seed)
 
 
+def camps(n=200, confident=10.0, unsure=2.0, seed=0):
+    """Scores of two camps, the confident half first."""
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.normal(confident, 0.5, n // 2), rng.normal(unsure, 1.0, n - n // 2)])
+
+
 def one_score(value):
     return (value, value, value)
 
