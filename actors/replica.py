@@ -71,7 +71,7 @@ class Replica:
             raise ReplicaDied(f"replica {self.name} did not start: {error}") from error
 
     async def run(self, batch: StepBatch) -> AsyncIterator[StepResults]:
-        """Answers as they come; raises ReplicaDied when the actor is gone or silent for `step_timeout_s`."""
+        """Answers as they come; raises ReplicaDied when the actor is gone, fails or is silent for `step_timeout_s`."""
         stream = self._actor.run.options(num_returns="streaming").remote(batch)
         try:
             while True:
@@ -84,8 +84,10 @@ class Replica:
                 yield results
         except TimeoutError:
             raise ReplicaDied(f"{self.name} did not answer within {self._config.step_timeout_s:g} s") from None
-        except ray.exceptions.RayActorError as error:
-            raise ReplicaDied(f"{self.name} died: {str(error).splitlines()[0]}") from error
+        except ray.exceptions.RayError as error:
+            # The actor is gone, or the call failed in it: these rows have no answer and its state is unknown.
+            failed = isinstance(error, ray.exceptions.RayTaskError)
+            raise ReplicaDied(f"{self.name} died: {error.cause if failed else str(error).splitlines()[0]}") from error
 
     def kill(self) -> None:
         ray.kill(self._actor, no_restart=True)

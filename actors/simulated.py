@@ -23,7 +23,7 @@ class SimulatedReplica:
     """Options: `steps` (mean number of steps of a trace, 8), `exact` (every trace has just so many), `tokens` (a step,
     10), `step_s` (seconds a call, 0), `sure` (mean confidence, 0.9), `die_after` (rows after which the process of the
     first replica dies, once), `die_mark` (file that remembers that it died), `poison` (part of a prompt on which the
-    process always dies), `max_len` (prompts longer than this end as an error)."""
+    process always dies), `fault` (likewise, but the call raises), `max_len` (longer prompts end as an error)."""
 
     def __init__(self, name: str, model: ModelConfig, pool: PoolConfig, measures: tuple[str, ...]):
         options = {
@@ -67,9 +67,14 @@ class SimulatedReplica:
         if mark and self._rows >= self._options["die_after"] and not os.path.exists(mark):
             open(mark, "w").close()
             os._exit(1)
-        poison = self._options.get("poison")
-        if poison and any(poison in getattr(pieces[0], "user", "") for pieces in batch.new_B if pieces):
+        if self._meets("poison", batch):
             os._exit(1)
+        if self._meets("fault", batch):
+            raise RuntimeError("a simulated fault")
+
+    def _meets(self, option: str, batch: StepBatch) -> bool:
+        part = self._options.get(option)
+        return part is not None and any(part in getattr(pieces[0], "user", "") for pieces in batch.new_B if pieces)
 
     def _answer(self, batch: StepBatch) -> StepResults:
         n = len(batch.key_B)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipelines.cells import Cell
 from pipelines.choice import Point, choose
-from pipelines.grids import SweepConfig, Variant
+from pipelines.grids import SweepConfig
 from pipelines.picture import save_curve
 from pipelines.report import best_on_test, tables
 from pipelines.run import described, evaluate_all, resolved, unused_if_not_started
@@ -65,7 +65,7 @@ def chosen(config: SweepConfig, validation: Sequence[Summary]) -> Choice:
 
 def kept_rows(rows: Sequence[Summary], choice: Choice) -> list[Summary]:
     """Without the settings that validation did not choose."""
-    return [r for r in rows if choice.get((r.benchmark, r.policy), r.setting) == r.setting]
+    return [r for r in rows if _kept(r.benchmark, r.policy, r.setting, choice)]
 
 
 def report(test: Sequence[Summary], choice: Choice, test_grid: bool) -> str:
@@ -86,15 +86,16 @@ def entries(config: SweepConfig, split: str, choice: Choice | None) -> Iterator[
     for benchmark in config.benchmarks:
         for variant in config.variants:
             for setting, policy in variant.settings():
-                if whole or _runs(variant, benchmark.name, setting, choice):
+                if whole or _kept(benchmark.name, variant.label, setting, choice):
                     base = "/".join(filter(None, (benchmark.name, split, variant.label, setting)))
                     cells = tuple(f"{base}/seed{seed}" for seed in config.seeds(split))
                     row = Entry(benchmark.name, split, variant.label, setting, cells, variant.is_bar)
                     yield row, benchmark.name, policy
 
 
-def _runs(variant: Variant, benchmark: str, setting: str, choice: Choice) -> bool:
-    return choice.get((benchmark, variant.label), setting) == setting
+def _kept(benchmark: str, label: str, setting: str, choice: Choice) -> bool:
+    """Whether validation chose this setting; where there was nothing to choose, every setting is kept."""
+    return choice.get((benchmark, label), setting) == setting
 
 
 def _benchmarks(config: SweepConfig, split: str) -> dict[str, Benchmark]:

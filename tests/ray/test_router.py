@@ -127,8 +127,9 @@ def test_a_replica_killed_in_mid_run_changes_no_answer(routers, tmp_path):
     assert got == expected
 
 
-def test_a_trace_that_always_kills_its_replica_is_the_only_one_lost(routers):
-    router, _ = routers(small=dict(poison="question 5"))
+@pytest.mark.parametrize("option", ["poison", "fault"])
+def test_a_trace_that_always_kills_or_fails_its_replica_is_the_only_one_lost(routers, option):
+    router, _ = routers(small={option: "question 5"})
     rows = {r["question_id"]: r for r in route(router, questions(8)).to_pylist()}
     assert len(rows) == 8
     assert rows["q5"]["status"] == "error" and "3 times" in rows["q5"]["error"]
