@@ -8,7 +8,7 @@ import ray
 
 from actors.router import Job
 from pipelines.bench_router import question_table
-from pipelines.session import Session, session
+from pipelines.session import Session, cluster, session
 from steer.config import ModelConfig, PoolConfig, PoolsConfig, RandomStepPolicy, RoutingOptions, SteerPolicy
 from steer.embedded.tasks import questions
 from steer.pairs import load_pair
@@ -52,7 +52,7 @@ def bench_overhead() -> list[dict]:
     """
     pair, pools = load_pair("embedded"), PoolsConfig()
     prompts = [task.question for task in questions("chain_math", "validation", QUESTIONS)]
-    with session(pair, pools) as opened:
+    with cluster(), session(pair, pools) as opened:
         plain = ray.remote(PlainEngine).options(num_cpus=1).remote(pair.small, pools.small)
         table = question_table(prompts, "math")
         _routed(opened, table, RandomStepPolicy(p=0.0), -1)

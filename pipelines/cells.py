@@ -4,21 +4,14 @@ Invariant: every row of a cell is in exactly one group; which one depends on the
 """
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
 
-from steer.benchmarks import Row
+from pipelines.ingest import QUESTION_STRUCT, Rows
 from steer.config import PolicyConfig, RoutingOptions
-from steer.traces import Question
-
-QUESTION_STRUCT = pa.struct(
-    [(field.name, pa.int32() if field.name == "sample" else pa.string()) for field in fields(Question)]
-    + [("error", pa.string())]
-)
-"""A question as it lies in `questions/`: the fields of `Question`, and why it cannot be asked."""
 
 GROUPS_SCHEMA = pa.schema([("cell", pa.string()), ("group", pa.string()), ("questions", pa.list_(QUESTION_STRUCT))])
 """One row a group: Ray Data hands the router one row, so that a group is never split over two calls."""
@@ -32,38 +25,38 @@ class Cell:
     """Unique in the run's folder; column `cell` of every table."""
     policy: PolicyConfig
     routing: RoutingOptions
-    rows: tuple[Row, ...]
+    rows: Rows
     tokens: Literal["math", "all"]
     seed: int = 0
     groups: int = 1
     """K of Table 3: equal parts (to one) of the rows, drawn by hash and routed independently."""
 
 
-def cut_into_groups(cell: Cell) -> list[tuple[Row, ...]]:
-    """K random parts, each in the benchmark's order. Raises ValueError if there are fewer rows than groups."""
-    if len(cell.rows) < cell.groups:
+def cut_into_groups(cell: Cell) -> list[list[int]]:
+    """Indices of the cell's rows in K random parts, each in the benchmark's order. Raises ValueError if there are fewer
+    rows than groups, or two of one trace id."""
+    ids = cell.rows.trace_ids
+    if len(ids) < cell.groups:
         raise ValueError(
-            f"cell {cell.name}: {len(cell.rows)} traces cannot be cut into {cell.groups} groups: set fewer groups:"
+            f"cell {cell.name}: {len(ids)} traces cannot be cut into {cell.groups} groups: set fewer groups:"
         )
-    drawn = sorted(range(len(cell.rows)), key=lambda i: _draw(cell.seed, cell.rows[i].question))
-    parts = [sorted(drawn[number :: cell.groups]) for number in range(cell.groups)]
-    return [tuple(cell.rows[i] for i in part) for part in parts]
+    if len(set(ids)) < len(ids):
+        twice = next(i for i in ids if ids.count(i) > 1)
+        raise ValueError(f"cell {cell.name}: question and sample {twice} are there twice: make ids distinct")
+    drawn = sorted(range(len(ids)), key=lambda i: _draw(cell.seed, ids[i]))
+    return [sorted(drawn[number :: cell.groups]) for number in range(cell.groups)]
 
 
-def _draw(seed: int, question: Question) -> tuple[bytes, str]:
-    key = f"{seed} {question.trace_id}"
+def _draw(seed: int, trace_id: str) -> tuple[bytes, str]:
+    key = f"{seed} {trace_id}"
     return hashlib.blake2b(key.encode(), digest_size=8).digest(), key
 
 
-def groups_table(cells: Iterable[Cell]) -> pa.Table:
-    """`GROUPS_SCHEMA`, cells and groups in order. Raises ValueError for two rows of one trace id in a cell."""
-    rows = []
+def group_tables(cells: Iterable[Cell]) -> Iterator[pa.Table]:
+    """`GROUPS_SCHEMA`, one row a table, cells and groups in order; only one group is held at a time."""
     for cell in cells:
-        ids = [row.question.trace_id for row in cell.rows]
-        if len(set(ids)) < len(ids):
-            twice = next(i for i in ids if ids.count(i) > 1)
-            raise ValueError(f"cell {cell.name}: question and sample {twice} are there twice: make ids distinct")
-        for number, group in enumerate(cut_into_groups(cell)):
-            questions = [{**asdict(row.question), "error": row.error} for row in group]
-            rows.append({"cell": cell.name, "group": f"{cell.name}/{number:03d}", "questions": questions})
-    return pa.Table.from_pylist(rows, schema=GROUPS_SCHEMA)
+        for number, part in enumerate(cut_into_groups(cell)):
+            questions = cell.rows.take(part).combine_chunks().to_struct_array()
+            nested = pa.ListArray.from_arrays([0, len(part)], pa.concat_arrays(questions.chunks))
+            columns = [[cell.name], [f"{cell.name}/{number:03d}"], nested]
+            yield pa.table(dict(zip(GROUPS_SCHEMA.names, columns, strict=True)), schema=GROUPS_SCHEMA)

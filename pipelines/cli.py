@@ -1,4 +1,5 @@
-"""The command line: `steer run | sweep | sweep-pairs | bench | train-pair | show-config`.
+"""The command line: `steer run | sweep | grade | regrade | data | show-prompt | sweep-pairs | bench | train-pair |
+show-config`.
 
 Nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration or usage,
 130 stopped by Ctrl-C (or SIGTERM).
@@ -43,14 +44,40 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--test-grid", action="store_true", help="run the whole grid on test too (best-on-test figure)")
     sweep.set_defaults(command=_sweep)
 
+    prompt = commands.add_parser("show-prompt", help="print a question as the models are asked it")
+    _benchmark(prompt)
+    prompt.add_argument("--row", type=int, default=1, metavar="N", help="which question of the split, from 1")
+    prompt.add_argument("--pair", metavar="PAIR", help="show the text that this pair's chat templates make of it")
+    prompt.set_defaults(command=_show_prompt)
+
+    data = commands.add_parser("data", help="describe a benchmark: rows, splits, difficulty, lengths, refused rows")
+    _benchmark(data)
+    data.add_argument("--pair", metavar="PAIR", help="measure prompts in tokens of this pair's models too")
+    data.set_defaults(command=_data)
+
+    grade = commands.add_parser("grade", help="grade answers of any system: a file with columns text and gold")
+    grade.add_argument("file", metavar="FILE", help="parquet, jsonl, json or csv file, or a folder of them")
+    grade.add_argument("--grader", help="math, aime, choice, qa, kor or exact; none: each row's column grader")
+    grade.add_argument("--text", default="text", metavar="FIELD", help="field of the response (text)")
+    grade.add_argument("--gold", default="gold", metavar="FIELD", help="field of the right answer (gold)")
+    grade.add_argument("--choice-official", action="store_true", help="choices by the ACPBench harness's own rule")
+    grade.add_argument("--out", metavar="FILE.parquet", help="write a verdict for each row to this new file")
+    grade.add_argument("--verbose", action="store_true", help="show the logs of Ray")
+    grade.set_defaults(command=_grade)
+
+    regrade = commands.add_parser("regrade", help="renew a run's verdicts by today's rules, without generating")
+    regrade.add_argument("run", metavar="RUN", help="folder of a run or a sweep")
+    regrade.add_argument("--verbose", action="store_true", help="show the logs of Ray")
+    regrade.set_defaults(command=_regrade)
+
     pairs = commands.add_parser("sweep-pairs", help="routing results of all trained seed pairs, on validation")
     pairs.add_argument("pairs", metavar="PAIRS", help="folder that `steer train-pair` wrote")
     pairs.add_argument("--questions", type=int, default=200, help="validation questions a benchmark")
     _into_folder(pairs)
     pairs.set_defaults(command=_sweep_pairs)
 
-    bench = commands.add_parser("bench", help="measure the system's speed: overhead, router, mixture")
-    bench.add_argument("name", choices=("overhead", "router", "mixture"))
+    bench = commands.add_parser("bench", help="measure the system's speed: overhead, router, mixture, grading")
+    bench.add_argument("name", choices=("overhead", "router", "mixture", "grading"))
     bench.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     bench.set_defaults(command=_bench)
 
@@ -75,6 +102,20 @@ def _configured(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="override one key, for example --set policy.gamma=0.3; may be repeated",
+    )
+
+
+def _benchmark(command: argparse.ArgumentParser) -> None:
+    command.add_argument("benchmark", metavar="BENCHMARK", help="name of a benchmark, or any name with --source PATH")
+    command.add_argument("--source", metavar="SOURCE", help="hub, embedded, or the PATH of its file or folder")
+    command.add_argument("--split", choices=("validation", "test", "all"), default="test")
+    command.add_argument(
+        "--set",
+        dest="sets",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a key of benchmark:, for example --set question=problem; may be repeated",
     )
 
 
@@ -105,6 +146,45 @@ def _sweep(args: argparse.Namespace) -> None:
 
     run_sweep(config, args.out, verbose=args.verbose)
     print(f"\n{args.out}: traces/ steps/ mixtures/ run.json summary.json curve.png curve.svg")
+
+
+def _benchmark_config(args: argparse.Namespace):
+    from pipelines.settings import load_config
+
+    given = {"name": args.benchmark, "source": args.source, "split": args.split}
+    sets = [f"{key}={value}" for key, value in given.items() if value is not None] + args.sets
+    return load_config(None, [f"benchmark.{item}" for item in sets]).benchmark
+
+
+def _show_prompt(args: argparse.Namespace) -> None:
+    config = _benchmark_config(args)
+
+    from pipelines.inspect_data import show_prompt
+
+    print(show_prompt(config, args.row, args.pair))
+
+
+def _data(args: argparse.Namespace) -> None:
+    config = _benchmark_config(args)
+
+    from pipelines.inspect_data import describe_data
+
+    print(describe_data(config, args.pair))
+
+
+def _grade(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from pipelines.grade import Fields, grade_file
+
+    fields = Fields(args.text, args.gold, args.grader, args.choice_official)
+    print(grade_file(Path(args.file), fields, Path(args.out) if args.out else None, args.verbose))
+
+
+def _regrade(args: argparse.Namespace) -> None:
+    from pipelines.regrade import regrade
+
+    print(regrade(args.run, args.verbose))
 
 
 def _sweep_pairs(args: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.util.annotations import RayDeprecationWarning
 
-from pipelines.cells import Cell, groups_table
+from pipelines.cells import Cell, cut_into_groups, group_tables
 from pipelines.stages import CellJob, GroupsSource, RouteGroup, RunFolderSink, grade_parcel
 from pipelines.store import RunFolder
 
@@ -27,17 +27,23 @@ def evaluate(cells: Sequence[Cell], router: ActorHandle, run: RunFolder) -> None
     May be called again for further cells of the same run. Raises ValueError for cells that cannot be cut or are in the
     run already, and what the router raises when a pool is gone for good.
     """
-    table = groups_table(cells)
-    part = run.write_groups(table, [_described(cell) for cell in cells])
-    router.expect.remote(sum(not row.error for cell in cells for row in cell.rows))
+    groups_in_all = sum(len(cut_into_groups(cell)) for cell in cells)
+    part = ray.get(_write_groups.remote(run, list(cells), [_described(cell) for cell in cells]))
+    router.expect.remote(sum(len(cell.rows) - cell.rows.bad for cell in cells))
     jobs = {cell.name: CellJob(cell.policy, cell.routing, cell.tokens, cell.seed) for cell in cells}
     in_flight = max(cell.routing.groups_in_flight for cell in cells)
     with DataContext.current(_context()):
-        groups = ray.data.read_datasource(GroupsSource(run, part, table.num_rows), num_cpus=0, override_num_blocks=1)
+        groups = ray.data.read_datasource(GroupsSource(run, part, groups_in_all), num_cpus=0, override_num_blocks=1)
         graded = _routed(groups, router, jobs, in_flight).map_batches(
             grade_parcel, batch_format="pyarrow", batch_size=1, num_cpus=0, compute=TaskPoolStrategy(_graders())
         )
         graded.write_datasink(RunFolderSink(run), ray_remote_args={"num_cpus": 0}, concurrency=_graders())
+
+
+@ray.remote(num_cpus=0)
+def _write_groups(run: RunFolder, cells: list[Cell], described: list[dict]) -> str:
+    """In a task: the questions need not pass through the driver."""
+    return run.write_groups(group_tables(cells), described)
 
 
 def _routed(groups: Dataset, router: ActorHandle, jobs: dict[str, CellJob], in_flight: int) -> Dataset:

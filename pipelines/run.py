@@ -9,14 +9,16 @@ from pathlib import Path
 from pipelines.cells import Cell, cut_into_groups
 from pipelines.evaluate import evaluate
 from pipelines.grids import THRESHOLDS
+from pipelines.ingest import ingest
 from pipelines.progress import Progress
 from pipelines.report import tables
-from pipelines.session import Session, StartFailed, session
+from pipelines.session import Session, StartFailed, cluster, session
 from pipelines.settings import refusals_as_settings_errors
 from pipelines.store import RunFolder
 from pipelines.summary import BAR, Entry, Summary, summarise, write_json
-from steer.benchmarks import load_benchmark
-from steer.config import PairConfig, PolicyConfig, RunConfig
+from steer.benchmarks import reading
+from steer.cards import card_problems
+from steer.config import PairConfig, PolicyConfig, PoolsConfig, RunConfig
 from steer.pairs import load_pair
 
 
@@ -24,30 +26,52 @@ def run_one(config: RunConfig, out: str | Path, replica_class: type | None = Non
     """Raises SettingsError for what cannot be loaded and for a folder in use, before anything starts.
     `replica_class`: see `actors.router.Router`."""
     with refusals_as_settings_errors():
-        pair = load_pair(config.pair)
-        benchmark = load_benchmark(config.benchmark)
-    cell = Cell(
-        name=f"{benchmark.name}/{benchmark.split}/{config.policy.name}/seed{config.seed}",
-        policy=config.policy,
-        routing=config.routing,
-        rows=benchmark.rows,
-        tokens=benchmark.tokens,
-        seed=config.seed,
-        groups=config.benchmark.groups,
-    )
-    with refusals_as_settings_errors():
-        cut_into_groups(cell)
-        run = RunFolder.create(out, "run", resolved(config, pair), [config.seed])
-    with unused_if_not_started(run), session(pair, config.pools, replica_class, verbose) as held:
-        seconds = evaluate_all([cell], held, run)
-        engines = described(held)
-    bar = config.policy.name in BAR
-    entry = Entry(benchmark.name, benchmark.split, config.policy.name, threshold(config.policy), (cell.name,), bar)
-    rows = summarise(run, [entry], seconds)
+        pair = usable_pair(config.pair, config.pools)
+        plan = reading(config.benchmark)
+        RunFolder.refuse_used(out)
+    with cluster(verbose):
+        benchmark = ingest(plan)
+        cell = Cell(
+            name=cell_name(config, benchmark.name, benchmark.split),
+            policy=config.policy,
+            routing=config.routing,
+            rows=benchmark.rows,
+            tokens=benchmark.tokens,
+            seed=config.seed,
+            groups=config.benchmark.groups,
+        )
+        with refusals_as_settings_errors():
+            cut_into_groups(cell)
+            run = RunFolder.create(out, "run", resolved(config, pair), [config.seed])
+            run.update(benchmarks=[benchmark.described()])
+        with unused_if_not_started(run), session(pair, config.pools, replica_class) as held:
+            seconds = evaluate_all([cell], held, run)
+            engines = described(held)
+    rows = summarise(run, [run_entry(config, benchmark.name, benchmark.split)], seconds)
     write_json(run, rows)
     run.finish(engines=engines)
     print(tables(rows), flush=True)
     return rows[0]
+
+
+def usable_pair(pair: str | PairConfig, pools: PoolsConfig) -> PairConfig:
+    """The pair, loaded. Raises ValueError, with the remedy, if it is unknown or does not fit the pools' cards."""
+    loaded = load_pair(pair)
+    problems = list(card_problems(loaded, pools))
+    if problems:
+        raise ValueError("\n".join(problems))
+    return loaded
+
+
+def cell_name(config: RunConfig, benchmark: str, split: str) -> str:
+    return f"{benchmark}/{split}/{config.policy.name}/seed{config.seed}"
+
+
+def run_entry(config: RunConfig, benchmark: str, split: str) -> Entry:
+    """The one row of a run's summary."""
+    bar = config.policy.name in BAR
+    cells = (cell_name(config, benchmark, split),)
+    return Entry(benchmark, split, config.policy.name, threshold(config.policy), cells, bar)
 
 
 @contextmanager

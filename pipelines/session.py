@@ -68,26 +68,23 @@ def cluster(verbose: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def session(
-    pair: PairConfig, pools: PoolsConfig, replica_class: type | None = None, verbose: bool = False
-) -> Iterator[Session]:
-    """Ray with a started router: both pools are loaded when the block begins. Raises StartFailed."""
-    with cluster(verbose):
-        # num_cpus=0: the router waits most of the time, and must get a place on a node full of engines.
-        router = ray.remote(Router).options(num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0)
-        handle = router.remote(pair, pools, replica_class)
+def session(pair: PairConfig, pools: PoolsConfig, replica_class: type | None = None) -> Iterator[Session]:
+    """A started router on the `cluster` around it: both pools are loaded when the block begins. Raises StartFailed."""
+    # num_cpus=0: the router waits most of the time, and must get a place on a node full of engines.
+    router = ray.remote(Router).options(num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0)
+    handle = router.remote(pair, pools, replica_class)
+    try:
         try:
-            try:
-                small, large = ray.get(handle.start.remote())
-            except (ray.exceptions.RayTaskError, ray.exceptions.RayActorError) as failure:
-                cause = getattr(failure, "cause", None) or failure
-                raise StartFailed(f"the models did not start: {cause}") from failure
-            yield Session(handle, small, large)
-        finally:
-            with _held_back(signal.SIGINT, signal.SIGTERM):
-                with suppress(Exception):  # a router that is gone has nothing left to close
-                    ray.get(handle.close.remote(), timeout=CLOSE_S)
-                ray.kill(handle)
+            small, large = ray.get(handle.start.remote())
+        except (ray.exceptions.RayTaskError, ray.exceptions.RayActorError) as failure:
+            cause = getattr(failure, "cause", None) or failure
+            raise StartFailed(f"the models did not start: {cause}") from failure
+        yield Session(handle, small, large)
+    finally:
+        with _held_back(signal.SIGINT, signal.SIGTERM):
+            with suppress(Exception):  # a router that is gone has nothing left to close
+                ray.get(handle.close.remote(), timeout=CLOSE_S)
+            ray.kill(handle)
 
 
 @contextmanager

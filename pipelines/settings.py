@@ -56,7 +56,7 @@ def refusals_as_settings_errors() -> Iterator[None]:
     purpose, so that a ValueError of the run itself keeps its trace."""
     try:
         yield
-    except (ValueError, FileExistsError) as refusal:
+    except (ValueError, FileExistsError, FileNotFoundError) as refusal:
         raise SettingsError(str(refusal)) from refusal
 
 

@@ -18,7 +18,7 @@ from ray.actor import ActorHandle
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasink, Datasource, ReadTask
 
-from pipelines.store import GRADED_SCHEMA, RunFolder
+from pipelines.store import GRADED_SCHEMA, VERDICT_FIELDS, RunFolder
 from steer.config import PolicyConfig, RoutingOptions
 from steer.grading import NO_RESPONSE, grade
 from steer.traces import ROUTED_SCHEMA, Status
@@ -139,17 +139,23 @@ def error_rows(questions: list[dict], cell: str, group: str, seed: int) -> pa.Ta
 
 
 def grade_parcel(parcel: pa.Table) -> pa.Table:
-    """Adds `extracted`, `correct`, `rule` to every trace of a parcel."""
-    traces = from_parcel(parcel)
+    """Adds the columns of `VERDICT_FIELDS` to every trace of a parcel."""
+    traces = with_verdicts(from_parcel(parcel))
+    return as_parcel(traces.select(GRADED_SCHEMA.names))
+
+
+def with_verdicts(traces: pa.Table) -> pa.Table:
+    """Traces of a run with their verdicts, new or in the place of those that are there."""
     columns = (traces[name].to_pylist() for name in ("status", "text", "gold", "grader", "labels"))
     verdicts = [
         NO_RESPONSE if status == Status.ERROR else grade(text, gold, grader, json.loads(labels))
         for status, text, gold, grader, labels in zip(*columns, strict=True)
     ]
-    for name in ("extracted", "correct", "rule"):
-        values = [getattr(verdict, name) for verdict in verdicts]
-        traces = traces.append_column(name, pa.array(values, GRADED_SCHEMA.field(name).type))
-    return as_parcel(traces.select(GRADED_SCHEMA.names))
+    for name, kind in VERDICT_FIELDS:
+        values = pa.array([getattr(verdict, name) for verdict in verdicts], kind)
+        where = traces.schema.get_field_index(name)
+        traces = traces.append_column(name, values) if where < 0 else traces.set_column(where, name, values)
+    return traces
 
 
 class RunFolderSink(Datasink[None]):

@@ -5,7 +5,8 @@
     RUN/run.json    configuration, versions, git commit, seeds, times
 
 Invariants: a part is written under another name and renamed, so a reader sees it whole or not at all; no part is ever
-rewritten; a trace's steps and mixtures lie there before the trace does. docs/tables.md describes every column.
+rewritten, but by a regrade, whole and with the same rows; a trace's steps and mixtures lie there before the trace
+does. docs/tables.md describes every column.
 """
 
 import hashlib
@@ -13,9 +14,10 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,12 @@ from pyarrow import fs
 
 from steer.traces import MIXTURE_STRUCT, STEP_STRUCT, TRACE_FIELDS
 
-VERDICT_FIELDS = [("extracted", pa.string()), ("correct", pa.bool_()), ("rule", pa.string())]
+VERDICT_FIELDS = [
+    ("extracted", pa.string()),
+    ("correct", pa.bool_()),
+    ("rule", pa.string()),
+    ("f1", pa.float64()),
+]
 
 _AFTER_TEXT = [name for name, _ in TRACE_FIELDS].index("text") + 1
 TRACES_SCHEMA = pa.schema([*TRACE_FIELDS[:_AFTER_TEXT], *VERDICT_FIELDS, *TRACE_FIELDS[_AFTER_TEXT:]])
@@ -72,10 +79,7 @@ class RunFolder:
         `kind` is `run` or `sweep`, `config` the resolved configuration as JSON values.
         """
         run = cls(root)
-        held = run._fs.get_file_info(fs.FileSelector(run._path, allow_not_found=True))
-        if held:
-            what = "holds another run" if any(info.base_name == "run.json" for info in held) else "is not empty"
-            raise FileExistsError(f"{root} {what}: choose another --out or remove it")
+        cls.refuse_used(root)
         started = datetime.now(UTC)
         run._write_json(
             {
@@ -86,7 +90,7 @@ class RunFolder:
                 "finished": None,
                 "seconds": None,
                 "host": platform.node(),
-                "git_commit": _git_commit(),
+                "git_commit": git_commit(),
                 "versions": _versions(),
                 "cells": [],
             }
@@ -95,6 +99,15 @@ class RunFolder:
             # An empty part: `RUN/mixtures/*.parquet` can be read in a run that fitted none.
             run._write_part(table, "empty", schema.empty_table())
         return run
+
+    @classmethod
+    def refuse_used(cls, root: str | Path) -> None:
+        """Raises FileExistsError if the folder holds anything."""
+        run = cls(root)
+        held = run._fs.get_file_info(fs.FileSelector(run._path, allow_not_found=True))
+        if held:
+            what = "holds another run" if any(info.base_name == "run.json" for info in held) else "is not empty"
+            raise FileExistsError(f"{root} {what}: choose another --out or remove it")
 
     @classmethod
     def open(cls, root: str | Path) -> "RunFolder":
@@ -121,6 +134,14 @@ class RunFolder:
             finished=finished.isoformat(timespec="seconds"), seconds=(finished - started).total_seconds(), **entries
         )
 
+    def read_file(self, name: str) -> bytes | None:
+        """A file beside the tables; None if it is not there."""
+        try:
+            with self._fs.open_input_stream(f"{self._path}/{name}") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
     def write_file(self, name: str, data: bytes) -> None:
         """One file beside the tables, wherever the run lies."""
         with self._fs.open_output_stream(f"{self._path}/{name}") as file:
@@ -132,15 +153,15 @@ class RunFolder:
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    def write_groups(self, table: pa.Table, cells: list[dict[str, Any]]) -> str:
-        """Put admitted groups as one part of `questions/`, their cells into `run.json`; returns the part's name.
-        Raises ValueError if the run has a cell of that name already."""
+    def write_groups(self, tables: Iterable[pa.Table], cells: list[dict[str, Any]]) -> str:
+        """Put admitted groups, a row group each, as one part of `questions/`, and their cells into `run.json`; returns
+        the part's name. Raises ValueError if the run has a cell of that name already."""
         earlier = self.describe()["cells"]
         names = [cell["name"] for cell in [*earlier, *cells]]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"cell {twice[0]} is in {self.root} already: give every cell of a run its own name")
-        part = self._write_part("questions", f"groups-{len(earlier):06d}", table, row_group_size=1)
+        part = self._write_part("questions", f"groups-{len(earlier):06d}", tables)
         self.update(cells=[*earlier, *cells])
         return part
 
@@ -159,13 +180,32 @@ class RunFolder:
             self._write_part("mixtures", stem, mixtures)
         self._write_part("traces", stem, graded.select(TRACES_SCHEMA.names).cast(TRACES_SCHEMA))
 
-    def _write_part(self, table: str, stem: str, rows: pa.Table, row_group_size: int | None = None) -> str:
+    def parts(self, table: str) -> list[str]:
+        """The parts of a table that are there."""
+        found = self._fs.get_file_info(fs.FileSelector(f"{self._path}/{table}"))
+        return sorted(info.path for info in found if info.path.endswith(".parquet"))
+
+    def read_part(self, part: str) -> pa.Table:
+        """A part of `traces/`; columns that an older STEER did not write are null."""
+        rows = pads.dataset(part, TRACES_SCHEMA, format="parquet", filesystem=self._fs).to_table()
+        return rows.select(TRACES_SCHEMA.names)
+
+    def replace_traces(self, part: str, rows: pa.Table) -> None:
+        """Put rows with other verdicts in the place of a part of `traces/`."""
+        self._write_part("traces", Path(part).stem, rows.select(TRACES_SCHEMA.names).cast(TRACES_SCHEMA))
+
+    def _write_part(self, table: str, stem: str, rows: pa.Table | Iterable[pa.Table]) -> str:
+        """One file of a table, or of several that are written one after the other."""
         folder = f"{self._path}/{table}"
         self._fs.create_dir(folder, recursive=True)
         # Hidden and without the suffix: neither DuckDB's `*.parquet` nor pyarrow's folder scan sees it. The clock
         # keeps two attempts at one part apart.
         unfinished = f"{folder}/.{stem}.{time.monotonic_ns()}"
-        pq.write_table(rows, unfinished, row_group_size, filesystem=self._fs, compression="zstd")
+        parts = iter([rows] if isinstance(rows, pa.Table) else rows)
+        first = next(parts)
+        with pq.ParquetWriter(unfinished, first.schema, filesystem=self._fs, compression="zstd") as writer:
+            for rows in chain([first], parts):
+                writer.write_table(rows)
         self._fs.move(unfinished, f"{folder}/{stem}.parquet")
         return f"{folder}/{stem}.parquet"
 
@@ -213,7 +253,7 @@ def _mixtures(graded: pa.Table) -> pa.Table:
     return pa.Table.from_arrays([cells, *pc.list_flatten(nested).flatten()], schema=MIXTURES_SCHEMA)
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """Commit of the source tree, `-dirty` if it was changed since; None outside a git tree."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

@@ -101,6 +101,15 @@ def write_json(run: RunFolder, rows: Iterable[Summary]) -> None:
     run.write_file("summary.json", (json.dumps(records, indent=2, ensure_ascii=False) + "\n").encode())
 
 
+def read_json(run: RunFolder) -> list[Summary] | None:
+    """The rows of `summary.json`; None if the run did not get so far."""
+    data = run.read_file("summary.json")
+    if data is None:
+        return None
+    records = json.loads(data)
+    return [Summary(**{k: math.nan if v is None else v for k, v in record.items()}) for record in records]
+
+
 def _row(entry: Entry, traces: pa.Table, seconds: float) -> Summary:
     if not traces.num_rows:
         raise ValueError(f"no traces of {entry.policy} {entry.setting} on {entry.benchmark} {entry.split}")

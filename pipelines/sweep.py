@@ -10,16 +10,16 @@ from pathlib import Path
 from pipelines.cells import Cell
 from pipelines.choice import Point, choose
 from pipelines.grids import SweepConfig
+from pipelines.ingest import Ingested, ingest
 from pipelines.picture import save_curve
 from pipelines.report import best_on_test, tables
-from pipelines.run import described, evaluate_all, resolved, unused_if_not_started
-from pipelines.session import Session, session
-from pipelines.settings import refusals_as_settings_errors
+from pipelines.run import described, evaluate_all, resolved, unused_if_not_started, usable_pair
+from pipelines.session import Session, cluster, session
+from pipelines.settings import SettingsError, refusals_as_settings_errors
 from pipelines.store import RunFolder
 from pipelines.summary import Entry, Summary, summarise, write_json
-from steer.benchmarks import Benchmark, load_benchmark
+from steer.benchmarks import Reading, reading
 from steer.config import PolicyConfig
-from steer.pairs import load_pair
 
 Choice = dict[tuple[str, str], str]
 """(benchmark, label) -> the setting that validation chose."""
@@ -31,15 +31,20 @@ def run_sweep(
     """Raises SettingsError for what cannot be loaded and for a folder in use, before anything starts.
     `replica_class`: see `actors.router.Router`."""
     with refusals_as_settings_errors():
-        pair = load_pair(config.pair)
-        splits = {split: _benchmarks(config, split) for split in ("validation", "test")[: 1 + config.test]}
-        run = RunFolder.create(out, "sweep", resolved(config, pair), config.seeds("test"))
-    with unused_if_not_started(run), session(pair, config.pools, replica_class, verbose) as held:
-        validation = _phase(config, splits["validation"], None, held, run)
-        write_json(run, validation)
-        choice = chosen(config, validation)
-        test = _phase(config, splits["test"], choice, held, run) if config.test else []
-        engines = described(held)
+        pair = usable_pair(config.pair, config.pools)
+        plans = {split: _plans(config, split) for split in ("validation", "test")[: 1 + config.test]}
+        RunFolder.refuse_used(out)
+    with cluster(verbose):
+        splits = {split: _ingested(config, split, plans[split]) for split in plans}
+        with refusals_as_settings_errors():
+            run = RunFolder.create(out, "sweep", resolved(config, pair), config.seeds("test"))
+            run.update(benchmarks=[b.described() for split in splits.values() for b in split.values()])
+        with unused_if_not_started(run), session(pair, config.pools, replica_class) as held:
+            validation = _phase(config, splits["validation"], None, held, run)
+            write_json(run, validation)
+            choice = chosen(config, validation)
+            test = _phase(config, splits["test"], choice, held, run) if config.test else []
+            engines = described(held)
     rows = validation + test
     write_json(run, rows)
     save_curve(run, rows)
@@ -98,12 +103,17 @@ def _kept(benchmark: str, label: str, setting: str, choice: Choice) -> bool:
     return choice.get((benchmark, label), setting) == setting
 
 
-def _benchmarks(config: SweepConfig, split: str) -> dict[str, Benchmark]:
-    limit, loaded = config.questions(split), {}
+def _plans(config: SweepConfig, split: str) -> dict[str, Reading]:
+    update = {"split": split, "limit": config.questions(split)}
+    return {wanted.name: reading(wanted.model_copy(update=update)) for wanted in config.benchmarks}
+
+
+def _ingested(config: SweepConfig, split: str, plans: dict[str, Reading]) -> dict[str, Ingested]:
+    loaded = {}
     for wanted in config.benchmarks:
-        benchmark = load_benchmark(wanted.model_copy(update={"split": split, "limit": limit}))
+        benchmark = ingest(plans[wanted.name])
         if len(benchmark.rows) < max(wanted.groups, 2):
-            raise ValueError(
+            raise SettingsError(
                 f"benchmark {wanted.name}: {len(benchmark.rows)} traces on {split} are too few for {wanted.groups} "
                 "groups: give more questions or fewer groups"
             )
@@ -112,7 +122,7 @@ def _benchmarks(config: SweepConfig, split: str) -> dict[str, Benchmark]:
 
 
 def _phase(
-    config: SweepConfig, benchmarks: dict[str, Benchmark], choice: Choice | None, held: Session, run: RunFolder
+    config: SweepConfig, benchmarks: dict[str, Ingested], choice: Choice | None, held: Session, run: RunFolder
 ) -> list[Summary]:
     split = next(iter(benchmarks.values())).split
     groups = {b.name: b.groups for b in config.benchmarks}

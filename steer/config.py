@@ -140,9 +140,11 @@ class RoutingOptions(Strict):
 
 class BenchmarkConfig(Strict):
     name: str = "chain_math"
-    """`chain_math` or `hops` of the embedded pair, or any name with `source: PATH` and the field names below."""
-    source: str = "embedded"
-    """`embedded`, `hub`, or the path of a local json, jsonl, csv or parquet file."""
+    """`chain_math` or `hops` of the embedded pair; `math500`, `omni_math`, `aime`, `acpbench`, `musique` or
+    `kor_bench`; or any name with `source: PATH` and the field names below."""
+    source: str | None = None
+    """`embedded`, `hub`, or the path of a local json, jsonl, csv or parquet file (of a public benchmark: or folder);
+    none: `hub` for a public benchmark, `embedded` for the others."""
     split: Literal["validation", "test", "all"] = "test"
     question: str | None = None
     """Field that holds the question text (own data)."""
@@ -150,13 +152,17 @@ class BenchmarkConfig(Strict):
     """Field that holds the gold answer (own data)."""
     id: str | None = None
     """Field that holds the question id (own data); none: the row's number."""
-    grader: Literal["math", "choice", "qa", "exact"] | None = None
+    grader: Literal["math", "aime", "choice", "qa", "kor", "exact"] | None = None
+    """How answers are judged; none: the benchmark's own grader. Own data must name one."""
+    choice_official: bool = False
+    """Grade choices by the ACPBench harness's own rule (the last capital A to D anywhere), as published figures do."""
     prompt: str = "{question}"
     """Template of the user turn (own data); `{question}` and any other field of the row."""
     tokens: Literal["math", "all"] | None = None
     """Which tokens a step's score averages over; none: the benchmark's own choice."""
     limit: Annotated[int, Field(ge=1)] | None = None
-    """Only the first so many questions."""
+    """So many questions: the first of embedded benchmarks and of own data, of a public benchmark a draw by a hash of
+    the ids (its first would be of one subset)."""
     samples: Annotated[int, Field(ge=1)] = 1
     """Traces sampled for each question."""
     groups: Annotated[int, Field(ge=1)] = 1
@@ -181,6 +187,17 @@ class ModelConfig(Strict):
 class PairConfig(Strict):
     small: ModelConfig
     large: ModelConfig
+    prm: ModelConfig | None = None
+    """Process reward model, which `rsd` needs."""
+    judge: ModelConfig | None = None
+    """Model that rates drafts for `spec_reason`; none: the large model."""
+    judge_prompt: str = (
+        "Is the last step of the reasoning above right? Look at its facts and its logic, not at its style. Answer with "
+        "one digit, from 0 (certainly wrong) to 9 (certainly right)."
+    )
+    """What the judge is asked after a draft, as a user turn."""
+    probe: str | None = None
+    """Folder of a probe that `steer train-router` trained on the small model, which `query_router` needs."""
 
 
 class PoolConfig(Strict):
@@ -191,6 +208,8 @@ class PoolConfig(Strict):
     """CPUs a replica."""
     gpus: Annotated[float, Field(ge=0)] = 0
     """GPUs a replica; with tensor parallel above 1 the same number."""
+    card_gb: Literal[24, 48, 80] | None = None
+    """Memory of each GPU: vLLM's engine arguments are then chosen for it (docs/pairs.md); none: vLLM's own."""
     label: str | None = None
     """Value of the node label `steer-pool` to place replicas on; none: anywhere."""
     max_rows: Annotated[int, Field(ge=1)] = 512
@@ -206,6 +225,10 @@ class PoolConfig(Strict):
 class PoolsConfig(Strict):
     small: PoolConfig = PoolConfig()
     large: PoolConfig = PoolConfig()
+    prm: PoolConfig = PoolConfig()
+    judge: PoolConfig = PoolConfig()
+    query: PoolConfig = PoolConfig()
+    """Pools of the models that signal; started only for a policy that needs them."""
     measures: tuple[Measure, ...] = ("max_logit", "entropy", "max_prob")
     """`[max_logit]` alone runs on vLLM's public API; the others need the confidence hook."""
 

@@ -1,24 +1,87 @@
-"""Benchmarks: a configuration in, the `Question` rows of one split out. One source a file."""
+"""Benchmarks: a configuration in, the `Question` rows of one split out. One benchmark a file."""
+
+from pathlib import Path
 
 from steer.benchmarks import embedded, local
-from steer.benchmarks.benchmark import Benchmark, Row
+from steer.benchmarks.acpbench import ACPBENCH
+from steer.benchmarks.aime import AIME
+from steer.benchmarks.benchmark import Benchmark, Key, Reading, Row, Shard
 from steer.benchmarks.embedded import EMBEDDED
+from steer.benchmarks.kor_bench import KOR_BENCH
+from steer.benchmarks.math500 import MATH500
+from steer.benchmarks.musique import MUSIQUE
+from steer.benchmarks.omni_math import OMNI_MATH
+from steer.benchmarks.public import PublicShard
 from steer.config import BenchmarkConfig
 
-__all__ = ["Benchmark", "Row", "known_benchmarks", "load_benchmark"]
+__all__ = ["PUBLIC", "Benchmark", "Key", "Reading", "Row", "Shard", "known_benchmarks", "load_benchmark", "reading"]
+
+PUBLIC = {d.name: d for d in (MATH500, OMNI_MATH, AIME, ACPBENCH, MUSIQUE, KOR_BENCH)}
+"""The paper's six benchmarks."""
+
+OWN_DATA_KEYS = ("question", "answer", "id", "prompt")
+"""Keys that only data of one's own has."""
 
 
 def known_benchmarks() -> dict[str, str]:
-    """Name -> one line about it, of every benchmark that needs no file."""
-    return {name: benchmark.about for name, benchmark in EMBEDDED.items()}
+    """Name -> one line about it."""
+    return {name: known.about for name, known in {**EMBEDDED, **PUBLIC}.items()}
 
 
 def load_benchmark(config: BenchmarkConfig) -> Benchmark:
-    """The benchmark's split, cut to `limit` questions of `samples` traces each. Raises ValueError with the remedy."""
-    if config.source == "hub":
+    """The benchmark's split, read here and held in memory. Raises ValueError with the remedy."""
+    return reading(config).load()
+
+
+def reading(config: BenchmarkConfig) -> Reading:
+    """How the configured benchmark is read. Raises ValueError, with the remedy, for what cannot be."""
+    source = config.source or _standard_source(config.name)
+    if source not in ("embedded", "hub") and (config.name not in PUBLIC or config.question is not None):
+        return local.reading(config)
+    known = known_benchmarks()
+    if config.name not in known:
         raise ValueError(
-            f"benchmark source: hub is not available: use source: embedded with name: {' or '.join(EMBEDDED)}, or "
-            "source: PATH of a json, jsonl, csv or parquet file with question:, answer: and grader:"
+            f"benchmark name: {config.name}: no benchmark of that name; there are {', '.join(known)}. "
+            "For data of your own set source: PATH, question:, answer: and grader:"
         )
-    benchmark = embedded.load(config) if config.source == "embedded" else local.load(config)
-    return benchmark.sampled(config.limit, config.samples)
+    misplaced = [key for key in OWN_DATA_KEYS if key in config.model_fields_set]
+    if misplaced:
+        raise ValueError(
+            f"benchmark {config.name} knows its fields and takes no {', '.join(misplaced)}: remove them, or set "
+            "source: PATH, question:, answer: and grader: to read data of your own"
+        )
+    if (source == "embedded") != (config.name in EMBEDDED):
+        raise ValueError(
+            f"benchmark {config.name} is not read from source: {source}: "
+            + ("use source: hub, or the PATH of its files" if config.name in PUBLIC else "use source: embedded")
+        )
+    return embedded.reading(config) if source == "embedded" else _public(config, source)
+
+
+def _standard_source(name: str) -> str:
+    return "hub" if name in PUBLIC else "embedded"
+
+
+def _public(config: BenchmarkConfig, source: str) -> Reading:
+    definition = PUBLIC[config.name]
+    sources = definition.hub() if source == "hub" else definition.files(_existing(source))
+    grader = config.grader or definition.grader
+    return Reading(
+        name=definition.name,
+        split=config.split,
+        split_rule=definition.split_rule,
+        grader=grader,
+        tokens=config.tokens or definition.tokens,
+        shards=tuple(PublicShard(definition, s, grader, config.choice_official) for s in sources),
+        limit=config.limit,
+        samples=config.samples,
+        local=source != "hub",
+        drawn=True,
+    )
+
+
+def _existing(source: str) -> Path:
+    path = Path(source)
+    if not path.exists():
+        raise ValueError(f"benchmark source: there is no {path}: give the benchmark's file or folder, or source: hub")
+    return path.absolute()

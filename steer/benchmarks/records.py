@@ -1,4 +1,4 @@
-"""The rows of a local json, jsonl, csv or parquet file, as they stand.
+"""The rows of a local json, jsonl, csv or parquet file, as they stand, one at a time.
 
 Invariant: every row of the file comes back once, in order, as a mapping or as the reason why it is none. A file that
 cannot be read at all raises ValueError with the remedy.
@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 FORMATS = "json, jsonl, csv (each also .gz) or parquet"
+PARQUET_ROWS = 256
+"""Rows of a Parquet file in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -28,27 +30,29 @@ class Record:
     error: str = ""
 
 
-def read_records(path: Path) -> list[Record]:
+def kind(path: Path) -> str:
+    """`.json`, `.jsonl`, `.csv`, `.parquet`, or "" for a file that is none of them."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    kind = (suffixes[:-1] if suffixes[-1:] == [".gz"] else suffixes)[-1:]
-    reader = {".json": _json, ".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv}.get(kind[0] if kind else "")
+    last = (suffixes[:-1] if suffixes[-1:] == [".gz"] else suffixes)[-1:]
+    named = {".ndjson": ".jsonl"}.get(last[0], last[0]) if last else ""
+    return named if named in _READERS and not (named == ".parquet" and suffixes[-1] == ".gz") else ""
+
+
+def read_records(path: Path) -> Iterator[Record]:
     if not path.is_file():
         raise ValueError(f"benchmark source: there is no file {path}: give the path of a {FORMATS} file")
-    if kind == [".parquet"]:
-        return _parquet(path)
-    if reader is None:
+    if not kind(path):
         raise ValueError(f"benchmark source: {path} is none of {FORMATS}: convert it or name it so")
-    return list(reader(_text(path), path))
-
-
-def _text(path: Path) -> str:
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
-        return data.decode("utf-8-sig")
+        yield from _READERS[kind(path)](path)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is not a whole gzip file ({error}): compress it again") from None
+
+
+def _open(path: Path) -> io.BufferedIOBase:
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def _mapping(number: int, value: Any) -> Record:
@@ -65,7 +69,9 @@ def _parsed(text: str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def _json(text: str, path: Path) -> Iterator[Record]:
+def _json(path: Path) -> Iterator[Record]:
+    with _open(path) as file:
+        text = file.read().decode("utf-8-sig")
     try:
         values = _parsed(text)
     except ValueError as error:
@@ -76,30 +82,46 @@ def _json(text: str, path: Path) -> Iterator[Record]:
         yield _mapping(number, value)
 
 
-def _jsonl(text: str, path: Path) -> Iterator[Record]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                yield _mapping(number, _parsed(line))
-            except ValueError as error:
-                yield Record(number, error=f"is not valid JSON ({error})")
+def _jsonl(path: Path) -> Iterator[Record]:
+    with _open(path) as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield _line(number, line)
 
 
-def _csv(text: str, path: Path) -> Iterator[Record]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), restkey=None, strict=True)
+def _line(number: int, line: bytes) -> Record:
     try:
-        for number, values in enumerate(reader, start=1):
-            if None in values:
-                yield Record(number, error="has more cells than the header has names")
-            else:
-                yield Record(number, values)
-    except csv.Error as error:
-        raise ValueError(f"{path} line {reader.line_num} is not CSV ({error}): quote that cell, or use jsonl") from None
+        return _mapping(number, _parsed(line.decode("utf-8-sig" if number == 1 else "utf-8")))
+    except UnicodeDecodeError as error:
+        return Record(number, error=f"is not UTF-8 (byte {error.start} of the line)")
+    except ValueError as error:
+        return Record(number, error=f"is not valid JSON ({error})")
 
 
-def _parquet(path: Path) -> list[Record]:
+def _csv(path: Path) -> Iterator[Record]:
+    with _open(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        reader = csv.DictReader(text, restkey=None, strict=True)
+        try:
+            for number, values in enumerate(reader, start=1):
+                if None in values:
+                    yield Record(number, error="has more cells than the header has names")
+                else:
+                    yield Record(number, values)
+        except csv.Error as error:
+            remedy = "quote that cell, or use jsonl"
+            raise ValueError(f"{path} line {reader.line_num} is not CSV ({error}): {remedy}") from None
+
+
+def _parquet(path: Path) -> Iterator[Record]:
     try:
-        rows = pq.read_table(path).to_pylist()
+        with pq.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(PARQUET_ROWS):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Record(number, values)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} cannot be read as Parquet: {error}") from None
-    return [Record(number, values) for number, values in enumerate(rows, start=1)]
+
+
+_READERS = {".json": _json, ".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}

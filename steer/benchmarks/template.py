@@ -5,6 +5,7 @@ Python's format syntax without its attribute access, conversions and format spec
 """
 
 import json
+from collections.abc import Collection
 from string import Formatter
 from typing import Any
 
@@ -12,7 +13,7 @@ from typing import Any
 class PromptTemplate:
     """Raises ValueError if the template cannot be read, names no column, or would show the gold answer."""
 
-    def __init__(self, template: str, question_field: str, answer_field: str, columns: set[str]):
+    def __init__(self, template: str, question_field: str, answer_field: str, columns: Collection[str]):
         try:
             self._parts = list(Formatter().parse(template))
         except ValueError as error:

@@ -3,30 +3,45 @@
 from collections.abc import Mapping
 from typing import Any
 
+from steer.grading.aime import grade_aime
 from steer.grading.choice import grade_choice
 from steer.grading.exact import grade_exact
+from steer.grading.kor import grade_kor
 from steer.grading.math import grade_math
 from steer.grading.qa import grade_qa
 from steer.grading.verdict import NO_RESPONSE, Verdict
 
 __all__ = ["GRADERS", "NO_RESPONSE", "Verdict", "grade"]
 
-GRADERS = ("math", "choice", "qa", "exact")
+GRADERS = ("math", "aime", "choice", "qa", "kor", "exact")
 
 
 def grade(text: str, gold: str, grader: str, labels: Mapping[str, Any]) -> Verdict:
-    """`labels`: `aliases` of a qa answer, `letters` of a choice. Raises ValueError for an unknown grader.
+    """What else a grader reads of `labels`, all of it optional: `aliases` (qa: other right answers); `letters`,
+    `options` (their texts) and `official` (choice); `subset` and `rule_id` (kor). Raises ValueError for an unknown
+    grader.
 
     A trace without a response (status `error`) is not graded: its verdict is `NO_RESPONSE`.
     """
+    text, gold = _storable(text), _storable(gold)
     match grader:
         case "math":
             return grade_math(text, gold)
+        case "aime":
+            return grade_aime(text, gold)
         case "choice":
-            return grade_choice(text, gold, labels.get("letters", "ABCD"))
+            letters, options = labels.get("letters", "ABCD"), labels.get("options", ())
+            return grade_choice(text, gold, letters, options, official=bool(labels.get("official", False)))
         case "qa":
             return grade_qa(text, gold, labels.get("aliases", ()))
+        case "kor":
+            return grade_kor(text, gold, str(labels.get("subset", "")), str(labels.get("rule_id", "")))
         case "exact":
             return grade_exact(text, gold)
         case _:
             raise ValueError(f"grader {grader!r}: there are {', '.join(GRADERS)}")
+
+
+def _storable(text: str) -> str:
+    """Lone surrogates, which no UTF-8 table can hold, become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,7 +1,7 @@
 """What a grader returns, and the limits that all graders share.
 
-Invariant: a grader is a total function of text: whatever a model wrote, it returns a verdict, in time linear in at most
-`MAX_TEXT_CHARS` characters, and evaluates nothing.
+Invariant: a grader is a total function of text: whatever a model wrote, it returns a verdict within a time limit, and
+evaluates nothing.
 """
 
 from dataclasses import dataclass
@@ -20,6 +20,8 @@ class Verdict:
     correct: bool
     rule: str
     """Where the answer stood and what decided, as `boxed:number`; `none`: no answer, `error`: no response."""
+    f1: float | None = None
+    """Token F1 of a `qa` answer; None for every other grader."""
 
 
 NO_ANSWER = Verdict("", False, "none")

@@ -9,7 +9,8 @@ import ray
 
 from pipelines.cells import Cell
 from pipelines.evaluate import evaluate
-from pipelines.session import session
+from pipelines.ingest import held
+from pipelines.session import cluster, session
 from pipelines.store import RunFolder
 from steer.benchmarks import load_benchmark
 from steer.config import BenchmarkConfig, PoolsConfig, RoutingOptions, SteerPolicy
@@ -25,7 +26,7 @@ CACHE = {"cached_tokens", "prompt_tokens", "prefill_small", "prefill_large", "fl
 
 def routed(opened, folder, gamma=0.5) -> RunFolder:
     benchmark = load_benchmark(BenchmarkConfig(name="chain_math", split="validation", limit=QUESTIONS))
-    cell = Cell("cell", SteerPolicy(gamma=gamma), RoutingOptions(), benchmark.rows, benchmark.tokens)
+    cell = Cell("cell", SteerPolicy(gamma=gamma), RoutingOptions(), held(benchmark.rows), benchmark.tokens)
     run = RunFolder.create(folder, "run", {}, [0])
     evaluate([cell], opened.router, run)
     return run
@@ -39,7 +40,7 @@ def rows(run, table, without):
 def test_same_seed_same_tables_and_a_killed_replica_changes_no_answer(tmp_path):
     runs = []
     for name in ("first", "second"):
-        with session(load_pair("embedded"), PoolsConfig()) as opened:
+        with cluster(), session(load_pair("embedded"), PoolsConfig()) as opened:
             runs.append(routed(opened, tmp_path / name))
             if name == "second":
                 killed = _routed_while_killing(opened, tmp_path / "killed", opened.large.pid)

@@ -114,3 +114,13 @@ def test_models_that_do_not_start_fail_with_the_reason_and_leave_no_folder(tmp_p
     assert run.returncode == 1
     assert "steer: the models did not start" in errors and "steer-pool=nowhere" in errors
     assert not out.exists()
+
+
+def test_more_groups_than_questions_is_usage(tmp_path):
+    out = tmp_path / "run"
+    run = start(
+        ["run", "--out", out, "--set", "benchmark.limit=3", "--set", "benchmark.groups=4"], stderr=subprocess.PIPE
+    )
+    assert "fewer groups" in run.communicate(timeout=120)[1]
+    assert run.returncode == 2
+    assert not out.exists()

@@ -12,8 +12,9 @@ from fake_router import LOSE, WAIT, WRONG, CpuHolder, FakeRouter
 
 from pipelines.cells import Cell
 from pipelines.evaluate import evaluate
+from pipelines.ingest import held, ingest
 from pipelines.store import RunFolder
-from steer.benchmarks import Row, load_benchmark
+from steer.benchmarks import Row, reading
 from steer.config import BenchmarkConfig, RoutingOptions, SmallPolicy, SteerPolicy
 from steer.traces import Question
 
@@ -36,7 +37,9 @@ def router():
 
 
 def rows(prompts, **question):
-    return tuple(Row(Question(f"q{i:03d}", 0, "made_up", p, str(i), "math", **question)) for i, p in enumerate(prompts))
+    return held(
+        [Row(Question(f"q{i:03d}", 0, "made_up", p, str(i), "math", **question)) for i, p in enumerate(prompts)]
+    )
 
 
 def test_own_data_with_bad_rows_becomes_tables_that_others_can_read(tmp_path, run, router):
@@ -45,16 +48,16 @@ def test_own_data_with_bad_rows_becomes_tables_that_others_can_read(tmp_path, ru
     del data[7]["a"]
     path.write_text("".join(json.dumps(row) + "\n" for row in data))
     own = BenchmarkConfig(source=str(path), question="q", answer="a", grader="math", split="all", samples=2)
-    benchmark = load_benchmark(own)
+    benchmark, first = ingest(reading(own)), ingest(reading(own.model_copy(update={"limit": 5})))
     routing = RoutingOptions(groups_in_flight=2)
     cells = [
         Cell("steer/seed1", SteerPolicy(), routing, benchmark.rows, benchmark.tokens, seed=1, groups=4),
-        Cell("small/seed2", SmallPolicy(), routing, benchmark.rows[:10], benchmark.tokens, seed=2),
+        Cell("small/seed2", SmallPolicy(), routing, first.rows, first.tokens, seed=2),
     ]
     evaluate(cells, router, run)
 
     traces = run.read("traces").to_pandas()
-    admitted = {(cell.name, row.question.trace_id) for cell in cells for row in cell.rows}
+    admitted = {(cell.name, trace_id) for cell in cells for trace_id in cell.rows.trace_ids}
     assert len(traces) == len(admitted) == 70
     assert set(zip(traces.cell, traces.trace_id, strict=True)) == admitted
     bad = traces[traces.status == "error"]
@@ -104,7 +107,7 @@ def test_groups_run_together_and_finished_traces_are_committed_while_they_run_on
     ray.get(router.release.remote())
     pipeline.join(60)
     assert not pipeline.is_alive()
-    assert run.read("traces")["question_id"].to_pylist() == [row.question.id for row in cell.rows]
+    assert run.read("traces")["question_id"].to_pylist() == [trace_id[:-2] for trace_id in cell.rows.trace_ids]
     ray.kill(engine)
 
 

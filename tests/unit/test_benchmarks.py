@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from steer.benchmarks import known_benchmarks, load_benchmark
+from steer.benchmarks.embedded import EMBEDDED
 from steer.config import BenchmarkConfig
-from steer.pairs import PAIRS, load_pair
 
 ROWS = [{"q": f"What is {i}+1?", "a": str(i + 1), "key": f"k{i}"} for i in range(20)]
 
@@ -41,7 +41,8 @@ def write(path, rows):
 
 def test_embedded_benchmarks_say_how_they_are_scored_and_graded():
     seen = {}
-    for name in known_benchmarks():
+    assert set(EMBEDDED) < set(known_benchmarks())
+    for name in EMBEDDED:
         benchmark = load_benchmark(BenchmarkConfig(name=name, limit=8))
         seen[name] = (benchmark.grader, benchmark.tokens)
         assert {row.question.difficulty for row in benchmark.rows} == {"1", "2", "3", "4"}
@@ -67,7 +68,7 @@ def test_limit_counts_questions_and_samples_repeat_them():
 @pytest.mark.parametrize(
     ("config", "remedy"),
     [
-        ({"source": "hub", "name": "math500"}, "source: embedded"),
+        ({"source": "hub", "name": "gsm8k"}, "chain_math, hops, math500"),
         ({"name": "gsm8k"}, "chain_math, hops"),
         ({"question": "q"}, "source: PATH"),
         ({"source": "nowhere.jsonl"}, "question, answer, grader"),
@@ -157,7 +158,7 @@ def test_what_is_wrong_for_every_row_is_refused(tmp_path, changes, remedy):
 
 def test_two_rows_of_one_id_are_refused_by_row(tmp_path):
     path = write(tmp_path / "d.json", [*ROWS, ROWS[4]])
-    with pytest.raises(ValueError, match="rows 5 and 21"):
+    with pytest.raises(ValueError, match="row 5 and .*row 21 have one id"):
         own(path, id="key")
     assert len(own(path).rows) == 21
 
@@ -178,22 +179,3 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=name):
         own(tmp_path / name)
-
-
-def test_pairs_are_found_by_name_or_file(tmp_path):
-    assert load_pair("embedded").small.path == "embedded:small"
-    assert load_pair(PAIRS["qwen2.5"]) is PAIRS["qwen2.5"]
-    path = tmp_path / "pair.yaml"
-    path.write_text("small: {path: ./a, parameters: 1.0e9}\nlarge: {path: ./b}\n")
-    assert load_pair(str(path)).small.parameters == 1e9
-
-
-@pytest.mark.parametrize(
-    "content", [None, "small: {path: a}\n", "a: [", "- 1\n", "small: {path: a, sise: 1}\nlarge: {path: b}"]
-)
-def test_a_wrong_pair_is_refused_with_what_there_is(tmp_path, content):
-    path = tmp_path / "pair.yaml"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(ValueError, match="embedded" if content is None else "pair.yaml"):
-        load_pair(str(path))

@@ -16,15 +16,16 @@ def test_an_unknown_pair_is_usage_and_starts_nothing(capsys, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_model_that_no_card_holds_is_usage_and_starts_nothing(capsys, tmp_path):
+    sets = ["pair=gemma-3", "pools.large.gpus=1", "pools.large.card_gb=24"]
+    arguments = [part for item in sets for part in ("--set", item)]
+    assert cli.main(["run", *arguments, "--out", str(tmp_path / "run")]) == cli.USAGE
+    assert "set gpus to 2" in capsys.readouterr().err
+
+
 def test_an_unknown_benchmark_is_usage(capsys, tmp_path):
     assert cli.main(["run", "--set", "benchmark.name=gsm9", "--out", str(tmp_path / "run")]) == cli.USAGE
     assert "chain_math" in capsys.readouterr().err
-
-
-def test_more_groups_than_questions_is_usage(capsys, tmp_path):
-    sets = ["--set", "benchmark.limit=3", "--set", "benchmark.groups=4"]
-    assert cli.main(["run", *sets, "--out", str(tmp_path / "run")]) == cli.USAGE
-    assert "groups" in capsys.readouterr().err
 
 
 def test_a_used_folder_is_refused(capsys, tmp_path):

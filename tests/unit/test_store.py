@@ -2,17 +2,20 @@
 
 import pytest
 
-from pipelines.cells import Cell, cut_into_groups, groups_table
+from pipelines.cells import Cell, cut_into_groups
+from pipelines.ingest import Rows
 from pipelines.stages import as_parcel, error_rows, from_parcel, grade_parcel
 from pipelines.store import GRADED_SCHEMA, SCHEMAS, RunFolder
-from steer.benchmarks import Row
 from steer.config import RoutingOptions, SmallPolicy
-from steer.traces import Question
 
 
 def cell(n, groups=1, seed=0, name="c"):
-    made = tuple(Row(Question(f"q{i:03d}", 0, "b", "?", "1", "math")) for i in range(n))
-    return Cell(name, SmallPolicy(), RoutingOptions(), made, "math", seed, groups)
+    return Cell(name, SmallPolicy(), RoutingOptions(), rows(f"q{i:03d}#0" for i in range(n)), "math", seed, groups)
+
+
+def rows(trace_ids):
+    ids = tuple(trace_ids)
+    return Rows(ids, 0, (), tuple((i, 0) for i in range(len(ids))))
 
 
 def graded(*ids):
@@ -36,18 +39,17 @@ def graded(*ids):
 def test_groups_are_equal_parts_that_only_seed_and_ids_decide():
     parts = cut_into_groups(cell(10, groups=3))
     assert sorted(len(part) for part in parts) == [3, 3, 4]
-    assert sorted(row.question.id for part in parts for row in part) == [row.question.id for row in cell(10).rows]
+    assert sorted(i for part in parts for i in part) == list(range(10))
     assert parts == cut_into_groups(cell(10, groups=3))
     assert parts != cut_into_groups(cell(10, groups=3, seed=1))
-    assert all([row.question.id for row in part] == sorted(row.question.id for row in part) for part in parts)
+    assert all(part == sorted(part) for part in parts)
 
 
 def test_more_groups_than_traces_and_double_traces_are_refused():
     with pytest.raises(ValueError, match="fewer groups"):
-        groups_table([cell(2, groups=3)])
-    made = cell(1)
+        cut_into_groups(cell(2, groups=3))
     with pytest.raises(ValueError, match="q000#0"):
-        groups_table([Cell("c", made.policy, made.routing, made.rows * 2, "math")])
+        cut_into_groups(Cell("c", SmallPolicy(), RoutingOptions(), rows(["q000#0"] * 2), "math"))
 
 
 def test_a_folder_that_holds_anything_is_refused_with_the_remedy(tmp_path):

@@ -1,0 +1,114 @@
+"""KOR-Bench: puzzles by rules that no corpus has, subsets cipher, counterfactual and logic (Ma et al. 2024).
+
+A subset is two files, `rule.jsonl` and `sample.jsonl`, joined on `rule_id`; the GitHub repository is the copy of
+reference. How the hub's copy is laid out could not be checked: both likely places are tried.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steer.benchmarks.fields import RowError, text
+from steer.benchmarks.public import Asked, Definition
+from steer.benchmarks.records import Record, read_records
+
+SUBSETS = ("cipher", "counterfactual", "logic")
+HUB = "hf://datasets/m-a-p/KOR-Bench"
+_BY_HAND = (
+    "clone https://github.com/KOR-Bench/KOR-Bench and set benchmark.source to its folder data (with "
+    "cipher, counterfactual and logic, each with rule.jsonl and sample.jsonl)"
+)
+
+
+@dataclass(frozen=True)
+class KorFiles:
+    """One subset in a folder of its own."""
+
+    folder: Path
+    subset: str
+    split: str = ""
+
+    def records(self) -> Iterator[Record]:
+        rules = {}
+        for record in read_records(self.folder / "rule.jsonl"):
+            if record.error or not isinstance(record.values.get("rule_content"), str):
+                raise ValueError(f"{self.folder / 'rule.jsonl'} row {record.number} has no rule_content: mend the row")
+            rules[str(record.values.get("idx"))] = record.values["rule_content"]
+        for record in read_records(self.folder / "sample.jsonl"):
+            yield Record(record.number, joined(record.values, rules), record.error)
+
+    def place(self, number: int) -> str:
+        return f"{self.folder / 'sample.jsonl'} row {number}"
+
+
+@dataclass(frozen=True)
+class KorHub:
+    """One subset of the hub's copy, streamed."""
+
+    subset: str
+    split: str = ""
+    root: str = HUB
+
+    def records(self) -> Iterator[Record]:
+        rules = {str(values.get("idx")): values.get("rule_content") for values in self._streamed("rule")}
+        for number, values in enumerate(self._streamed("sample"), start=1):
+            yield Record(number, joined(values, rules))
+
+    def place(self, number: int) -> str:
+        return f"{self.root}/{self.subset}/sample.jsonl row {number}"
+
+    def _streamed(self, part: str) -> Iterator[dict]:
+        from datasets import load_dataset
+
+        failures = []
+        for folder in (f"data/{self.subset}", self.subset):
+            try:
+                file = f"{self.root}/{folder}/{part}.jsonl"
+                rows = iter(load_dataset("json", data_files=file, split="train", streaming=True))
+                first = next(rows)
+            except Exception as error:  # of many libraries: network, authentication, layout
+                failures.append(f"{folder}/{part}.jsonl: {type(error).__name__}: {error}")
+                continue
+            yield dict(first)
+            yield from map(dict, rows)
+            return
+        raise ValueError(f"{self.root} cannot be read ({'; '.join(failures)}): {_BY_HAND}")
+
+
+def joined(values: Mapping[str, Any], rules: Mapping[str, Any]) -> dict[str, Any]:
+    return {**values, "rule_content": rules.get(str(values.get("rule_id")))}
+
+
+def _hub() -> list[KorHub]:
+    return [KorHub(subset) for subset in SUBSETS]
+
+
+def _files(root: Path) -> list[KorFiles]:
+    """The folder of the three subsets or of one, or a subset's `sample.jsonl`."""
+    folder = root if root.is_dir() else root.parent
+    if folder.name in SUBSETS:
+        return [KorFiles(folder, folder.name)]
+    found = [KorFiles(folder / subset, subset) for subset in SUBSETS if (folder / subset / "sample.jsonl").is_file()]
+    if not found or not root.is_dir():
+        raise ValueError(f"benchmark source: {root} is no copy of KOR-Bench: {_BY_HAND}")
+    return found
+
+
+def _asked(values: Mapping[str, Any], source: KorFiles | KorHub) -> Asked:
+    rule_id = text(values, "rule_id")
+    if values.get("rule_content") is None:
+        raise RowError(f"rule {rule_id} is not in rule.jsonl: add it or remove the row")
+    return Asked(
+        id=f"{source.subset}/{text(values, 'idx')}",
+        filling={"rule": text(values, "rule_content"), "question": text(values, "question")},
+        gold=text(values, "answer"),
+        subset=source.subset,
+        difficulty="",
+        labels={"subset": source.subset, "rule_id": rule_id},
+    )
+
+
+KOR_BENCH = Definition(
+    "kor_bench", "puzzles by unfamiliar rules: cipher, counterfactual, logic", "kor", "all", _hub, _files, _asked
+)

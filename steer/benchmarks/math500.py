@@ -1,0 +1,30 @@
+"""MATH-500: competition mathematics, levels 1 to 5 (Hendrycks et al. 2021, subset of Lightman et al. 2023)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from steer.benchmarks.fields import text
+from steer.benchmarks.public import Asked, Definition
+from steer.benchmarks.sources import FileSource, HubSource, data_files
+
+
+def _hub() -> list[HubSource]:
+    return [HubSource("HuggingFaceH4/MATH-500", "test")]
+
+
+def _files(root: Path) -> list[FileSource]:
+    return [FileSource(path) for path in data_files(root, "test")]
+
+
+def _asked(values: Mapping[str, Any], source: FileSource | HubSource) -> Asked:
+    return Asked(
+        id=text(values, "unique_id"),
+        filling={"problem": text(values, "problem")},
+        gold=text(values, "answer"),
+        subset=text(values, "subject"),
+        difficulty=text(values, "level"),
+    )
+
+
+MATH500 = Definition("math500", "500 competition problems of MATH, levels 1 to 5", "math", "math", _hub, _files, _asked)

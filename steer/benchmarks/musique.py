@@ -1,0 +1,55 @@
+"""MuSiQue: multi-hop questions over twenty paragraphs, answerable ones only (Trivedi et al. 2022, CC BY 4.0).
+
+Its validation split is the only one with answers, so STEER samples both of its splits from that one.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from steer.benchmarks.fields import RowError, checked, items, text
+from steer.benchmarks.public import Asked, Definition
+from steer.benchmarks.sources import FileSource, HubSource, data_files
+
+_HOPS = re.compile(r"(\d)hop")
+
+
+def _hub() -> list[HubSource]:
+    return [HubSource("dgslibisey/MuSiQue", "validation")]
+
+
+def _files(root: Path) -> list[FileSource]:
+    return [FileSource(path) for path in data_files(root, "dev", "validation")]
+
+
+def _asked(values: Mapping[str, Any], source: FileSource | HubSource) -> Asked:
+    question_id = text(values, "id")
+    hops = _HOPS.match(question_id)
+    if hops is None:
+        raise RowError(f"id {question_id!r} does not begin with the number of hops, as 2hop__")
+    if values.get("answerable") is False:
+        raise RowError("the question is not answerable from its paragraphs: use the answerable part (musique_ans)")
+    aliases = values.get("answer_aliases") or []
+    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
+        raise RowError("field 'answer_aliases' is no list of texts")
+    return Asked(
+        id=question_id,
+        filling={
+            "paragraphs": "\n\n".join(_paragraph(p) for p in items(values, "paragraphs")),
+            "question": text(values, "question"),
+        },
+        gold=text(values, "answer"),
+        subset=question_id.split("__")[0],
+        difficulty=hops[1],
+        labels={"aliases": [checked(alias, "'answer_aliases'") for alias in aliases]},
+    )
+
+
+def _paragraph(paragraph: Any) -> str:
+    if not isinstance(paragraph, Mapping):
+        raise RowError(f"field 'paragraphs' holds a {type(paragraph).__name__}, not an object with title and text")
+    return f"Title: {text(paragraph, 'title')}\n{text(paragraph, 'paragraph_text')}"
+
+
+MUSIQUE = Definition("musique", "2 to 4 hop questions with 20 paragraphs each", "qa", "all", _hub, _files, _asked)

@@ -1,0 +1,106 @@
+"""How a public benchmark is defined, and how its rows become questions; the benchmarks themselves: one a file."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from steer.benchmarks.benchmark import SAMPLE_RULE, Key, Row
+from steer.benchmarks.fields import RowError, checked
+from steer.benchmarks.prompts import PROMPTS
+from steer.benchmarks.records import Record
+from steer.traces import Question
+
+
+class Source(Protocol):
+    """A file or a split of a hub data set; can be pickled."""
+
+    split: str
+    subset: str
+
+    def records(self) -> Iterator[Record]: ...
+
+    def place(self, number: int) -> str: ...
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a benchmark's own code makes of one row."""
+
+    id: str
+    filling: dict[str, str]
+    """Fields of the benchmark's prompt."""
+    gold: str
+    subset: str
+    difficulty: str
+    labels: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Definition:
+    name: str
+    about: str
+    grader: str
+    tokens: Literal["math", "all"]
+    hub: Callable[[], Sequence[Source]]
+    files: Callable[[Path], Sequence[Source]]
+    """Sources of a file or a folder; ValueError, with the remedy, if it is no copy of the benchmark."""
+    asked: Callable[[Mapping[str, Any], Source], Asked]
+    """Raises RowError for a row that cannot be asked."""
+    split_rule: str = SAMPLE_RULE
+    repeats: bool = False
+    """Rows have no id of their own and may be there twice: repeats are numbered."""
+
+
+@dataclass(frozen=True)
+class PublicShard:
+    """One source of a public benchmark, row by row as questions."""
+
+    definition: Definition
+    source: Source
+    grader: str
+    official_choice: bool = False
+
+    @property
+    def split(self) -> str:
+        return self.source.split
+
+    def rows(self) -> Iterator[tuple[Key, Row]]:
+        seen: Counter[str] = Counter()
+        for record in self.source.records():
+            yield self._row(record, seen)
+
+    def _row(self, record: Record, seen: Counter) -> tuple[Key, Row]:
+        place = self.source.place(record.number)
+        try:
+            if record.error:
+                raise RowError(f"{record.error}: mend or remove the row")
+            asked = self.definition.asked(record.values, self.source)
+            row = Row(self._question(asked))
+        except RowError as error:
+            # A row whose id could not be read is named by where it stands.
+            unread = Question(place, 0, self.definition.name, "", "", self.grader, self.source.subset)
+            return Key(place, place, self.split, place), Row(unread, f"{place}: {error}")
+        question = row.question
+        seen[question.id] += 1
+        if self.definition.repeats and seen[question.id] > 1:
+            row = Row(self._question(asked, f"{question.id}-{seen[question.id]}"))
+        return Key(row.question.id, place, self.split, question.id), row
+
+    def _question(self, asked: Asked, numbered: str = "") -> Question:
+        prompt = PROMPTS[self.definition.name]
+        labels = {**asked.labels, **({"official": True} if self.official_choice else {})}
+        return Question(
+            id=checked(numbered or asked.id, "of its id"),
+            sample=0,
+            benchmark=self.definition.name,
+            prompt=checked(prompt.user.format(**asked.filling), "of its prompt"),
+            gold=asked.gold,
+            grader=self.grader,
+            subset=asked.subset,
+            difficulty=asked.difficulty,
+            labels=json.dumps(labels, ensure_ascii=False),
+            system=prompt.system,
+        )
