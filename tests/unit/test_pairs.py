@@ -1,0 +1,87 @@
+"""The known pairs, and pair files of one's own with everything that can be wrong in them."""
+
+import pytest
+
+from steer.cards import known_shape
+from steer.config import PairConfig
+from steer.pairs import PAIRS, load_pair
+
+HUB_PAIRS = ("qwen2.5-math", "qwen2.5", "gemma-3")
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "small", "large", "system_role", "context"),
+    [
+        ("qwen2.5-math", "Qwen/Qwen2.5-Math-1.5B-Instruct", "Qwen/Qwen2.5-Math-7B-Instruct", True, 4096),
+        ("qwen2.5", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct", True, 16384),
+        ("gemma-3", "google/gemma-3-4b-it", "google/gemma-3-12b-it", False, 16384),
+    ],
+)
+def test_each_pair_has_its_hub_ids_template_duty_and_context(name, small, large, system_role, context):
+    pair = load_pair(name)
+    assert (pair.small.path, pair.large.path) == (small, large)
+    for model in (pair.small, pair.large):
+        assert (model.system_role, model.max_model_len) == (system_role, context)
+
+
+def test_nominal_parameters_are_those_of_the_names():
+    nominal = {name: (PAIRS[name].small.parameters, PAIRS[name].large.parameters) for name in HUB_PAIRS}
+    assert nominal == {"qwen2.5-math": (1.5e9, 7e9), "qwen2.5": (1.5e9, 7e9), "gemma-3": (4e9, 12e9)}
+    assert PAIRS["embedded"].small.parameters is None, "counted when it loads"
+
+
+@pytest.mark.parametrize("name", HUB_PAIRS)
+def test_the_context_of_a_pair_is_within_the_models(name):
+    for model in (PAIRS[name].small, PAIRS[name].large):
+        assert model.max_model_len <= known_shape(model.path).context_tokens
+
+
+def test_a_pair_is_found_by_name_or_taken_as_it_is():
+    assert load_pair("embedded").small.path == "embedded:small"
+    assert load_pair(PAIRS["qwen2.5"]) is PAIRS["qwen2.5"]
+
+
+def test_a_pair_file_holds_every_key_of_the_two_models(tmp_path):
+    content = """
+small: {path: org/small, parameters: 1.0e9, system_role: false, dtype: bfloat16, max_model_len: 8192}
+large: {path: /models/large, engine: {quantization: awq, hf_overrides: {rope_theta: 500000.0}}}
+"""
+    pair = load_pair(write(tmp_path / "pair.yaml", content))
+    assert pair.small.model_dump() | {"engine": None} == {
+        "path": "org/small",
+        "parameters": 1e9,
+        "system_role": False,
+        "dtype": "bfloat16",
+        "max_model_len": 8192,
+        "engine": None,
+    }
+    assert pair.large.engine == {"quantization": "awq", "hf_overrides": {"rope_theta": 5e5}}
+    assert load_pair(PairConfig.model_validate(pair.model_dump())) == pair
+
+
+def test_a_folder_beside_the_pair_file_is_found_from_anywhere(tmp_path, monkeypatch):
+    """Where no such folder lies there, the path stays: a hub id, or one that is relative to where the run starts."""
+    (tmp_path / "pairs" / "models" / "a").mkdir(parents=True)
+    file = write(tmp_path / "pairs" / "pair.yaml", "small: {path: models/a}\nlarge: {path: org/b}\n")
+    monkeypatch.chdir(tmp_path / "pairs" / "models")
+    pair = load_pair(file)
+    assert pair.small.path == str(tmp_path / "pairs" / "models" / "a") and pair.large.path == "org/b"
+    up = write(tmp_path / "pairs" / "deep" / "pair.yaml", "small: {path: ../models/a}\nlarge: {path: embedded:large}\n")
+    assert load_pair(up).small.path == pair.small.path
+    assert load_pair(up).large.path == "embedded:large"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "", "small: {path: a}\n", "a: [", "- 1\n", "small: {path: a, sise: 1}\nlarge: {path: b}"],
+)
+def test_a_wrong_pair_is_refused_with_what_there_is(tmp_path, content):
+    path = str(tmp_path / "pair.yaml") if content is None else write(tmp_path / "pair.yaml", content)
+    with pytest.raises(ValueError, match="qwen2.5-math, qwen2.5, gemma-3" if content is None else "pair.yaml"):
+        load_pair(path)
