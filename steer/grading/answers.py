@@ -1,4 +1,8 @@
-"""Where a response states its answer: the last balanced `\\boxed{}`, or what follows the last "answer is"."""
+"""Where a response states its answer: in a balanced `\\boxed{}`, or after "answer is".
+
+Invariants: every function is linear in the text; what it returns holds no character that cannot be seen, provided that
+the text came through `response_end`.
+"""
 
 import re
 from typing import NamedTuple
@@ -9,50 +13,110 @@ from steer.grading.verdict import MAX_ANSWER_CHARS, MAX_TEXT_CHARS
 class Stated(NamedTuple):
     text: str
     where: str
-    """`boxed`, `answer_is`, or `whole` for the whole response."""
+    """`boxed`, `answer_is`, or a grader's own word for another place, as `whole` for the whole response."""
     start: int
     """Where the statement begins in the response's end."""
+    end: int | None = None
+    """Behind the brace that closes a box; None for every other place."""
 
 
-_BRACE = re.compile(r"\\boxed\s{0,8}\{|\\[{}]|[{}]")
-_ANSWER_IS = re.compile(r"\banswer\s{0,8}(?:is\s{0,8}:?|:)", re.IGNORECASE)
-_LINE_END = re.compile(r"\n")
+# A doubled backslash is a line break, unless it stands before "boxed": models write `\\boxed{` as they would in JSON.
+_BRACE = re.compile(r"(?P<box>\\{1,2}(?:boxed|fbox)\s{0,8}\{)|(?P<open>\{)|(?P<close>\})|\\[\\{}]")
+_ANSWER_IS = re.compile(r"(?<![^\W_])answer[\s*_]{0,8}(?:is\b|:)", re.IGNORECASE)
+_CLOSING = re.compile(r"[\s*]*")
+_OPENING = re.compile(r"[\s:*_]*")
+_INVISIBLE = dict.fromkeys(
+    [
+        *(code for code in range(0x20) if chr(code) not in "\n\t"),
+        0x7F,
+        # Zero-width characters and direction marks, word joiner, byte order mark.
+        *range(0x200B, 0x2010),
+        0x2060,
+        0xFEFF,
+        # Embeddings, overrides and isolates of text direction.
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+    ]
+)
+
+
+def visible(text: str) -> str:
+    """Without zero-width and direction characters, and without control characters other than newline and tab: two
+    answers that look the same must not differ by them."""
+    return text.translate(_INVISIBLE)
 
 
 def response_end(text: str) -> str:
-    return text[-MAX_TEXT_CHARS:]
+    """The part of a response that an answer is looked for in, without what cannot be seen."""
+    return visible(text[-MAX_TEXT_CHARS:])
+
+
+def boxes(text: str) -> list[Stated]:
+    """The balanced `\\boxed{}` and `\\fbox{}` in the order in which they stand; of boxes in one another the innermost.
+
+    One pass over the braces. `\\{` and `\\}` are no braces; a box that is never closed is no box.
+    """
+    open_braces: list[tuple[bool, int, int]] = []
+    found: list[Stated] = []
+    for match in _BRACE.finditer(text):
+        if match.lastgroup in ("box", "open"):
+            open_braces.append((match.lastgroup == "box", match.start(), match.end()))
+        elif match.lastgroup == "close" and open_braces:
+            is_box, start, inside = open_braces.pop()
+            if is_box and not (found and found[-1].start > start):
+                found.append(Stated(_trimmed(text[inside : match.start()]), "boxed", start, match.end()))
+    return found
 
 
 def boxed(text: str) -> Stated | None:
-    """The box that closes last; one box around another is taken off. One pass over the braces, whatever the nesting."""
-    open_braces: list[tuple[bool, int, int]] = []
-    last = None
-    for match in _BRACE.finditer(text):
-        brace = match.group()
-        if brace.endswith("{") and brace != "\\{":
-            open_braces.append((len(brace) > 1, match.start(), match.end()))
-        elif brace == "}" and open_braces:
-            is_box, start, inside = open_braces.pop()
-            if is_box:
-                content = text[inside : match.start()].strip()
-                # The inner box has closed just before: keep it if it is all that this one holds.
-                if not (last and last.start >= inside and content.startswith("\\boxed") and content.endswith("}")):
-                    last = Stated(content, "boxed", start)
-    return last if last and len(last.text) <= MAX_ANSWER_CHARS else None
+    """The last balanced box; None if it is too long for an answer."""
+    found = boxes(text)
+    return found[-1] if found and len(found[-1].text) <= MAX_ANSWER_CHARS else None
+
+
+def sayings(text: str) -> list[Stated]:
+    """What follows each "answer is", "answer:" or "**Answer**:": the rest of its line, or the next line.
+
+    Nothing is read into it: "the answer is not 5" says "not 5".
+    """
+    matches = list(_ANSWER_IS.finditer(text))
+    ends = [*(match.start() for match in matches[1:]), len(text)]
+    return [
+        Stated(_line(text[match.end() : end]), "answer_is", match.start())
+        for match, end in zip(matches, ends, strict=False)
+    ]
 
 
 def answer_is(text: str) -> Stated | None:
-    """The rest of the line after the last "answer is" or "answer:"; of the next line if that one is empty."""
-    last = None
-    for match in _ANSWER_IS.finditer(text):
-        last = match
-    if last is None:
-        return None
-    rest = text[last.end() :].lstrip().lstrip("*:").lstrip()
-    line = _LINE_END.split(rest, maxsplit=1)[0].strip().strip("*").strip()
-    return Stated(line, "answer_is", last.start()) if line and len(line) <= MAX_ANSWER_CHARS else None
+    """What follows the last "answer is"; None if that is nothing, or too long for an answer."""
+    found = sayings(text)
+    return found[-1] if found and 0 < len(found[-1].text) <= MAX_ANSWER_CHARS else None
 
 
 def stated(text: str) -> Stated | None:
     """The box, else the rest of the line after "answer is"."""
     return boxed(text) or answer_is(text)
+
+
+def _trimmed(content: str) -> str:
+    """Without space at the ends. A control space (a backslash and a space) at the end goes whole: its backslash alone
+    would escape the brace that closes the box."""
+    end = len(content)
+    while True:
+        while end and content[end - 1].isspace():
+            end -= 1
+        backslashes = end
+        while backslashes and content[backslashes - 1] == "\\":
+            backslashes -= 1
+        if (end - backslashes) % 2 == 0:
+            return content[:end].lstrip()
+        end -= 1
+
+
+def _line(rest: str) -> str:
+    """The first line that is not empty, without the marks of bold or italics around its first words."""
+    opening = _OPENING.match(rest).group()
+    line = rest[len(opening) :].split("\n", 1)[0]
+    marks = opening[len(opening.rstrip("*_")) :]
+    line = line.replace(marks[::-1], "", 1)
+    return line[: len(line) - len(_CLOSING.match(line[::-1]).group())]

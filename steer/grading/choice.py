@@ -1,41 +1,166 @@
-"""Grader `choice`: the letter of an option. A capital inside a word is not an answer."""
+"""Grader `choice`: the letter of one option.
+
+Invariant: a capital inside a word, an article "A" and a pronoun "I" are no answers. The harness of ACPBench has a rule
+of its own, which takes all three; it is used only where its published figures are to be compared.
+"""
 
 import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from steer.grading.answers import answer_is, boxed, response_end
-from steer.grading.verdict import NO_ANSWER, Verdict
+from steer.grading.answers import Stated, boxes, response_end, sayings
+from steer.grading.verdict import MAX_ANSWER_CHARS, NO_ANSWER, Verdict
 
-_WRAPPERS = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\{|[{}()\[\]$*\s]")
-_OPENING = r"[\s(\[*$:\"'{]{0,8}(?:(?:option|choice)\s{0,4})?(?:\\(?:text|mathrm|textbf|mathbf|boxed)\{)?[(\[*]{0,4}"
+MAX_STATEMENTS = 50
+"""Only so many of a response's last boxes and "answer is" are read: more of them is a model that repeats itself."""
+
+_COMMAND = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:bf|it|rm|sf|tt)|mbox|emph|boldsymbol|boxed|fbox)\s{0,4}(?=\{)"
+)
+_LATEX_SPACE = re.compile(r"\\[ ,;:!()\[\]]|\\(?:quad|left|right)(?![A-Za-z])")
+_MARKS = re.compile(r"[$*`\"“”‘’~\s]+")
+_BEFORE_LETTER = r"(?:(?:the\s)?(?:correct\s)?(?:option|choice|answer|letter)\b\s?:?\s?)?[(\[]{0,3}\s?"
+_SMALL_LETTER_ENDS = re.compile(r"\s?[.:)\]]{0,4}$|\s?\)|[.:]\s")
+# Words that follow the name of an option, but hardly ever an article: "A is right", "A because ...".
+_AFTER_NAME = (
+    r"(?:is|are|was|were|and|or|but|nor|so|not|then|because|since|as|given|if|when|where|while|which|that|for|from|with"
+    r"|due|based|according|would|will|can|cannot|could|does|do|must|should|has|holds|matches|seems|follows|satisfies)\b"
+)
+_ARTICLE_OR_PRONOUN = {
+    "A": re.compile(rf"\s(?!{_AFTER_NAME})[a-z]"),
+    "I": re.compile(r"\s(?!is\b)[a-z]"),
+}
+_SENTENCE_START = re.compile(r"(?:^|[.!?:;\n{]|\n\s{0,8}[-*•\"“(])\s{0,8}$")
 
 
-def grade_choice(text: str, gold: str, letters: str = "ABCD") -> Verdict:
-    """`letters`: those an option of the question can have."""
-    end = response_end(text)
-    letter, where = _chosen(end, letters)
-    if not letter:
+class Chosen(NamedTuple):
+    text: str
+    """A letter; more than one, as `A, B`, if a statement holds several."""
+    rule: str
+
+
+def grade_choice(
+    text: str, gold: str, letters: str = "ABCD", options: Sequence[str] = (), *, official: bool = False
+) -> Verdict:
+    """`letters`: those an option of the question can have; `options`: their texts, in the order of the letters.
+
+    `official`: the rule of ACPBench's harness instead, the last capital among the letters anywhere in the response.
+    """
+    chosen = last_capital(text, letters) if official else extract(text, letters, options)
+    if chosen is None:
         return NO_ANSWER
-    return Verdict(letter, letter == gold.strip().upper(), where)
+    return Verdict(chosen.text, chosen.text == gold.strip().upper(), chosen.rule)
 
 
-def _chosen(text: str, letters: str) -> tuple[str, str]:
-    box = boxed(text)
-    if box and (letter := _leading_letter(box.text, letters)):
-        return letter, "boxed"
-    said = answer_is(text)
-    if said and (match := re.match(rf"{_OPENING}([{letters}])(?![A-Za-z0-9_'])", said.text, re.IGNORECASE)):
-        # "the answer is a lack of ...": a small letter counts only where it stands alone.
-        if match.group(1).isupper() or not said.text[match.end() :].strip(" .)*]}$"):
-            return match.group(1).upper(), "answer_is"
+def last_capital(text: str, letters: str) -> Chosen | None:
+    last = max(letters, key=text.rfind, default="")
+    return Chosen(last, "official") if last and last in text else None
+
+
+def extract(text: str, letters: str = "ABCD", options: Sequence[str] = ()) -> Chosen | None:
+    """What the last box or "answer is" says that says a letter or an option's text; else the last letter that stands
+    alone; else the option whose text is quoted last."""
+    end = response_end(text)
+    texts = _option_texts(letters, options)
+    for statement in _last_statements(end):
+        if chosen := _read(statement, letters, texts):
+            return chosen
+    if letter := _last_letter(_without_quotations(end, letters, options), letters):
+        return Chosen(letter, "last_letter")
+    if letter := _quoted(_plain(end), texts):
+        return Chosen(letter, "quoted_option")
+    return None
+
+
+def _last_statements(text: str) -> Iterator[Stated]:
+    """Boxes and "answer is", the last first; a box on the line of an "answer is" stands behind it."""
+    statements = sorted([*boxes(text)[-MAX_STATEMENTS:], *sayings(text)[-MAX_STATEMENTS:]], key=lambda s: s.start)
+    return (s for s in reversed(statements) if 0 < len(s.text) <= MAX_ANSWER_CHARS)
+
+
+def _read(statement: Stated, letters: str, texts: dict[str, str]) -> Chosen | None:
+    content, where = _unmarked(statement.text), statement.where
+    whole = content.casefold().rstrip(" .")
+    if texts.get(whole) and whole.upper() not in letters:
+        return Chosen(texts[whole], f"{where}:option")
+    one = f"[{re.escape(letters)}]"
+    if re.fullmatch(rf"[(\[]?{one}[)\]]?(?:(?:,? (?:and|or|&) |[,;/&] ?)[(\[]?{one}[)\]]?)+\.?", content):
+        named = dict.fromkeys(re.findall(one, content))
+        if len(named) > 1:
+            return Chosen(", ".join(named), f"{where}:several")
+    either = f"[{re.escape(letters + letters.lower())}]"
+    letter = re.match(rf"(?i:{_BEFORE_LETTER})({either})(?![\w'’])", content)
+    if letter and _is_name(letter.group(1), content[letter.end() :]):
+        return Chosen(letter.group(1).upper(), where)
+    if quoted := _quoted(content.casefold(), texts):
+        return Chosen(quoted, f"{where}:option")
+    return None
+
+
+def _is_name(letter: str, behind: str) -> bool:
+    """Whether a letter that opens a statement names an option: "the answer is a lack of ..." does not."""
+    if letter.islower():
+        return bool(_SMALL_LETTER_ENDS.match(behind))
+    word = _ARTICLE_OR_PRONOUN.get(letter)
+    return not (word and word.match(behind))
+
+
+def _last_letter(text: str, letters: str) -> str:
+    """The last capital that is no part of a word, of a name in initials (`D.C.`), or an article or pronoun."""
+    one = f"[{re.escape(letters)}]"
+    last = ""
+    for match in re.finditer(rf"(?<![\w\\'’])(?<![A-Z]\.){one}(?![\w'’]|\.[A-Z]\b|-\w)", text):
+        word = _ARTICLE_OR_PRONOUN.get(match.group())
+        if word and word.match(text, match.end()):
+            # "A" in the middle of a sentence is capital only as a name; "I" is a pronoun everywhere.
+            if match.group() == "I" or _SENTENCE_START.search(text[max(0, match.start() - 20) : match.start()]):
+                continue
+        last = match.group()
+    return last
+
+
+def _without_quotations(text: str, letters: str, options: Sequence[str]) -> str:
+    """A capital in the text of an option ("A thermograph0 mode image ...") is that option's, not the answer."""
+    for option in options:
+        if option.strip().upper() not in letters:
+            words = r"\s+".join(map(re.escape, option.split()))
+            text = re.sub(rf"(?<!\w){words}(?!\w)", "…", text, flags=re.IGNORECASE)
+    return text
+
+
+def _option_texts(letters: str, options: Sequence[str]) -> dict[str, str]:
+    """The letter of each option's text; empty for a text that several options share: it names none of them."""
+    plain = [_plain(option).rstrip(" .") for option in options]
+    letter_of = zip(plain, letters, strict=False)
+    return {text: letter if plain.count(text) == 1 else "" for text, letter in letter_of if text}
+
+
+def _quoted(text: str, texts: dict[str, str]) -> str:
+    """The letter of the option whose text is quoted last; a quotation inside that of a longer text does not count."""
+    last: list[tuple[int, int, str]] = []
+    for option, letter in texts.items():
+        if match := _last_match(option, text):
+            last.append((match.end(), match.start(), letter))
+    apart = [
+        (end, letter)
+        for end, start, letter in last
+        if not any(s <= start and end <= e and (s, e) != (start, end) for e, s, _ in last)
+    ]
+    return max(apart, default=(0, ""))[1]
+
+
+def _last_match(option: str, text: str) -> re.Match[str] | None:
     last = None
-    for match in re.finditer(rf"(?<![A-Za-z0-9_\\'])[{letters}](?![A-Za-z0-9_'])", text):
+    for match in re.finditer(rf"(?<!\w){re.escape(option)}(?!\w)", text):
         last = match
-    return (last.group(), "last_letter") if last else ("", "none")
+    return last
 
 
-def _leading_letter(content: str, letters: str) -> str:
-    bare = _WRAPPERS.sub(" ", content).strip()
-    if len(bare) == 1:
-        bare = bare.upper()
-    match = re.match(rf"(?:[Oo]ption\s{{0,4}})?([{letters}])(?![A-Za-z0-9_'])", bare)
-    return match.group(1) if match else ""
+def _plain(text: str) -> str:
+    return _unmarked(text).casefold()
+
+
+def _unmarked(text: str) -> str:
+    """Without formatting, quotation marks and braces, with single spaces."""
+    bare = _LATEX_SPACE.sub(" ", _COMMAND.sub(" ", text)).replace("\\_", "_").replace("{", "").replace("}", "")
+    return _MARKS.sub(" ", bare).strip()

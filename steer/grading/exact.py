@@ -1,18 +1,28 @@
-"""Grader `exact`: the stated answer equals the gold character by character, but for space at the ends."""
+"""Grader `exact`: the stated answer equals the gold character by character.
 
-from steer.grading.answers import response_end, stated
+Only space at the ends and characters that cannot be seen do not count.
+"""
+
+from steer.grading.answers import Stated, response_end, stated, visible
 from steer.grading.verdict import MAX_ANSWER_CHARS, NO_ANSWER, Verdict
 
 
 def grade_exact(text: str, gold: str) -> Verdict:
     """The box, else the line after "answer is" (with or without its full stop), else the whole response."""
-    found = stated(response_end(text))
+    gold = visible(gold).strip()
+    found = extract(text, max(MAX_ANSWER_CHARS, len(gold)))
     if found is None:
-        whole = text.strip()
-        if not whole or len(whole) > max(MAX_ANSWER_CHARS, len(gold)):
-            return NO_ANSWER
-        return Verdict(whole, whole == gold.strip(), "whole")
+        return NO_ANSWER
     answer = found.text
-    if found.where == "answer_is" and answer != gold.strip():
+    if found.where == "answer_is" and answer != gold:
         answer = answer.removesuffix(".")
-    return Verdict(answer, answer == gold.strip(), found.where)
+    return Verdict(answer, bool(answer) and answer == gold, found.where)
+
+
+def extract(text: str, max_whole_chars: int = MAX_ANSWER_CHARS) -> Stated | None:
+    """`max_whole_chars`: a response that states nothing is its own answer only if it is no longer than this."""
+    found = stated(response_end(text))
+    if found is not None:
+        return found
+    whole = visible(text).strip()
+    return Stated(whole, "whole", 0) if 0 < len(whole) <= max_whole_chars else None

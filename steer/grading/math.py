@@ -1,107 +1,207 @@
-"""Grader `math`: numbers and short formulas, compared as strings and as exact fractions.
+"""Grader `math`: the stated number or formula against the gold answer.
 
-Nothing is evaluated: a number is read by one pattern each for integers, decimals, fractions and mixed numbers.
+Compared in this order, and the verdict says which of them decided: as strings, as canonical strings, as exact numbers,
+and as mathematics by the symbolic worker (see `symbolic`), which only bounded and plausible formulas reach.
+
+Invariants: this process evaluates nothing and imports no algebra; numbers are never rounded; a list of different
+answers is not one of them; a gold answer passes the same limits as an answer does.
 """
 
 import re
-from fractions import Fraction
+from functools import lru_cache
 
-from steer.grading.answers import Stated, answer_is, boxed, response_end
-from steer.grading.verdict import NO_ANSWER, Verdict
+from steer.grading.answers import Stated, answer_is, boxed, boxes, response_end, visible
+from steer.grading.forms import has_variable, same, shape
+from steer.grading.latex import is_words, normalised, text_form
+from steer.grading.limits import MAX_NESTING, is_plausible, is_small, nesting
+from steer.grading.numbers import as_number, is_long_integer
+from steer.grading.verdict import MAX_ANSWER_CHARS, NO_ANSWER, Verdict
+from steer.grading.worker import symbolic
 
-MAX_DIGITS = 200
-"""Digits of a number at most: comparing fractions stays in microseconds, and Python's integer limit is 4,300."""
-
-_NUMBER = rf"\d{{1,{MAX_DIGITS}}}"
-_DECIMAL = re.compile(rf"[+-]?(?:{_NUMBER}(?:\.\d{{0,{MAX_DIGITS}}})?|\.{_NUMBER})")
-_FRACTION = re.compile(rf"([+-]?)(?:\\frac\{{([+-]?{_NUMBER})\}}\{{([+-]?{_NUMBER})\}}|({_NUMBER})/({_NUMBER}))")
-_MIXED = re.compile(rf"([+-]?)({_NUMBER})\\frac\{{({_NUMBER})\}}\{{({_NUMBER})\}}")
-_SHORT_FRACTION = re.compile(r"\\frac(\d)(\d)")
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3}){1,60}(?:\.\d{1,200})?")
+_RIGHT = frozenset(("exact", "normalised", "number", "symbolic"))
 _IN_TEXT = re.compile(
+    r"-?\\[dt]?frac\{[^{}]{1,50}\}\{[^{}]{1,50}\}"
     # A minus counts as a sign only where nothing stands before it that it could be subtracted from.
     # Digit runs are taken whole, however long: a part of one is not a number that anybody wrote.
-    r"(?<![\w.)])[+-]?\d{1,3}(?:,\d{3}){1,60}(?:\.\d++)?(?!\d)|(?:(?<![\w.)])[+-])?\d++(?:\.\d++|/\d++)?"
+    r"|(?<![\w.)])[+-]?\d{1,3}(?:,\d{3}){1,60}(?:\.\d++)?(?!\d)|(?:(?<![\w.)])[+-])?\d++(?:\.\d++|/\d++)?"
 )
-_DOLLARS = re.compile(r"\$([^$]{1,500})\$")
-_NAMED = re.compile(r"[A-Za-z]\w{0,15}=(?!.*=)(.+)", re.DOTALL)
-_TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox)\{([^{}]{0,200})\}")
-_NOISE = (
-    *("\\left", "\\right", "\\!", "\\,", "\\;", "\\:", "\\ ", "\\quad", "^\\circ", "^{\\circ}", "\\circ", "\\degree"),
-    *("°", "\\%", "%", "\\$", "$", "\\(", "\\)", "\\[", "\\]", "−", "~"),
-)
+_FORMULA = r"(?:\$\$?[^$]{1,500}\$\$?|\\\((?:(?!\\\)).){1,500}\\\)|\\\[(?:(?!\\\]).){1,500}\\\])"
+_FORMULAS = re.compile(rf"{_FORMULA}(?:\s{{0,4}}(?:,|;|,?\s?and|,?\s?or)\s{{0,4}}{_FORMULA}){{0,20}}")
+_ONE_FORMULA = re.compile(_FORMULA)
+_EDGES = re.compile(r"^(?:\$\$?|\\[(\[])|(?:\$\$?|\\[)\]])$")
+_DELIMITERS = (("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
+_OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{([^\n$]{0,2000})")
+_WORDS_BEFORE = re.compile(r"[A-Za-z ,:$'\u2019]{0,80}")
+_NEGATION = re.compile(r"\b(?:not|no|never|neither)\b", re.IGNORECASE)
+_MORE_OF_IT = re.compile(r"\s{0,4}\$?\s{0,4}(?:[-+*/^=<>\\_(){}\[\]\w]|[,;]?\s?(?:or|and)\b|[,;]\s?\$?[-+]?\d)")
+_WORD_AFTER = re.compile(r"\s{1,4}(?!or\b|and\b)[A-Za-z]{2,}")
+# A space between two digits may be all that keeps two numbers apart.
+_SPACE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
+_SUM = re.compile(r"\\(?:sum|prod)")
+_EITHER = re.compile(r"\s+OR\s+")
+_CONGRUENCE = re.compile(r"\\equiv\s*(-?\d{1,50})\s*\\pmod")
+_PROSE = re.compile(r"\b[A-Za-z]{2,}\s+[A-Za-z]{2,}\b")
+_BASED = re.compile(r"-?[0-9A-F]+_\{-?\d+\}")
 
 
 def grade_math(text: str, gold: str) -> Verdict:
+    """Rules: `boxed:`, `answer_is:`, `last_number:`, `last_formula:` or `open_box:`, followed by `exact`, `normalised`,
+    `number`, `symbolic`, `different`, `timeout` or `refused`; `none` if the response has no answer.
+
+    Raises OSError if no worker process can be started.
+    """
     end = response_end(text)
-    found = boxed(end) or _after_answer_is(end) or _last_number(end)
+    found = boxed(end) or _said(end) or _last(end)
     if found is None:
         return NO_ANSWER
-    how = _equal(found.text, gold)
-    if how is None and found.where == "answer_is":
-        # "The answer is 5 apples": a sentence, of which its first number is the answer.
-        number = _IN_TEXT.search(found.text)
-        if number and (how := _equal(number.group(), gold)):
-            found = found._replace(text=number.group())
-    return Verdict(found.text, how is not None, f"{found.where}:{how or 'different'}")
+    how = _compared(found.text, gold)
+    if how not in _RIGHT and found.where == "answer_is":
+        within = _first_number(found.text) or _first_formula(found.text)
+        if within and (retry := _compared(within, gold)) in _RIGHT:
+            found, how = found._replace(text=within), retry
+    return Verdict(found.text, how in _RIGHT, f"{found.where}:{how}")
 
 
-def _after_answer_is(text: str) -> Stated | None:
+def readings(gold: str) -> tuple[str, ...]:
+    """What a gold answer may be taken for: itself, the box in it, each side of an OR, the residue of a congruence, and
+    the last formula of a sentence."""
+    found = [gold.strip(), visible(gold).strip()]
+    if inner := boxes(gold):
+        found.append(inner[-1].text)
+    if len(sides := _EITHER.split(gold)) > 1:
+        found.extend(sides)
+    found.extend(match[1] for match in _CONGRUENCE.finditer(gold))
+    formula = _last_formula(gold)
+    if formula and _PROSE.search(gold):
+        found.append(formula.text)
+    return tuple(dict.fromkeys(found))
+
+
+def _said(text: str) -> Stated | None:
+    """What follows "answer is": the formula at its head, or the list of formulas, else the line."""
     found = answer_is(text)
     if found is None:
         return None
-    formula = _DOLLARS.match(found.text)
-    return found._replace(text=formula.group(1) if formula else found.text.rstrip("."))
+    formulas = _FORMULAS.match(found.text)
+    return found._replace(text=_undelimited(formulas.group()) if formulas else found.text.rstrip("."))
 
 
-def _last_number(text: str) -> Stated | None:
-    last = None
-    for match in _IN_TEXT.finditer(text.replace("{,}", ",")):
-        last = match
-    return Stated(last.group(), "last_number", last.start()) if last else None
-
-
-def _equal(answer: str, gold: str) -> str | None:
-    """How the two are equal: `exact`, `normalised` or `number`; None if they are not."""
-    if answer.strip() == gold.strip():
-        return "exact"
-    answer, gold = normalised(answer), normalised(gold)
-    if answer and answer == gold:
-        return "normalised"
-    number = as_number(answer)
-    return "number" if number is not None and number == as_number(gold) else None
-
-
-def normalised(answer: str) -> str:
-    """Without spacing, size, dollar, degree and percent marks, `x=`, and units in `\\text{}` after a digit."""
-    answer = answer.strip().rstrip(".").replace("−", "-").replace("{,}", ",")
-    answer = answer.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
-    answer = _TEXT_COMMAND.sub(
-        lambda match: "" if answer[: match.start()].rstrip("\\, ~")[-1:].isdigit() else match.group(1), answer
-    )
-    for mark in _NOISE:
-        answer = answer.replace(mark, "")
-    answer = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", "".join(answer.split()))
-    named = _NAMED.fullmatch(answer)
-    return named.group(1) if named else answer
-
-
-def as_number(answer: str) -> Fraction | None:
-    """The exact value of a normalised integer, decimal, fraction or mixed number; None if it is none of them."""
-    if _THOUSANDS.fullmatch(answer):
-        answer = answer.replace(",", "")
-    if _DECIMAL.fullmatch(answer):
-        return Fraction(answer.rstrip(".") if answer.endswith(".") else answer)
-    if match := _FRACTION.fullmatch(answer):
-        sign, over, under, plain_over, plain_under = match.groups()
-        return _ratio(sign, 0, int(over or plain_over), int(under or plain_under))
-    if match := _MIXED.fullmatch(answer):
-        sign, whole, over, under = match.groups()
-        return _ratio(sign, int(whole), int(over), int(under))
-    return None
-
-
-def _ratio(sign: str, whole: int, over: int, under: int) -> Fraction | None:
-    if under == 0:
+def _first_number(line: str) -> str | None:
+    """Of "5 apples": the number that a sentence begins with, if it is no part of a formula, a list or a denial."""
+    number = _IN_TEXT.search(line)
+    if number is None:
         return None
-    return (-1 if sign == "-" else 1) * (whole + Fraction(over, under))
+    before, after = line[: number.start()], line[number.end() :]
+    if not _WORDS_BEFORE.fullmatch(before) or _NEGATION.search(before):
+        return None
+    return None if _MORE_OF_IT.match(after) and not _WORD_AFTER.match(after) else number.group()
+
+
+def _first_formula(line: str) -> str | None:
+    """Of "therefore $x$": the formulas that only words stand before, none of them a denial."""
+    formulas = _FORMULAS.search(line)
+    if formulas is None:
+        return None
+    before = line[: formulas.start()]
+    if not _WORDS_BEFORE.fullmatch(before) or _NEGATION.search(before):
+        return None
+    return _undelimited(formulas.group())
+
+
+def _undelimited(formulas: str) -> str:
+    """One formula without its dollars; of several, each needs its own."""
+    return _EDGES.sub("", formulas).strip() if _ONE_FORMULA.fullmatch(formulas) else formulas
+
+
+def _last(text: str) -> Stated | None:
+    """The number, formula or box without an end that ends last in the text."""
+    text = text.replace("{,}", ",")
+    candidates = []
+    for match in _OPEN_BOX.finditer(text):
+        candidates[:] = [(match.end() + 1, Stated(match[1].rstrip(". "), "open_box", match.start()))]
+    if formula := _last_formula(text):
+        candidates.append((formula.end, formula))
+    last = None
+    for match in _IN_TEXT.finditer(text):
+        last = match
+    if last:
+        candidates.append((last.end(), Stated(last.group(), "last_number", last.start())))
+    return max(candidates, key=lambda candidate: candidate[0])[1] if candidates else None
+
+
+def _last_formula(text: str) -> Stated | None:
+    bare = text.replace(r"\$", "  ")
+    found = None
+    for opening, closing in _DELIMITERS:
+        end = bare.rfind(closing)
+        if closing == "$" and end > 0 and bare[end - 1] == "$":
+            end -= 1
+        start = bare.rfind(opening, 0, max(end, 0))
+        inside = text[start + len(opening) : end] if start >= 0 else ""
+        if inside.strip() and len(inside) <= MAX_ANSWER_CHARS and (found is None or end > found.end):
+            found = Stated(inside.strip(), "last_formula", start, end + len(closing))
+    return found
+
+
+def _compared(answer: str, gold: str) -> str:
+    if len(gold) > MAX_ANSWER_CHARS:
+        return "different"
+    golds = readings(gold)
+    if answer.strip() in golds:
+        return "exact"
+    bare = _SPACE.sub("", answer)
+    spelled = normalised(answer)
+    spelled_golds = [normalised(reading) for reading in golds]
+    if any(bare == _SPACE.sub("", reading) for reading in golds) or (spelled and spelled in spelled_golds):
+        return "normalised"
+    if is_words(gold):
+        return "normalised" if text_form(answer) == text_form(gold) else "different"
+    if nesting(spelled) > MAX_NESTING:
+        return "refused"
+    undecided = []
+    for reading in spelled_golds:
+        if nesting(reading) > MAX_NESTING:
+            continue
+        leaf = QuickLeaf()
+        verdict = same(shape(reading), shape(spelled), leaf)
+        if verdict:
+            return "number" if leaf.used_numbers else "normalised"
+        if verdict is None and is_plausible(reading) and is_small(reading):
+            undecided.append(reading)
+    if not undecided:
+        return "different"
+    if not (is_plausible(spelled) and is_small(spelled)):
+        return "refused"
+    outcomes = [_symbolic(reading, spelled) for reading in undecided]
+    return "symbolic" if "same" in outcomes else outcomes[0]
+
+
+# The same wrong answer to a question comes up again and again: in 16 samples, in two runs of one model.
+@lru_cache(maxsize=16_384)
+def _symbolic(gold: str, answer: str) -> str:
+    return symbolic(gold, answer)
+
+
+class QuickLeaf:
+    """The leaf of `forms.same` that knows what strings and exact numbers tell, and nothing else."""
+
+    used_numbers = False
+
+    def equal(self, gold: str, answer: str) -> bool | None:
+        if gold == answer:
+            return True
+        mine, other = as_number(gold), as_number(answer)
+        if mine is not None and other is not None:
+            self.used_numbers = self.used_numbers or mine == other
+            return mine == other
+        if is_long_integer(gold) and is_long_integer(answer):
+            return gold.lstrip("+0") == answer.lstrip("+0")
+        if _BASED.fullmatch(gold) or _BASED.fullmatch(answer) or r"\infty" in gold + answer:
+            return False
+        if not gold or not answer:
+            return False
+        # A number is no formula with a variable in it; but the index of a sum is no variable.
+        return None if has_variable(gold) == has_variable(answer) or _SUM.search(gold + answer) else False
+
+    def proportional(self, gold: str, answer: str, signed: bool) -> bool | None:
+        return True if gold == answer else None

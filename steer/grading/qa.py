@@ -1,43 +1,65 @@
-"""Grader `qa`: a short text answer, exact match after SQuAD's normalisation, over the gold answer and its aliases."""
+"""Grader `qa`: a short text answer after SQuAD's normalisation, over the gold answer and its aliases.
+
+One step beyond the SQuAD script, which knows the ASCII punctuation only: typographic quotes, dashes and every other
+Unicode punctuation go too, since models write them where the gold has `'` or `-`.
+"""
 
 import re
 import string
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 
-from steer.grading.answers import Stated, answer_is, boxed, response_end
+from steer.grading.answers import Stated, answer_is, boxed, response_end, visible
 from steer.grading.verdict import MAX_ANSWER_CHARS, NO_ANSWER, Verdict
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\{([^{}]{0,500})\}")
+_ASCII_PUNCTUATION = frozenset(string.punctuation)
+_TEXT_COMMAND = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|up)?|math(?:bf|it|rm|sf|tt)|mbox|emph|operatorname)\s{0,4}\{")
+_LATEX_SPACE = re.compile(r"\\[ ,;:]")
 
 
 def grade_qa(text: str, gold: str, aliases: Iterable[str] = ()) -> Verdict:
-    end = response_end(text)
-    found = _last_stated(end)
+    """Correct is exact match; `f1` is the token F1. Each is the best over the gold and the aliases. An answer of which
+    nothing is left (articles, punctuation) matches nothing."""
+    found = extract(text)
     if found is None:
-        return NO_ANSWER
+        return Verdict(NO_ANSWER.extracted, False, NO_ANSWER.rule, 0.0)
     answer = normalised(found.text)
-    if answer and answer == normalised(gold):
-        return Verdict(found.text, True, f"{found.where}:answer")
-    if answer and any(answer == normalised(alias) for alias in aliases):
-        return Verdict(found.text, True, f"{found.where}:alias")
-    return Verdict(found.text, False, f"{found.where}:different")
+    golds = [normalised(right) for right in (gold, *aliases)]
+    f1 = max(token_f1(answer, right) for right in golds)
+    if answer and answer in golds:
+        return Verdict(found.text, True, f"{found.where}:{'answer' if answer == golds[0] else 'alias'}", f1)
+    return Verdict(found.text, False, f"{found.where}:different", f1)
 
 
-def _last_stated(text: str) -> Stated | None:
+def extract(text: str) -> Stated | None:
     """The box or the "answer is" that stands last; a response without either is its own answer."""
-    box, said = boxed(text), answer_is(text)
-    if box and said:
-        # A box on the line that "answer is" opens is that answer.
-        return box if box.start > said.start else said
-    if box or said:
-        return box or said
-    whole = text.strip()
+    end = response_end(text)
+    box, said = boxed(end), answer_is(end)
+    if box and (said is None or said.start < box.end):
+        # A box on the line that "answer is" opens is that answer; an "answer is" in the box opens what the box states.
+        return answer_is(box.text) or box
+    if said:
+        return said
+    whole = end.strip()
     return Stated(whole, "whole", 0) if 0 < len(whole) <= MAX_ANSWER_CHARS else None
 
 
 def normalised(answer: str) -> str:
-    """Lower case, no punctuation, no articles, single spaces."""
-    plain = _TEXT_COMMAND.sub(r"\1", answer).lower().translate(_PUNCTUATION)
+    """Lower case, no punctuation, no articles, single spaces; formatting commands of LaTeX are taken off before."""
+    plain = unicodedata.normalize("NFC", visible(answer))
+    plain = _LATEX_SPACE.sub(" ", _TEXT_COMMAND.sub("", plain)).lower()
+    plain = "".join(char for char in plain if not _is_punctuation(char))
     return " ".join(_ARTICLES.sub(" ", plain).split())
+
+
+def token_f1(answer: str, gold: str) -> float:
+    """F1 of the tokens of two normalised texts, as bags; 0 if they share none."""
+    answer_tokens, gold_tokens = answer.split(), gold.split()
+    shared = sum((Counter(answer_tokens) & Counter(gold_tokens)).values())
+    return 2 * shared / (len(answer_tokens) + len(gold_tokens)) if shared else 0.0
+
+
+def _is_punctuation(char: str) -> bool:
+    return char in _ASCII_PUNCTUATION or unicodedata.category(char).startswith("P")

@@ -1,0 +1,299 @@
+"""The shape of an answer: list, tuple or interval, matrix, relation, ratio, or one formula; and when two are the same.
+
+The shape is read from the canonical text (see `latex.normalised`) and decides what may be compared with what; only the
+formulas at its leaves are left to a `Leaf`: the caller's process answers what strings and exact numbers can tell, the
+worker the rest. So both ask the same question, and the worker is asked only where it can matter.
+
+Rules. Order matters in tuples, not in lists and sets: `3,5`, `\\{5,3\\}`, `x=3 \\text{ or } x=5` and, for a formula
+with `\\pm`, its two values are one list. Brackets matter: `(1,2)`, `[1,2)` and `\\{1,2\\}` all differ. `(1,2)` is a
+point or an open interval; the text does not tell, and need not. `x=5` is the same as `5`, and to a gold answer `34` so
+is any `m+n=34`; `1<x` is the same as `(1,\\infty)`, and `x \\in A` as `A`.
+
+Invariant: a total function of text whose brackets nest at most `limits.MAX_NESTING` deep; nothing is evaluated.
+"""
+
+import re
+from typing import NamedTuple, Protocol
+
+MAX_ITEMS = 60
+"""Items of one list; longer ones are compared as text."""
+
+
+class Leaf(Protocol):
+    """Whether two formulas are the same: yes, no, or None where this leaf cannot tell."""
+
+    def equal(self, gold: str, answer: str) -> bool | None: ...
+
+    def proportional(self, gold: str, answer: str, signed: bool) -> bool | None:
+        """Whether one formula is a constant times the other; a positive constant if `signed`."""
+
+
+class Shape(NamedTuple):
+    kind: str
+    """`formula`, `list`, `tuple`, `matrix`, `ratio`, `relation`, or `text` for what only equals itself."""
+    mark: str
+    """The brackets of a tuple, the operator of a relation, the text of a formula; the variable of an inequality."""
+    items: tuple["Shape", ...] = ()
+    name: str = ""
+    """The variable of an inequality that was read as an interval."""
+
+
+_TOKEN = re.compile(r"\\[A-Za-z]+|\\.|.", re.DOTALL)
+_OPENING = frozenset(("(", "[", "{", r"\{", r"\langle", r"\begin", r"\lfloor", r"\lceil"))
+_CLOSING = frozenset((")", "]", "}", r"\}", r"\rangle", r"\end", r"\rfloor", r"\rceil"))
+_PAIRS = {pair: pair for pair in ("()", "(]", "[)", "[]", "{}", r"\{\}")} | {r"\langle\rangle": "()"}
+_RELATIONS = frozenset(("=", "<", ">", r"\le", r"\ge", r"\ne"))
+_TEXT_RELATIONS = frozenset((r"\equiv", r"\approx", r"\to", r"\mid", r"\implies", r"\iff", r"\Rightarrow", r"\subset"))
+_FLIPPED = {">": "<", r"\ge": r"\le"}
+_MATRIX = re.compile(r"\\begin\{([pbvBV]?)matrix\}(.*)\\end\{\1matrix\}", re.DOTALL)
+_NAME = re.compile(r"(?:\\[A-Za-z]+|[A-Za-z])(?:_\{[A-Za-z0-9]{1,5}\})?'?")
+_LEFT_SIDE = re.compile(
+    r"(?:\\[A-Za-z]+ ?|[A-Za-z]{1,20})(?:_\{[A-Za-z0-9, ]{1,9}\})?'{0,2}(?:\([A-Za-z0-9,]{1,9}\))?"
+    r"|\([A-Za-z](?:,[A-Za-z]){1,5}\)|\\angle ?[A-Z]{1,3}|m\\angle ?[A-Z]{1,3}"
+)
+_OF_VARIABLE = re.compile(r"[A-Za-z](?:\([a-z]\))?")
+_LETTER = re.compile(r"(?<![\\A-Za-z])[A-Za-z]")
+_INDEX = re.compile(r"\(\d+\)|_\{\d+\}")
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+
+
+def shape(text: str) -> Shape:
+    """The shape of a canonical text."""
+    text = _bare(text)
+    parts = _split(text, frozenset((r"\cup", ",", ";")))
+    if len(parts) > 1:
+        if len(parts) > MAX_ITEMS or not all(parts):
+            return Shape("text", text)
+        return _listed([shape(part) for part in parts])
+    relation = _relation(text)
+    if relation is not None:
+        return relation
+    if match := _MATRIX.fullmatch(text):
+        rows = [row for row in _split(match[2], frozenset((r"\\",))) if row]
+        kind = "determinant" if match[1] in ("v", "V") else "matrix"
+        return Shape(kind, "", tuple(Shape("row", "", tuple(map(shape, _split(row, frozenset("&"))))) for row in rows))
+    brackets, inside = _bracketed(text)
+    if brackets == r"\{\}":
+        parts = _split(inside, frozenset((r"\mid", ":", "|")))
+        if len(parts) > 1:
+            # `\{x : x>3\}` is what its condition says of x.
+            return shape(parts[1]) if len(parts) == 2 and _NAME.fullmatch(parts[0]) else Shape("text", text)
+        inner = shape(inside)
+        return inner if inner.kind in ("list", "formula") else Shape("list", "", (inner,))
+    if brackets:
+        items = tuple(shape(part) for part in _split(inside, frozenset(",;")))
+        return items[0] if len(items) == 1 and brackets == "()" else Shape("tuple", brackets, items)
+    ratio = _split(text, frozenset(":"))
+    if len(ratio) > 1:
+        return Shape("ratio", "", tuple(map(shape, ratio)))
+    if r"\pm" in text or r"\mp" in text:
+        return _both_signs(text)
+    return Shape("formula", text)
+
+
+def same(gold: Shape, answer: Shape, leaf: Leaf) -> bool | None:
+    """Whether an answer is the gold answer; None where `leaf` could not tell and it matters."""
+    if gold == answer:
+        return True
+    if gold.kind != answer.kind or gold.kind == "text":
+        return _across_kinds(gold, answer, leaf)
+    if gold.kind == "formula":
+        return leaf.equal(gold.mark, answer.mark)
+    if gold.kind == "relation":
+        return _same_relation(gold, answer, leaf)
+    if gold.mark != answer.mark or len(gold.items) != len(answer.items):
+        return False
+    if gold.name and answer.name and gold.name != answer.name:
+        return False
+    if gold.kind == "list":
+        return _same_unordered(gold.items, answer.items, leaf)
+    return _all(same(mine, other, leaf) for mine, other in zip(gold.items, answer.items, strict=True))
+
+
+def has_variable(text: str) -> bool:
+    """Whether a formula has a letter that is not the name of a number."""
+    return bool(set(_LETTER.findall(_COMMAND.sub(" ", text))) - {"i", "e", "I"})
+
+
+def _same_unordered(gold: tuple[Shape, ...], answer: tuple[Shape, ...], leaf: Leaf) -> bool | None:
+    left = list(answer)
+    unknown = False
+    for item in gold:
+        verdicts = [same(item, other, leaf) for other in left]
+        if True in verdicts:
+            del left[verdicts.index(True)]
+        elif None in verdicts:
+            unknown = True
+        else:
+            return False
+    return None if unknown else True
+
+
+def _same_relation(gold: Shape, answer: Shape, leaf: Leaf) -> bool | None:
+    (left, right), (other_left, other_right) = gold.items, answer.items
+    if gold.mark != answer.mark:
+        return False
+    if gold.mark == "=" and _is_name(left) and _is_name(other_left):
+        functions = _OF_VARIABLE.fullmatch(left.mark) and _OF_VARIABLE.fullmatch(other_left.mark)
+        same_side = left == other_left or (functions and "(" in left.mark + other_left.mark)
+        if same_side and (verdict := same(right, other_right, leaf)) is not False:
+            return verdict
+    if {item.kind for item in (left, right, other_left, other_right)} != {"formula"}:
+        return _all((same(left, other_left, leaf), same(right, other_right, leaf)))
+    difference, other = (f"({a.mark})-({b.mark})" for a, b in ((left, right), (other_left, other_right)))
+    return leaf.proportional(difference, other, gold.mark in ("<", r"\le"))
+
+
+def _across_kinds(gold: Shape, answer: Shape, leaf: Leaf) -> bool | None:
+    """`x=5` and `5`; a list of one."""
+    if gold.kind == "relation" and gold.mark == "=" and _is_name(gold.items[0]):
+        return same(gold.items[1], answer, leaf)
+    if answer.kind == "relation" and answer.mark == "=" and gold.kind != "relation" and _is_quantity(answer.items[0]):
+        return same(gold, answer.items[1], leaf)
+    for one, other in ((gold, answer), (answer, gold)):
+        if one.kind == "list" and len(one.items) == 1:
+            return same(*((one.items[0], other) if one is gold else (other, one.items[0])), leaf)
+    return False
+
+
+def _all(verdicts) -> bool | None:
+    unknown = False
+    for verdict in verdicts:
+        if verdict is False:
+            return False
+        unknown = unknown or verdict is None
+    return None if unknown else True
+
+
+def _is_name(side: Shape) -> bool:
+    return side.kind in ("formula", "tuple") and (
+        _LEFT_SIDE.fullmatch(side.mark) is not None if side.kind == "formula" else _names_only(side)
+    )
+
+
+def _is_quantity(side: Shape) -> bool:
+    """What an answer may be the value of: a name, `m+n`, `f(1)+f(2)`, `\\cos C`, the area `[ABC]`, a calculation. Not
+    the left side of an equation as `2x-4=0`, which a coefficient tells."""
+    if side.kind == "tuple" and side.mark == "[]" and len(side.items) == 1:
+        side = side.items[0]
+    if _is_name(side) or side.kind != "formula":
+        return _is_name(side)
+    return not has_variable(side.mark) or not re.search(r"\d", _INDEX.sub("", side.mark))
+
+
+def _names_only(side: Shape) -> bool:
+    return all(item.kind == "formula" and _NAME.fullmatch(item.mark) for item in side.items)
+
+
+def _listed(items: list[Shape]) -> Shape:
+    """Lists within a list are one list, and `x=3, x=5` or `x=3,5` is the list of the values."""
+    flat: list[Shape] = []
+    for item in items:
+        flat.extend(item.items if item.kind == "list" else (item,))
+    first = flat[0]
+    if first.kind == "relation" and first.mark == "=" and _is_name(first.items[0]):
+        name = first.items[0]
+        if all(item.kind != "relation" or (item.mark == "=" and item.items[0] == name) for item in flat):
+            flat = [item.items[1] if item.kind == "relation" else item for item in flat]
+    return Shape("list", "", tuple(flat))
+
+
+def _relation(text: str) -> Shape | None:
+    outside = [token.text for token in _tokens(text) if token.depth == 0]
+    if any(token in _TEXT_RELATIONS for token in outside):
+        return Shape("text", text)
+    member = _split(text, frozenset((r"\in",)))
+    if len(member) > 1:
+        named = len(member) == 2 and _LEFT_SIDE.fullmatch(member[0])
+        return shape(member[1]) if named else Shape("text", text)
+    marks = [token for token in outside if token in _RELATIONS]
+    if not marks:
+        return None
+    sides = _split(text, _RELATIONS)
+    if not all(sides) or len(marks) > MAX_ITEMS:
+        return Shape("text", text)
+    if set(marks) == {"="}:
+        return Shape("relation", "=", (shape(sides[0]), shape(sides[-1])))
+    if len({_FLIPPED.get(mark, mark) for mark in marks} - {"<", r"\le"}) == 0 and len(marks) <= 2:
+        return _inequality(sides, marks)
+    if marks == [r"\ne"]:
+        return Shape("relation", r"\ne", (shape(sides[0]), shape(sides[1])))
+    return Shape("text", text)
+
+
+def _inequality(sides: list[str], marks: list[str]) -> Shape:
+    """An inequality of one plain variable is an interval."""
+    if marks[0] in _FLIPPED:
+        sides, marks = sides[::-1], marks[::-1]
+    if any(mark in _FLIPPED for mark in marks) and not all(mark in _FLIPPED for mark in marks):
+        return Shape("text", " ".join((*sides, *marks)))
+    marks = [_FLIPPED.get(mark, mark) for mark in marks]
+    opening = "(" if marks[0] == "<" else "["
+    closing = ")" if marks[-1] == "<" else "]"
+    if len(sides) == 3:
+        if _NAME.fullmatch(sides[1]):
+            return Shape("tuple", opening + closing, (shape(sides[0]), shape(sides[2])), sides[1])
+        return Shape("text", marks[0].join((sides[0], sides[1])) + marks[1] + sides[2])
+    low, high = sides
+    if _NAME.fullmatch(low) and not _NAME.fullmatch(high):
+        return Shape("tuple", "(" + closing, (Shape("formula", r"-\infty"), shape(high)), low)
+    if _NAME.fullmatch(high) and not _NAME.fullmatch(low):
+        return Shape("tuple", opening + ")", (shape(low), Shape("formula", r"\infty")), high)
+    return Shape("relation", marks[0], (shape(low), shape(high)))
+
+
+def _both_signs(text: str) -> Shape:
+    """`a \\pm b \\mp c` has two values; two `\\pm` four, as nothing ties their signs together."""
+    if r"\mp" in text or text.count(r"\pm") > 3:
+        pairs = (("+", "-"), ("-", "+"))
+        values = [text.replace(r"\pm", plus).replace(r"\mp", minus) for plus, minus in pairs]
+    else:
+        values = [text]
+        while r"\pm" in values[0]:
+            values = [value.replace(r"\pm", sign, 1) for value in values for sign in "+-"]
+    return Shape("list", "", tuple(Shape("formula", value.strip().removeprefix("+").strip()) for value in values))
+
+
+def _bare(text: str) -> str:
+    text = text.strip().removeprefix("+")
+    brackets, inside = _bracketed(text)
+    return _bare(inside) if brackets == "{}" else text
+
+
+def _bracketed(text: str) -> tuple[str, str]:
+    """The brackets that the whole text stands in, as `(]`, and what is inside them; empty if there are none."""
+    tokens = _tokens(text)
+    if len(tokens) < 2 or any(token.depth == 0 for token in tokens[1:-1]):
+        return "", ""
+    first, last = tokens[0], tokens[-1]
+    brackets = _PAIRS.get(first.text + last.text, "")
+    return brackets, text[first.end : last.start].strip() if brackets else ""
+
+
+def _split(text: str, separators: frozenset[str]) -> list[str]:
+    """The parts between separators outside of all brackets, cut at every one of them."""
+    parts, start = [], 0
+    for token in _tokens(text):
+        if token.depth == 0 and token.text in separators:
+            parts.append(text[start : token.start].strip())
+            start = token.end
+    return [*parts, text[start:].strip()]
+
+
+class _Token(NamedTuple):
+    text: str
+    start: int
+    end: int
+    depth: int
+    """The brackets around it; a bracket itself counts as outside of its pair."""
+
+
+def _tokens(text: str) -> list[_Token]:
+    depth, tokens = 0, []
+    for match in _TOKEN.finditer(text):
+        if match.group() in _CLOSING:
+            depth = max(0, depth - 1)
+        tokens.append(_Token(match.group(), match.start(), match.end(), depth))
+        if match.group() in _OPENING:
+            depth += 1
+    return tokens

@@ -1,0 +1,295 @@
+"""The program of the symbolic worker: whether two canonical answers are equal as mathematics.
+
+Run by `worker.Worker` as `python -m steer.grading.symbolic CPU_SECONDS MEMORY_BYTES`. It reads requests from standard
+input and writes replies to standard output, each a length (four bytes, big-endian) and a JSON object. This is the only
+module that imports math_verify and sympy.
+
+How two formulas are compared: math-verify's parser reads both. Constants are equal if their difference has no
+significant digit in `MAX_DIGITS` digits; formulas with variables if that holds at every point of a fixed sample where
+both are real. What numbers cannot decide goes to math-verify's `verify`, gold first, time-outs off. It does not go
+there first: its own tolerance (six decimals for floats, fifteen digits absolute) takes `1/2^{2012}` for 0.
+
+Invariants: the timer of the CPU limit is set before a request is looked at and kills the process, whatever the request
+is doing; a reply is a function of its request alone; no text is evaluated, and none is given to `sympify`.
+"""
+
+import json
+import os
+import random
+import re
+import resource
+import select
+import signal
+import struct
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+
+import sympy
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
+from math_verify import verify
+from sympy.core.function import AppliedUndef
+
+from steer.grading.forms import same, shape
+from steer.grading.latex import explicit
+
+MAX_DIGITS = 3_000
+"""Digits to which a difference of constants is looked at; 4^2017 - 2*3^2017 + 2^2017 differs from it without its last
+term in the 607th."""
+
+POINT_DIGITS = 1_000
+"""The same at a sample point, where many are looked at."""
+
+POINTS = (*("fraction",) * 3, *("fraction mixed",) * 3, *("integer",) * 4, *("integer mixed",) * 2)
+"""The kinds of the sample's points, in order: the first one tells most formulas apart."""
+
+ENOUGH_POINTS = 3
+"""Points at which two formulas must have agreed to be equal."""
+
+_FEW_BITS = 10
+"""Significant bits of a difference that is not zero."""
+
+IDLE_S = 5.0
+"""How often an idle worker looks whether its parent is still there: a forked sibling may hold the pipe open."""
+
+_HEADER = struct.Struct(">I")
+_PLAIN_LOG = re.compile(r"\\log(?!_)")
+_DISCRETE = (sympy.floor, sympy.ceiling, sympy.factorial, sympy.binomial, sympy.Sum, sympy.Product)
+_UNWANTED = (sympy.Derivative, sympy.Integral, sympy.Limit)
+_CONTINUOUS_NAMES = frozenset("xyz")
+
+
+class SymbolicLeaf:
+    """The leaf of `forms.same` that always tells."""
+
+    unread = False
+    """Whether some formula could not be read."""
+
+    def equal(self, gold: str, answer: str) -> bool:
+        # Without a base, log is the natural logarithm to some authors and the decimal one to others.
+        readings = (True, False) if _PLAIN_LOG.search(gold + answer) else (True,)
+        return any(self._equal(parsed(gold, natural), parsed(answer, natural)) for natural in readings)
+
+    def proportional(self, gold: str, answer: str, signed: bool) -> bool:
+        one, other = parsed(gold, True), parsed(answer, True)
+        if one is None or other is None:
+            self.unread = True
+            return False
+        return proportional(one, other, signed)
+
+    def _equal(self, gold: sympy.Basic | None, answer: sympy.Basic | None) -> bool:
+        if gold is None or answer is None:
+            self.unread = True
+            return False
+        return equal(gold, answer)
+
+
+def decide(gold: str, answer: str) -> str:
+    """`same`, `different`, or `refused` for a formula that could not be read."""
+    leaf = SymbolicLeaf()
+    if same(shape(gold), shape(answer), leaf):
+        return "same"
+    return "refused" if leaf.unread else "different"
+
+
+@lru_cache(maxsize=4096)
+def parsed(text: str, natural: bool) -> sympy.Basic | None:
+    """The expression of one formula, unevaluated; None if it could not be read."""
+    try:
+        read = latex2sympy(
+            explicit(_PLAIN_LOG.sub(r"\\ln", text) if natural else text),
+            is_real=True,
+            normalization_config=None,
+            conversion_config=ConversionConfig(lowercase_symbols=False),
+        )
+        if not isinstance(read, sympy.Basic) or (isinstance(read, sympy.Expr) and read.has(*_UNWANTED)):
+            return None
+        return read.subs({symbol: sympy.I for symbol in read.free_symbols if symbol.name == "i"})
+    except MemoryError:
+        raise
+    except Exception:
+        # Whatever the parser raises on text that is not LaTeX, it is one and the same to us: not read.
+        return None
+
+
+def equal(gold: sympy.Basic, answer: sympy.Basic) -> bool:
+    """Whether two expressions have the same value, at every point of the sample if they have variables."""
+    if gold == answer:
+        return True
+    if isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr):
+        verdict = _equal_values(gold, answer)
+        if verdict is not None:
+            return verdict
+    return bool(verify(gold, answer, timeout_seconds=None))
+
+
+def proportional(gold: sympy.Basic, answer: sympy.Basic, signed: bool) -> bool:
+    """Whether the quotient of two expressions is one constant; a positive one if `signed`."""
+    if not isinstance(gold, sympy.Expr) or not isinstance(answer, sympy.Expr):
+        return False
+    first = None
+    agreed = 0
+    for values in _sample(gold, answer):
+        zeros = [same_number(value, sympy.S.Zero, POINT_DIGITS) for value in values]
+        if zeros == [True, True]:
+            continue
+        first = first or values
+        if True in zeros or not same_number(first[0] * values[1], first[1] * values[0], POINT_DIGITS):
+            return False
+        if signed and not (values[0] / values[1]).evalf().is_positive:
+            return False
+        agreed += 1
+    return agreed >= ENOUGH_POINTS
+
+
+def _equal_values(gold: sympy.Expr, answer: sympy.Expr) -> bool | None:
+    """None for functions that have no value, as `\\tau(n)`."""
+    if not gold.free_symbols | answer.free_symbols:
+        gold, answer = _evaluated(gold), _evaluated(answer)
+        verdict = same_number(gold, answer, MAX_DIGITS)
+        # Beyond what the digits can show, only exact arithmetic tells.
+        return bool(verdict and (_is_moderate(gold, answer) or sympy.simplify(gold - answer) == 0))
+    if gold.has(AppliedUndef) or answer.has(AppliedUndef):
+        return None
+    agreed = 0
+    for one, other in _sample(gold, answer):
+        verdict = same_number(one, other, POINT_DIGITS)
+        if verdict is False:
+            return False
+        agreed += verdict is True
+    return agreed >= ENOUGH_POINTS
+
+
+def same_number(one: sympy.Expr, other: sympy.Expr, digits: int) -> bool | None:
+    """Whether two constants are equal, as far as so many digits tell; None for what has no value."""
+    difference = one - other
+    if difference.is_Rational:
+        return bool(difference.is_zero)
+    parts = difference.evalf(10, maxn=digits).as_real_imag()
+    if not all(part.is_Float or part.is_Rational for part in parts):
+        return None
+    if any(part != 0 and (part.is_Rational or part._prec > _FEW_BITS) for part in parts):
+        return False
+    # Floats of one bit or so: what is left of a difference without a significant digit. It has to be small as well.
+    sizes = [abs(value.evalf(10, maxn=digits)) for value in (one, other)]
+    known = [size for size in sizes if size.is_Rational or (size.is_Float and size._prec > _FEW_BITS)]
+    small = max([size * sympy.Float("1e-30") for size in known] + [sympy.Float(10) ** (-digits // 2)])
+    return True if all(abs(part) <= small for part in parts) else None
+
+
+def _is_moderate(*values: sympy.Expr) -> bool:
+    """Whether every power, factorial and integer in it has fewer digits than are looked at."""
+    for value in values:
+        for part in value.atoms(sympy.Pow, sympy.factorial, sympy.Integer):
+            size = sympy.log(abs(part), 10).evalf(5) if part != 0 else 0
+            if not (size < MAX_DIGITS and size > -MAX_DIGITS):
+                return False
+    return True
+
+
+def _sample(gold: sympy.Expr, answer: sympy.Expr) -> Iterator[tuple[sympy.Expr, sympy.Expr]]:
+    """The values of both at the points of the sample where both are real throughout, or have an imaginary unit.
+
+    Positive and mixed fractions, then positive and mixed integers. Where something is defined by counting or rounding
+    (`n!`, `\\lfloor n/2\\rfloor`), variables other than x, y, z are positive integers throughout.
+    """
+    names = sorted(gold.free_symbols | answer.free_symbols, key=str)
+    discrete = gold.has(*_DISCRETE) or answer.has(*_DISCRETE)
+    is_complex = gold.has(sympy.I) or answer.has(sympy.I)
+    draw = random.Random(0)
+    for kind in POINTS:
+        point = {}
+        for name in names:
+            size, under, sign = draw.randint(3, 40), draw.choice((7, 11, 13)), draw.choice((-1, 1))
+            counts = discrete and name.name not in _CONTINUOUS_NAMES
+            value = sympy.Rational(size, under) if kind.startswith("fraction") and not counts else sympy.Integer(size)
+            point[name] = sign * value if kind.endswith("mixed") and not counts else value
+        if is_complex or (_is_real(gold, point) and _is_real(answer, point)):
+            values = _evaluated(gold.subs(point)), _evaluated(answer.subs(point))
+            if not any(value.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo) for value in values):
+                yield values
+
+
+def _is_real(value: sympy.Expr, point: dict[sympy.Symbol, sympy.Expr]) -> bool:
+    """Whether no even root or logarithm in it is of a negative number at this point."""
+    for part in value.atoms(sympy.Pow, sympy.log):
+        inside = part.args[0].subs(point)
+        if isinstance(part, sympy.Pow) and (part.args[1].subs(point).is_integer or _is_odd_root(part)):
+            continue
+        if inside.is_number and inside.evalf(10).is_negative:
+            return False
+    return True
+
+
+def _evaluated(value: sympy.Expr) -> sympy.Expr:
+    """A constant with its sums and roundings carried out, of which digits alone are no proof, and with its odd roots of
+    negative numbers real, as `\\sqrt[3]{-8}` is meant."""
+    if value.has(sympy.Sum, sympy.Product, sympy.floor, sympy.ceiling):
+        value = value.doit()
+    return (
+        value if value.has(sympy.I) or not any(map(_is_odd_root, value.atoms(sympy.Pow))) else _with_real_roots(value)
+    )
+
+
+def _is_odd_root(part: sympy.Basic) -> bool:
+    return isinstance(part, sympy.Pow) and part.exp.is_Rational and part.exp.q > 1 and part.exp.q % 2 == 1
+
+
+def _with_real_roots(value: sympy.Expr) -> sympy.Expr:
+    return value.replace(
+        lambda part: _is_odd_root(part) and part.base.evalf(10).is_negative,
+        lambda part: (-1) ** part.exp.p * sympy.Pow(-part.base, part.exp),
+    )
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    cpu_s, memory_bytes = float(sys.argv[1]), int(sys.argv[2])
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Whatever a library prints goes to /dev/null: the pipe is for replies.
+    replies = os.dup(1)
+    os.dup2(2, 1)
+    parent = os.getppid()
+    # Ready: a worker that ends before this cannot start at all, and the parent says so.
+    os.write(replies, _HEADER.pack(0))
+    while (request := _request(parent)) is not None:
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)
+        out_of_memory = False
+        try:
+            verdict = decide(request["gold"], request["answer"])
+        except MemoryError:
+            verdict, out_of_memory = "refused", True
+        except Exception:
+            # Whatever sympy raises on a formula it cannot handle, the answer to it is no more than not right.
+            verdict = "refused"
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        reply = json.dumps({"verdict": verdict}).encode()
+        os.write(replies, _HEADER.pack(len(reply)) + reply)
+        if out_of_memory:
+            return
+
+
+def _request(parent: int) -> dict[str, str] | None:
+    """The next request; None once the parent is gone."""
+    while not select.select([0], [], [], IDLE_S)[0]:
+        if os.getppid() != parent:
+            return None
+    header = _read(_HEADER.size)
+    body = _read(_HEADER.unpack(header)[0]) if header else None
+    return json.loads(body) if body else None
+
+
+def _read(size: int) -> bytes | None:
+    data = b""
+    while len(data) < size:
+        part = os.read(0, size - len(data))
+        if not part:
+            return None
+        data += part
+    return data
+
+
+if __name__ == "__main__":
+    main()
