@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="describe a benchmark: rows, splits, difficulty, lengths, refused rows")
     _benchmark(data)
     data.add_argument("--pair", metavar="PAIR", help="measure prompts in tokens of this pair's models too")
+    data.add_argument("--check-grading", action="store_true", help="grade every gold as an answer to its row and others")
     data.set_defaults(command=_data)
 
     grade = commands.add_parser("grade", help="grade answers of any system: a file with columns text and gold")
@@ -170,6 +171,10 @@ def _data(args: argparse.Namespace) -> None:
     from pipelines.inspect_data import describe_data
 
     print(describe_data(config, args.pair))
+    if args.check_grading:
+        from pipelines.check_grading import check_grading
+
+        print(f"\n{check_grading(config)}")
 
 
 def _grade(args: argparse.Namespace) -> None:
