@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from actors.replica import ModelUnusable, Replica, ReplicaDied
 from steer.config import ModelConfig, PoolConfig
-from steer.group import Group, Row
-from steer.traces import Model
+from steer.group import Group
+from steer.rows import Row
+from steer.traces import Seat
 from steer.work import EngineInfo, Sampling, StepBatch, StepResults
 
 MIGRATE_ROWS = 8
@@ -46,7 +47,7 @@ class Load(NamedTuple):
 class Pool:
     def __init__(
         self,
-        model: Model,
+        seat: Seat,
         config: ModelConfig,
         pool: PoolConfig,
         measures: tuple[str, ...],
@@ -55,7 +56,7 @@ class Pool:
         fail: Callable[[Exception], None],
     ):
         """`deliver` takes every answer; `fail` is told once when no replica can be started any more."""
-        self.model, self.config, self.pool_config, self.measures = model, config, pool, measures
+        self.seat, self.config, self.pool_config, self.measures = seat, config, pool, measures
         self.info: EngineInfo | None = None
         self.outstanding_s = 0.0
         """Seconds in which at least one row was submitted and not yet answered."""
@@ -81,7 +82,7 @@ class Pool:
     async def _start(self, slot: int) -> None:
         for attempt in range(1, START_TRIES + 1):
             replica = Replica.spawn(
-                f"{self.model.label}-{slot}", self._replica_class, self.config, self.pool_config, self.measures
+                f"{self.seat.label}-{slot}", self._replica_class, self.config, self.pool_config, self.measures
             )
             try:
                 info = await replica.describe()
@@ -123,7 +124,7 @@ class Pool:
 
     def forget(self, group: Group, traces: list[int]) -> None:
         """Tell the homes of finished traces, with their next call, to free the bodies."""
-        home_L = group.home_ML[self.model]
+        home_L = group.home_ML[self.seat]
         for trace in traces:
             replica = self._replicas.get(home_L[trace])
             if replica is not None:
@@ -175,7 +176,7 @@ class Pool:
         load_of = {number: self._replicas[number].in_flight for number in free}
         equal = (sum(load_of.values()) + len(load.rows)) / len(free)
         limit = equal * 1.25 + MIGRATE_ROWS
-        home_L = load.group.home_ML[self.model]
+        home_L = load.group.home_ML[self.seat]
         homeless, rest = [], []
         for row in load.rows:
             home = home_L[row.trace]
@@ -198,7 +199,7 @@ class Pool:
 
     def _batch(self, replica: Replica, load: Load) -> StepBatch:
         group, tokenizer = load.group, self.info.tokenizer
-        home_L, held_L = group.home_ML[self.model], group.held_ML[self.model]
+        home_L, held_L = group.home_ML[self.seat], group.held_ML[self.seat]
         held_B, new_B = [], []
         for row in load.rows:
             trace = row.trace

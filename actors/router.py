@@ -6,17 +6,20 @@ Invariant: every question handed to `route` comes back in exactly one row.
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from actors.pool import Answer, Load, Pool
+from actors.seats import PAIR, seat_class, seat_model
 from steer.config import PairConfig, PolicyConfig, PoolsConfig, RoutingOptions
-from steer.group import Group, Row
+from steer.group import Group
 from steer.mixture import ScoreBank
 from steer.policies import make_policy
+from steer.rows import Row
 from steer.tables import routed_table
-from steer.traces import Model, Question, Trace
+from steer.traces import Question, Seat, Trace
 from steer.work import EngineInfo, Op, Sampling
 
 FLUSH_S = 0.2
@@ -57,9 +60,9 @@ class RouterStats:
     steps_large: int = 0
     replaced: int = 0
     """Replicas that died and were replaced."""
-    outstanding_s: tuple[float, float] = (0.0, 0.0)
-    """Seconds in which the small and large pool had rows waiting or running."""
-    busy_s: tuple[float, float] = (0.0, 0.0)
+    outstanding_s: dict[Seat, float] = field(default_factory=dict)
+    """Seconds in which a pool had rows waiting or running."""
+    busy_s: dict[Seat, float] = field(default_factory=dict)
     """Engine seconds with work, summed over a pool's replicas."""
     fit_s: float = 0.0
     """Seconds spent in policies (fits included)."""
@@ -70,52 +73,55 @@ class RouterStats:
 
 
 class Router:
-    def __init__(self, pair: PairConfig, pools: PoolsConfig, replica_class: type | None = None):
-        """`replica_class`: what a pool starts; none: the vLLM engine."""
-        if replica_class is None:
-            from actors.engine import EngineReplica as replica_class
+    def __init__(
+        self, pair: PairConfig, pools: PoolsConfig, replica_class: type | None = None, seats: Sequence[Seat] = PAIR
+    ):
+        """`replica_class`: what a pool starts; none: vLLM engines. `seats`: those that the policies need."""
         self._stats = RouterStats()
         self._inboxes: dict[Group, asyncio.Queue[Answer | Exception]] = {}
         self._banks: dict[str, ScoreBank] = {}
         self._admitted = 0
         self._broken: Exception | None = None
-        self._pools = tuple(
-            Pool(
-                model,
-                getattr(pair, model.label),
-                getattr(pools, model.label),
+        self._judge_prompt = pair.judge_prompt
+        self._pools = {
+            seat: Pool(
+                seat,
+                seat_model(pair, seat),
+                getattr(pools, seat.label),
                 pools.measures,
-                replica_class,
+                replica_class or seat_class(seat),
                 self._deliver,
                 self._break,
             )
-            for model in Model
-        )
+            for seat in seats
+        }
 
-    async def start(self) -> tuple[EngineInfo, EngineInfo]:
-        """Start both pools; raises ReplicaDied when a model cannot be loaded."""
-        small, large = await asyncio.gather(*(pool.start() for pool in self._pools))
-        return small, large
+    async def start(self) -> dict[Seat, EngineInfo]:
+        """Start all pools; raises ReplicaDied when a model cannot be loaded."""
+        infos = await asyncio.gather(*(pool.start() for pool in self._pools.values()))
+        return dict(zip(self._pools, infos, strict=True))
 
     def expect(self, traces: int) -> None:
         """Announce how many traces will come, for progress."""
         self._stats.total += traces
 
     async def stats(self) -> RouterStats:
-        self._stats.replaced = sum(pool.replaced for pool in self._pools)
-        self._stats.outstanding_s = tuple(pool.outstanding_s for pool in self._pools)
-        self._stats.busy_s = tuple(pool.busy_s for pool in self._pools)
+        pools = self._pools
+        self._stats.replaced = sum(pool.replaced for pool in pools.values())
+        self._stats.outstanding_s = {seat: pool.outstanding_s for seat, pool in pools.items()}
+        self._stats.busy_s = {seat: pool.busy_s for seat, pool in pools.items()}
         return self._stats
 
     async def close(self) -> None:
         """Kill every replica."""
-        for pool in self._pools:
+        for pool in self._pools.values():
             pool.close()
 
     async def route(self, questions: pa.Table, job: Job):
         """Route one group; yields tables (ROUTED_SCHEMA) of finished traces as they end."""
         group = self._admit(questions, job)
-        sampling = Sampling(job.routing.temperature, job.routing.top_p, job.tokens)
+        greedy = job.policy.name == "spec_reason" and job.policy.read == "greedy"
+        sampling = Sampling(job.routing.temperature, job.routing.top_p, job.tokens, greedy, self._judge_prompt)
         inbox = self._inboxes[group] = asyncio.Queue()
         finished: list[Trace] = []
         yielded = time.monotonic()
@@ -153,7 +159,8 @@ class Router:
             make_policy(job.policy, job.seed, bank),
             job.routing,
             job.seed,
-            tokenizers=tuple(pool.info.tokenizer for pool in self._pools),
+            tokenizers=tuple(self._pools[seat].info.tokenizer if seat in self._pools else "" for seat in PAIR),
+            judge=Seat.JUDGE if Seat.JUDGE in self._pools else Seat.LARGE,
             name=job.group,
             cell=job.cell,
         )
@@ -168,13 +175,13 @@ class Router:
         return rows
 
     def _dispatch(self, group: Group, rows: list[Row], sampling: Sampling) -> None:
-        for pool in self._pools:
-            share = [row for row in rows if row.model == pool.model]
+        for pool in self._pools.values():
+            share = [row for row in rows if row.model == pool.seat]
             if not share:
                 continue
             # At a strict barrier nobody goes on before the last row is in, except large steps: the small model can
             # score them while others are still being written.
-            scored_next = pool.model == Model.LARGE and group.policy.scored_by_small
+            scored_next = pool.seat == Seat.LARGE and group.policy.scored_by_small
             flush_s = None if group.strict and not scored_next else FLUSH_S
             pool.submit(Load(group, share, sampling, flush_s))
 
@@ -194,16 +201,17 @@ class Router:
     def _count(self, answer: Answer) -> None:
         stats, tokens = self._stats, sum(answer.results.tokens_R)
         steps = sum(row.op in (Op.STEP, Op.WHOLE) for row in answer.rows)
-        if answer.rows[0].model == Model.SMALL:
+        seat = answer.rows[0].model
+        if seat == Seat.SMALL:
             stats.tokens_small += tokens
             stats.steps_small += steps
-        else:
+        elif seat == Seat.LARGE:
             stats.tokens_large += tokens
             stats.steps_large += steps
 
     def _retire(self, group: Group) -> list[Trace]:
         finished = group.take_finished()
-        for pool in self._pools:
+        for pool in self._pools.values():
             pool.forget(group, [i for i, _ in finished])
         self._stats.done += len(finished)
         self._stats.live -= len(finished)
@@ -223,6 +231,6 @@ class Router:
             inbox.put_nowait(error)
 
     def _table(self, group: Group, finished: list[Trace]) -> pa.Table:
-        n_small, n_large = (pool.info.parameters for pool in self._pools)
+        parameters = [self._pools[s].info.parameters if s in self._pools else 0.0 for s in Seat]
         mixtures = [{"group": group.name, **row} for row in group.policy.mixtures()]
-        return routed_table(finished, mixtures, n_small, n_large)
+        return routed_table(finished, mixtures, parameters)

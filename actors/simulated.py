@@ -99,9 +99,9 @@ class SimulatedReplica:
             elif held == 0 and len(new[0].user) > self._options["max_len"]:
                 finish = Finish.ERROR
                 errors[i] = f"prompt of {len(new[0].user)} tokens, context of {self._options['max_len']}"
-            elif op == Op.PROBE:
+            elif op in (Op.PROBE, Op.JUDGE):
                 tokens = 1
-            elif op != Op.SCORE:
+            elif op not in (Op.SCORE, Op.REWARD, Op.SOLVE):
                 finish = Finish.END if ends or op == Op.WHOLE else Finish.STEP
                 text, new_ids, tokens = (_ANSWER if finish == Finish.END else "a step\n\n"), ids, length
             self._bodies[key] = held + len(new) + (1 if new_ids else 0)
@@ -123,6 +123,7 @@ class SimulatedReplica:
             cached_tokens_R=cached_B,
             scores_R3=scores_B3,
             seconds_R=[0.0] * n,
+            signal_R=(conf_B * np.where(np.array(batch.op_B) == Op.JUDGE, 9.0, 1.0)).tolist(),
             error_R=errors,
             replica=self._name,
             busy_s=self._busy_s,

@@ -1,8 +1,8 @@
 """`steer data --check-grading`: whether a benchmark's grader knows its own gold answers, before a run depends on it.
 
-Each gold is graded as a response that gives it in the form the prompt asks for, and as a response to the next rows whose
-gold is another text. Of the first all should be right, of the second none but answers that are truly equal, which are
-listed.
+Each gold is graded as a response that gives it in the form the prompt asks for, and as a response to the next rows
+whose gold is another text. Of the first all should be right, of the second none but answers that are truly equal, which
+are listed.
 """
 
 import json

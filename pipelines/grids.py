@@ -16,6 +16,9 @@ THRESHOLDS: dict[str, tuple[str, tuple[float, ...]]] = {
     "steer": ("gamma", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
     "percentile": ("percent", (10, 20, 30, 40, 50, 60, 70, 80, 90)),
     "first_token_entropy": ("tau", (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6)),
+    "rsd": ("threshold", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
+    "spec_reason": ("threshold", (1, 2, 3, 4, 5, 6, 7, 8, 8.5)),
+    "query_router": ("threshold", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
     "random_step": ("p", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
     "random_query": ("p", (0.25, 0.5, 0.75)),
 }

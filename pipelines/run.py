@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from actors.seats import needed_seats
 from pipelines.cells import Cell, cut_into_groups
 from pipelines.evaluate import evaluate
 from pipelines.grids import THRESHOLDS
@@ -27,6 +28,7 @@ def run_one(config: RunConfig, out: str | Path, replica_class: type | None = Non
     `replica_class`: see `actors.router.Router`."""
     with refusals_as_settings_errors():
         pair = usable_pair(config.pair, config.pools)
+        seats = needed_seats([config.policy], pair)
         plan = reading(config.benchmark)
         RunFolder.refuse_used(out)
     with cluster(verbose):
@@ -44,7 +46,7 @@ def run_one(config: RunConfig, out: str | Path, replica_class: type | None = Non
             cut_into_groups(cell)
             run = RunFolder.create(out, "run", resolved(config, pair), [config.seed])
             run.update(benchmarks=[benchmark.described()])
-        with unused_if_not_started(run), session(pair, config.pools, replica_class) as held:
+        with unused_if_not_started(run), session(pair, config.pools, replica_class, seats) as held:
             seconds = evaluate_all([cell], held, run)
             engines = described(held)
     rows = summarise(run, [run_entry(config, benchmark.name, benchmark.split)], seconds)
@@ -104,11 +106,10 @@ def described(held: Session) -> dict:
     """What `run.json` says of the engines, and of the router's work."""
     stats = held.stats()
     return {
-        "small": _engine(held.small),
-        "large": _engine(held.large),
+        **{seat.label: _engine(info) for seat, info in held.infos.items()},
         "replaced_replicas": stats.replaced,
-        "outstanding_s": dict(zip(("small", "large"), stats.outstanding_s, strict=True)),
-        "busy_s": dict(zip(("small", "large"), stats.busy_s, strict=True)),
+        "outstanding_s": {seat.label: seconds for seat, seconds in stats.outstanding_s.items()},
+        "busy_s": {seat.label: seconds for seat, seconds in stats.busy_s.items()},
     }
 
 

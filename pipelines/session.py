@@ -7,7 +7,7 @@ the cluster where this process started it.
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,9 @@ from typing import Any
 import ray
 
 from actors.router import Router, RouterStats
+from actors.seats import PAIR
 from steer.config import PairConfig, PoolsConfig
+from steer.traces import Seat
 from steer.work import EngineInfo
 
 MIN_LOGICAL_CPUS = 4
@@ -36,8 +38,16 @@ class StartFailed(Exception):
 class Session:
     router: Any
     """Ray handle of `actors.router.Router`."""
-    small: EngineInfo
-    large: EngineInfo
+    infos: dict[Seat, EngineInfo]
+    """What runs at each seat."""
+
+    @property
+    def small(self) -> EngineInfo:
+        return self.infos[Seat.SMALL]
+
+    @property
+    def large(self) -> EngineInfo:
+        return self.infos[Seat.LARGE]
 
     def stats(self) -> RouterStats:
         return ray.get(self.router.stats.remote(), timeout=STATS_S)
@@ -68,18 +78,21 @@ def cluster(verbose: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def session(pair: PairConfig, pools: PoolsConfig, replica_class: type | None = None) -> Iterator[Session]:
-    """A started router on the `cluster` around it: both pools are loaded when the block begins. Raises StartFailed."""
+def session(
+    pair: PairConfig, pools: PoolsConfig, replica_class: type | None = None, seats: Sequence[Seat] = PAIR
+) -> Iterator[Session]:
+    """A started router on the `cluster` around it, with a pool for each of the `seats`: all are loaded when the block
+    begins. Raises StartFailed."""
     # num_cpus=0: the router waits most of the time, and must get a place on a node full of engines.
     router = ray.remote(Router).options(num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0)
-    handle = router.remote(pair, pools, replica_class)
+    handle = router.remote(pair, pools, replica_class, seats)
     try:
         try:
-            small, large = ray.get(handle.start.remote())
+            infos = ray.get(handle.start.remote())
         except (ray.exceptions.RayTaskError, ray.exceptions.RayActorError) as failure:
             cause = getattr(failure, "cause", None) or failure
             raise StartFailed(f"the models did not start: {cause}") from failure
-        yield Session(handle, small, large)
+        yield Session(handle, infos)
     finally:
         with _held_back(signal.SIGINT, signal.SIGTERM):
             with suppress(Exception):  # a router that is gone has nothing left to close

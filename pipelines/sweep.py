@@ -7,6 +7,7 @@ Two pipelines: all validation cells, then (thresholds chosen) all test cells. Th
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from actors.seats import needed_seats
 from pipelines.cells import Cell
 from pipelines.choice import Point, choose
 from pipelines.grids import SweepConfig
@@ -32,6 +33,7 @@ def run_sweep(
     `replica_class`: see `actors.router.Router`."""
     with refusals_as_settings_errors():
         pair = usable_pair(config.pair, config.pools)
+        seats = needed_seats([variant.policy for variant in config.variants], pair)
         plans = {split: _plans(config, split) for split in ("validation", "test")[: 1 + config.test]}
         RunFolder.refuse_used(out)
     with cluster(verbose):
@@ -39,7 +41,7 @@ def run_sweep(
         with refusals_as_settings_errors():
             run = RunFolder.create(out, "sweep", resolved(config, pair), config.seeds("test"))
             run.update(benchmarks=[b.described() for split in splits.values() for b in split.values()])
-        with unused_if_not_started(run), session(pair, config.pools, replica_class) as held:
+        with unused_if_not_started(run), session(pair, config.pools, replica_class, seats) as held:
             validation = _phase(config, splits["validation"], None, held, run)
             write_json(run, validation)
             choice = chosen(config, validation)

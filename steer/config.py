@@ -107,6 +107,32 @@ class FirstTokenEntropyPolicy(Strict):
     """The large model takes the step when the small model's first-token entropy (nats) is above tau."""
 
 
+class RsdPolicy(Strict):
+    """Reward-guided speculation (arXiv 2501.19324): every step is drafted, and rewritten where its reward is low."""
+
+    name: Literal["rsd"] = "rsd"
+    threshold: Unit = 0.7
+    """A draft stays where the process reward model gives it at least this probability."""
+
+
+class SpecReasonPolicy(Strict):
+    """Speculative reasoning (arXiv 2504.07891): every step is drafted, and rewritten where the judge rates it low."""
+
+    name: Literal["spec_reason"] = "spec_reason"
+    threshold: Annotated[float, Field(ge=0.0, le=9.0)] = 7.0
+    """A draft stays where the judge rates it at least so, of 0 to 9."""
+    read: Literal["expectation", "greedy"] = "expectation"
+    """The rating: the expectation over the ten digits, or the likeliest one."""
+
+
+class QueryRouterPolicy(Strict):
+    """Routing of whole questions by the small model's own prompt states (arXiv 2410.04707)."""
+
+    name: Literal["query_router"] = "query_router"
+    threshold: Unit = 0.5
+    """The small model gets a question that the probe gives at least this probability of being solved by it."""
+
+
 PolicyConfig = Annotated[
     SmallPolicy
     | LargePolicy
@@ -114,7 +140,10 @@ PolicyConfig = Annotated[
     | RandomQueryPolicy
     | SteerPolicy
     | PercentilePolicy
-    | FirstTokenEntropyPolicy,
+    | FirstTokenEntropyPolicy
+    | RsdPolicy
+    | SpecReasonPolicy
+    | QueryRouterPolicy,
     Field(discriminator="name"),
 ]
 
@@ -145,7 +174,8 @@ class BenchmarkConfig(Strict):
     source: str | None = None
     """`embedded`, `hub`, or the path of a local json, jsonl, csv or parquet file (of a public benchmark: or folder);
     none: `hub` for a public benchmark, `embedded` for the others."""
-    split: Literal["validation", "test", "all"] = "test"
+    split: Literal["validation", "test", "all", "train"] = "test"
+    """`train` is for `steer train-router` and of embedded benchmarks alone: `all` does not hold it."""
     question: str | None = None
     """Field that holds the question text (own data)."""
     answer: str | None = None

@@ -7,7 +7,6 @@ never counted.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,35 +14,15 @@ from steer.config import RoutingOptions
 from steer.ledger import Ledger, Pending
 from steer.policies import Act, Policy
 from steer.policies.base import StepScores
+from steer.rows import KeptPiece, Row
 from steer.seeds import sampling_seeds, trace_hash
-from steer.traces import MEASURES, Finish, Model, Question, Status, Trace
+from steer.traces import MEASURES, Finish, Model, Question, Seat, Status, Trace
 from steer.work import Op, Prompt, StepResults
 
 NO_HOME = -1
 _NAN3 = (float("nan"),) * 3
 _LARGE, _SMALL = int(Model.LARGE), int(Model.SMALL)
 _ENTROPY = MEASURES.index("entropy")
-
-
-class Row(NamedTuple):
-    """One operation on one trace of one group, to be run by any replica of `model`."""
-
-    group: "Group"
-    trace: int
-    model: int
-    op: int
-    seed: int
-    max_tokens: int
-    suspect: bool = False
-    """A replica died on this row alone: the pool runs it apart from others."""
-
-
-class KeptPiece(NamedTuple):
-    """The text of one kept step (or the prompt) in both forms; the tokenizer says who may read the ids."""
-
-    tokenizer: str
-    ids: tuple[int, ...] | Prompt
-    text: str
 
 
 class Group:
@@ -58,12 +37,16 @@ class Group:
         seed: int,
         *,
         tokenizers: tuple[str, str] = ("", ""),
+        judge: Seat = Seat.JUDGE,
         name: str = "0",
         cell: str = "",
     ):
         n = len(questions)
         self.name, self.cell, self.seed = name, cell, seed
         self.questions, self.policy, self.options = list(questions), policy, options
+        self._signal = policy.signal
+        if policy.signal is not None and policy.signal.seat == Seat.JUDGE:
+            self._signal = policy.signal._replace(seat=judge)
         self.strict = policy.barrier and options.barrier == "strict"
         self.hash_L = np.array([trace_hash(seed, q.id, q.sample) for q in self.questions], np.uint64)
         self.live_L = np.ones(n, bool)
@@ -71,14 +54,16 @@ class Group:
         self.step_L = np.full(n, -1, np.int32)
         self.draft_L = np.zeros(n, bool)
         self.probe_L = np.full(n, np.nan)
+        self.signalled_L = np.zeros(n, bool)
+        self.signal_L = np.full(n, np.nan)
         self.scores: dict[int, StepScores] = {}
         self.live, self.out = n, 0
 
         self.key_L = [f"{number}.{i}" for i in range(n)]
         self.body_L: list[list[KeptPiece]] = [[KeptPiece("", Prompt(q.prompt, q.system), "")] for q in self.questions]
-        self.home_ML = [[NO_HOME] * n, [NO_HOME] * n]
+        self.home_ML = [[NO_HOME] * n for _ in Seat]
         """Replica that last held the trace's body, by pool; the pool sets it."""
-        self.held_ML = [[0] * n, [0] * n]
+        self.held_ML = [[0] * n for _ in Seat]
         """Pieces of the body that replica still holds rightly."""
         self._tokenizers = tokenizers
         self._ledger = Ledger(self.questions)
@@ -113,7 +98,7 @@ class Group:
             # A probe samples with the seed of the step it looks into, so that it sees that step's first token.
             sampling_seeds(self.hash_L[ready_N], self.step_L[ready_N] + (~rewrite_N), 0),
         )
-        self.draft_L[ready_N] = False
+        self.draft_L[ready_N[acts_N != Act.SIGNAL]] = False
         rows: list[Row] = []
         busy: list[int] = []
         written: list[int] = []
@@ -125,6 +110,10 @@ class Group:
             pending = self._pending_L[trace]
             if act == Act.PROBE:
                 rows.append(Row(self, trace, _SMALL, int(Op.PROBE), seed, 1))
+                busy.append(trace)
+                continue
+            if act == Act.SIGNAL:
+                rows.append(Row(self, trace, int(self._signal.seat), int(self._signal.op), seed, 1))
                 busy.append(trace)
                 continue
             if act == Act.REWRITE:
@@ -143,6 +132,9 @@ class Group:
         self.busy_L[busy] = True
         self.step_L[written] += 1
         self.probe_L[written] = np.nan
+        if not self.policy.whole:  # a signal on the question holds for its one pass
+            self.signalled_L[ready_N[acts_N != Act.SIGNAL]] = False
+            self.signal_L[ready_N[acts_N != Act.SIGNAL]] = np.nan
         return rows
 
     def _accept(self, trace: int, pending: Pending, posterior: float, model: int) -> bool:
@@ -163,14 +155,15 @@ class Group:
             held_L[trace] = min(held_L[trace], len(body))
         self._used_L[trace] -= pending.tokens
         self._ledger.discard(trace, pending.tokens)
-        scores = self.scores[int(self.step_L[trace])]
-        scores.conf_L[trace] = np.nan
+        scores = self.scores.get(int(self.step_L[trace]))
+        if scores is not None:
+            scores.conf_L[trace] = np.nan
 
     def _record(self, trace: int, pending: Pending, posterior: float, decision: str) -> None:
         step = int(self.step_L[trace])
         scores = self.scores.get(step)
         confidence = float(scores.conf_L[trace]) if scores is not None else float("nan")
-        self._ledger.record(trace, step, pending, confidence, posterior, decision)
+        self._ledger.record(trace, step, pending, confidence, posterior, float(self.signal_L[trace]), decision)
         self._pending_L[trace] = None
 
     def _forget_scores(self) -> None:
@@ -196,8 +189,14 @@ class Group:
             if finish == Finish.ERROR:
                 self._fail(trace, results.error_R.get(i, "the engine gave no reason"))
                 continue
-            self._ledger.charge(trace, row.model, results, i)
             self.held_ML[row.model][trace] = len(self.body_L[trace])
+            if self._signal is not None and row.op == self._signal.op:
+                self._ledger.charge_signal(trace, row.model, results, i)
+                self.signal_L[trace], self.signalled_L[trace] = results.signal_R[i], True
+                self._tries_L[trace] = 0
+                ready.append(trace)
+                continue
+            self._ledger.charge(trace, row.model, results, i)
             measured = tuple(scores_R3[i])
             if row.op == Op.PROBE:
                 self._ledger.discard(trace, 1)
@@ -235,7 +234,8 @@ class Group:
             results.seconds_R[i],
         )
         self._pending_L[trace] = pending
-        drafted = self.policy.refines and self.step_L[trace] == 0 and pending.attempt == 0
+        drafts = self.policy.drafts
+        drafted = pending.attempt == 0 and (drafts == "every" or (drafts == "first" and self.step_L[trace] == 0))
         self.draft_L[trace] = drafted
         over = finish != Finish.STEP
         if self.policy.scored_by_small and model == _LARGE and not over:

@@ -6,7 +6,7 @@ Invariants: a token is charged once, when the replica that generated it answered
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from steer.traces import Model, Question, Status, Step, Trace
+from steer.traces import Model, Question, Seat, Status, Step, Trace
 from steer.work import StepResults
 
 
@@ -38,6 +38,8 @@ class Ledger:
         self._tokens_ML = [[0] * n, [0] * n]
         self._prefill_ML = [[0] * n, [0] * n]
         self._discarded_L = [0] * n
+        self._signal_SL = [[0] * n for _ in Seat]
+        self._signal_s_L = [0.0] * n
 
     def charge(self, trace: int, model: int, results: StepResults, i: int) -> None:
         """Charge answer `i` of a message: generated tokens and the prompt tokens that were computed for them."""
@@ -48,14 +50,28 @@ class Ledger:
         if not self._prompt_L[trace]:
             self._prompt_L[trace] = prompt
 
+    def charge_signal(self, trace: int, seat: int, results: StepResults, i: int) -> None:
+        """Charge answer `i` of a message to the signal: the tokens that its model computed, read or generated."""
+        computed = results.prompt_tokens_R[i] - results.cached_tokens_R[i] + results.tokens_R[i]
+        self._signal_SL[seat][trace] += computed
+        self._signal_s_L[trace] += results.seconds_R[i]
+
     def discard(self, trace: int, tokens: int) -> None:
         """Count generated tokens that no kept step will contain."""
         self._discarded_L[trace] += tokens
 
     def record(
-        self, trace: int, step: int, pending: Pending, confidence: float, posterior: float, decision: str
+        self,
+        trace: int,
+        step: int,
+        pending: Pending,
+        confidence: float,
+        posterior: float,
+        signal: float,
+        decision: str,
     ) -> None:
         """Write down a step and what was decided after it; `rewrite` means that it was discarded."""
+        signal_s, self._signal_s_L[trace] = self._signal_s_L[trace], 0.0
         self._steps_L[trace].append(
             Step(
                 step,
@@ -71,6 +87,8 @@ class Ledger:
                 pending.by_large,
                 confidence,
                 posterior,
+                signal,
+                signal_s,
                 decision,
                 pending.replica,
                 pending.seconds,
@@ -92,6 +110,7 @@ class Ledger:
             prefill_small=self._prefill_ML[Model.SMALL][trace],
             prefill_large=self._prefill_ML[Model.LARGE][trace],
             cached_tokens=self._cached_L[trace],
+            tokens_signal=tuple(tokens_L[trace] for tokens_L in self._signal_SL),
             error=error,
             cell=cell,
             group=group,

@@ -5,17 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from steer.costs import flops_full, flops_paper
-from steer.traces import MEASURES, MIXTURE_STRUCT, ROUTED_SCHEMA, STEP_STRUCT, TRACE_FIELDS, Model, Step, Trace
+from steer.costs import UNIT, flops_full, flops_paper
+from steer.traces import MEASURES, MIXTURE_STRUCT, ROUTED_SCHEMA, STEP_STRUCT, TRACE_FIELDS, Model, Seat, Step, Trace
 
 _MODEL_LABELS = tuple(model.label for model in Model)
 
 
-def routed_table(traces: Sequence[Trace], mixtures: Sequence[dict], n_small: float, n_large: float) -> pa.Table:
+def routed_table(traces: Sequence[Trace], mixtures: Sequence[dict], parameters: Sequence[float]) -> pa.Table:
     """Table of `traces` with nested steps; `mixtures` (MIXTURE_STRUCT rows) ride on the first row.
 
-    `n_small`, `n_large`: nominal parameter counts for the FLOPs columns (units of 1e12).
+    `parameters`: nominal counts by `Seat`, 0 for one that is not there, for the FLOPs columns (units of 1e12).
     """
+    n_small, n_large = parameters[Seat.SMALL], parameters[Seat.LARGE]
+    signals_TS = np.array([t.tokens_signal for t in traces], np.float64).reshape(-1, len(Seat))
+    signal = 2.0 * signals_TS @ np.asarray(parameters, np.float64) / UNIT
     small = np.array([t.tokens_small for t in traces])
     large = np.array([t.tokens_large for t in traces])
     prefill_small = np.array([t.prefill_small for t in traces])
@@ -41,7 +44,9 @@ def routed_table(traces: Sequence[Trace], mixtures: Sequence[dict], n_small: flo
         "prefill_small": prefill_small,
         "prefill_large": prefill_large,
         "flops_paper": flops_paper(small, large, n_small, n_large),
-        "flops_full": flops_full(small, large, n_small, n_large, prefill_small, prefill_large),
+        "tokens_signal": signals_TS.sum(axis=1).astype(np.int64),
+        "flops_signal": signal,
+        "flops_full": flops_full(small, large, n_small, n_large, prefill_small, prefill_large) + signal,
     }
     arrays = [pa.array(columns[name], kind) for name, kind in TRACE_FIELDS]
     mixture_rows = [list(mixtures)] + [[]] * (len(traces) - 1) if traces else []

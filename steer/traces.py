@@ -22,6 +22,23 @@ class Model(IntEnum):
         return self.name.lower()
 
 
+class Seat(IntEnum):
+    """Who can be asked: the pair, and the models whose signals some policies route by. Indexes the router's pools."""
+
+    SMALL = 0
+    LARGE = 1
+    PRM = 2
+    """A process reward model (`rsd`)."""
+    JUDGE = 3
+    """A model that only rates drafts (`spec_reason`), where the pair names one; else the large model does."""
+    QUERY = 4
+    """The small model's prompt states under a probe (`query_router`)."""
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
 class Status(StrEnum):
     ANSWERED = "answered"
     """The trace ended with the end-of-sequence token."""
@@ -93,6 +110,10 @@ class Step(NamedTuple):
     confidence: float
     """The score the policy routed by (NaN where it has none)."""
     posterior: float
+    signal: float
+    """What the policy's signal said of this draft, or of the question (NaN where the policy asks none)."""
+    signal_seconds: float
+    """Seconds from asking for the signal to its answer."""
     decision: str
     """What the policy did after this step: `small`, `large` (who writes next), `rewrite` (discarded) or `end`."""
     replica: str
@@ -119,6 +140,8 @@ class Trace:
     prefill_large: int
     cached_tokens: int
     """Prompt tokens that the prefix caches saved over all calls of this trace."""
+    tokens_signal: tuple[int, ...]
+    """Tokens that the model of each `Seat` computed for signals: read and not cached, or generated."""
     error: str = ""
     cell: str = ""
     group: str = ""
@@ -141,6 +164,8 @@ STEP_STRUCT = pa.struct(
         *_F3,
         ("confidence", pa.float64()),
         ("posterior", pa.float64()),
+        ("signal", pa.float64()),
+        ("signal_seconds", pa.float64()),
         ("decision", pa.string()),
         ("replica", pa.string()),
         ("seconds", pa.float64()),
@@ -191,7 +216,9 @@ TRACE_FIELDS = [
     ("prefill_small", pa.int32()),
     ("prefill_large", pa.int32()),
     ("cached_tokens", pa.int32()),
+    ("tokens_signal", pa.int32()),
     ("flops_paper", pa.float64()),
+    ("flops_signal", pa.float64()),
     ("flops_full", pa.float64()),
     ("error", pa.string()),
 ]

@@ -21,6 +21,12 @@ class Op(IntEnum):
     """Score the last piece of the body (another model wrote it) by one teacher-forced pass; generates nothing."""
     PROBE = 3
     """Write one token of the next step and return its measures; the token is thrown away."""
+    JUDGE = 4
+    """Rate the last piece of the body, a draft, from 0 to 9 in one token that is thrown away."""
+    REWARD = 5
+    """Probability that the last piece of the body is right, by a process reward model; generates nothing."""
+    SOLVE = 6
+    """Probability that the small model solves the question, by a probe on its prompt alone; generates nothing."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,10 @@ class Sampling:
     top_p: float = 1.0
     tokens: str = "all"
     """Which tokens a step's score averages over: `math` or `all`."""
+    greedy_judge: bool = False
+    """JUDGE answers the likeliest digit, not the expectation over all ten."""
+    judge_prompt: str = ""
+    """What JUDGE asks after the draft, as a user turn."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,9 @@ class StepResults:
     """float64 [R, 3] in the order of `steer.traces.MEASURES`; NaN where not measured. STEP, WHOLE: mean over the chosen
     tokens; SCORE: the same over the scored piece; PROBE: of the one token."""
     seconds_R: list[float]
+    signal_R: list[float] = field(default_factory=list)
+    """JUDGE: expected digit, 0 to 9 (with `Sampling.greedy_judge` the likeliest); REWARD, SOLVE: a probability. Empty,
+    or NaN, where a row has none."""
     error_R: dict[int, str] = field(default_factory=dict)
     """Reason by position in this message, for rows whose finish is `error`."""
     replica: str = ""

@@ -30,15 +30,22 @@ def one_score(value):
 
 
 class Script:
-    """`steps(trace)`: how many steps a trace takes; `score(trace, step, model)`: the score of a step."""
+    """`steps(trace)`: how many steps a trace takes; `score(trace, step, model)`: the score of a step; `signal(trace,
+    step)`: what a signal says of it."""
 
-    def __init__(self, steps=lambda trace: 4, score=lambda trace, step, model: 0.5, tokens=10):
-        self.steps, self.score, self.tokens = steps, score, tokens
+    def __init__(
+        self,
+        steps=lambda trace: 4,
+        score=lambda trace, step, model: 0.5,
+        tokens=10,
+        signal=lambda trace, step: 0.5,
+    ):
+        self.steps, self.score, self.tokens, self.signal = steps, score, tokens, signal
         self.asked = []
 
     def answer(self, rows):
         n = len(rows)
-        finish, text, ids, tokens, scores = [], [], [], [], []
+        finish, text, ids, tokens, scores, signals = [], [], [], [], [], []
         for row in rows:
             step = int(row.group.step_L[row.trace])
             self.asked.append((row.trace, step + (row.op == Op.PROBE), row.model, row.op))
@@ -47,7 +54,8 @@ class Script:
             finish.append((Finish.END if ends else Finish.STEP).value)
             text.append(f"s{step}m{row.model}\n\n" if writes else "")
             ids.append((1, 2, 3) if writes else ())
-            tokens.append(self.tokens if writes else int(row.op == Op.PROBE))
+            tokens.append(self.tokens if writes else int(row.op in (Op.PROBE, Op.JUDGE)))
+            signals.append(self.signal(row.trace, step))
             scores.append(one_score(self.score(row.trace, step, row.model)))
         return StepResults(
             row_R=list(range(n)),
@@ -58,7 +66,8 @@ class Script:
             prompt_tokens_R=[100] * n,
             cached_tokens_R=[60] * n,
             scores_R3=np.array(scores).reshape(n, 3),
-            seconds_R=[0.0] * n,
+            seconds_R=[0.25] * n,
+            signal_R=signals,
             replica="scripted",
         )
 

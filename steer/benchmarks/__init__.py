@@ -36,6 +36,8 @@ def load_benchmark(config: BenchmarkConfig) -> Benchmark:
 def reading(config: BenchmarkConfig) -> Reading:
     """How the configured benchmark is read. Raises ValueError, with the remedy, for what cannot be."""
     source = config.source or _standard_source(config.name)
+    if config.split == "train" and source != "embedded":
+        raise ValueError(f"benchmark {config.name} has no split train: use split: validation")
     if source not in ("embedded", "hub") and (config.name not in PUBLIC or config.question is not None):
         return local.reading(config)
     known = known_benchmarks()

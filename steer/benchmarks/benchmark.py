@@ -54,7 +54,7 @@ class Reading:
     """A benchmark as configured, before any row is read."""
 
     name: str
-    split: Literal["validation", "test", "all"]
+    split: Literal["validation", "test", "all", "train"]
     split_rule: str
     """How the split is made, for the run to say."""
     grader: str

@@ -48,13 +48,14 @@ class EmbeddedShard:
 def reading(config: BenchmarkConfig) -> Reading:
     known = EMBEDDED[config.name]
     grader = config.grader or known.grader
+    splits = ("train",) if config.split == "train" else tuple(tasks.SPLIT_SIZES)
     return Reading(
         name=config.name,
         split=config.split,
         split_rule="the benchmark's own splits, disjoint by question text",
         grader=grader,
         tokens=config.tokens or known.tokens,
-        shards=tuple(EmbeddedShard(config.name, split, grader) for split in tasks.SPLIT_SIZES),
+        shards=tuple(EmbeddedShard(config.name, split, grader) for split in splits),
         limit=config.limit,
         samples=config.samples,
     )

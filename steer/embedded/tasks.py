@@ -21,6 +21,8 @@ from itertools import count, islice, product
 BENCHMARKS = ("chain_math", "hops")
 LEVELS = (1, 2, 3, 4)
 SPLIT_SIZES = {"validation": 400, "test": 800}
+TRAIN_QUESTIONS = 2000
+"""Questions of the training split that are numbered, for training a router; the models' own training has no end."""
 STEP_DELIMITER = "\n\n"
 
 OPERATIONS = (
@@ -169,12 +171,13 @@ def _split_stream(benchmark: str, split: str) -> Iterator[Task]:
 
 
 def questions(benchmark: str, split: str, n: int | None = None) -> list[Task]:
-    """The first n questions of a split; all 400 of validation or 800 of test if n is None."""
+    """The first n questions of a split; all 400 of validation, 800 of test or 2000 of train if n is None."""
     if benchmark not in BENCHMARKS:
         raise ValueError(f"no embedded benchmark {benchmark!r}; there are {', '.join(BENCHMARKS)}")
-    if split not in SPLIT_SIZES:
-        raise ValueError(f"no split {split!r}; there are {', '.join(SPLIT_SIZES)}, and training_stream() for training")
-    size = SPLIT_SIZES[split]
+    sizes = {**SPLIT_SIZES, "train": TRAIN_QUESTIONS}
+    if split not in sizes:
+        raise ValueError(f"no split {split!r}; there are {', '.join(sizes)}")
+    size = sizes[split]
     if n is not None and not 0 <= n <= size:
         raise ValueError(f"{benchmark} {split} has {size} questions, {n} were asked for")
     return list(islice(_split_stream(benchmark, split), size if n is None else n))

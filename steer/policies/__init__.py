@@ -5,6 +5,7 @@ from steer.mixture import FrozenMixtures, Mixtures, ScoreBank
 from steer.policies.base import Act, Policy
 from steer.policies.blind import FirstTokenEntropy, OneModel, RandomQuery, RandomStep
 from steer.policies.confidence import Percentile, Steer
+from steer.policies.signalled import query_router, rsd, spec_reason
 
 __all__ = ["Act", "Policy", "make_policy"]
 
@@ -27,4 +28,10 @@ def make_policy(config: PolicyConfig, seed: int = 0, bank: ScoreBank | None = No
         case "steer":
             frozen = FrozenMixtures.load(config.frozen_path) if config.fit_from == "frozen" else None
             return Steer(config, Mixtures(config, bank, frozen, seed))
+        case "rsd":
+            return rsd(config)
+        case "spec_reason":
+            return spec_reason(config)
+        case "query_router":
+            return query_router(config)
     raise ValueError(f"unknown policy {config.name!r}")

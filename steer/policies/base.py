@@ -6,13 +6,16 @@ may keep what it fitted (one policy object a group).
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from steer.traces import Seat
+from steer.work import Op
+
 
 class Act(IntEnum):
-    """What happens to a ready trace. Every act but KEEP, REWRITE and PROBE accepts its last step for good."""
+    """What happens to a ready trace. SMALL and LARGE accept its last step for good; the others do not."""
 
     KEEP = 0
     """The draft stays; wait until the rest of the group is ready, then be asked again."""
@@ -24,6 +27,15 @@ class Act(IntEnum):
     """The draft is discarded and the large model writes this step again."""
     PROBE = 4
     """The small model writes one token of the next step, for its entropy alone."""
+    SIGNAL = 5
+    """The policy's signal is asked about the draft, or about the question before the first step."""
+
+
+class Signal(NamedTuple):
+    """Which model is asked what, for a policy that routes by another model's word."""
+
+    seat: Seat
+    op: Op
 
 
 @dataclass
@@ -54,6 +66,10 @@ class View(Protocol):
     """bool: the step last written may still be rewritten."""
     probe_L: np.ndarray
     """float64: entropy (nats) of the probed first token of the next step, NaN where not probed."""
+    signalled_L: np.ndarray
+    """bool: the signal has answered on this draft, or on this question."""
+    signal_L: np.ndarray
+    """float64: what it answered; NaN where it could not read the text."""
     scores: dict[int, StepScores]
 
 
@@ -64,8 +80,10 @@ class Policy(Protocol):
     """Index into MEASURES of the confidence it routes by; None: it reads no confidence."""
     scored_by_small: bool
     """Steps of the large model are scored by the small one before the policy is asked."""
-    refines: bool
-    """Step 0 is a draft that may be rewritten."""
+    drafts: Literal["none", "first", "every"]
+    """Which of the small model's steps are drafts, that may be rewritten."""
+    signal: Signal | None
+    """What it asks of another model; None: nothing."""
     barrier: bool
     """Its decision reads the other traces' scores, so that the strict barrier applies."""
 

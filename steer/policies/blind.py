@@ -9,7 +9,8 @@ from steer.seeds import coin
 class Blind:
     measure = None
     scored_by_small = False
-    refines = False
+    drafts = "none"
+    signal = None
     barrier = False
 
     def mixtures(self) -> list[dict]:

@@ -23,11 +23,12 @@ class ByConfidence(ABC):
 
     whole = False
     barrier = True
+    signal = None
 
     def __init__(self, config: Scored):
         self.measure = MEASURES.index(config.measure)
         self.scored_by_small = config.scored_by == "small"
-        self.refines = config.refine
+        self.drafts = "first" if config.refine else "none"
 
     @abstractmethod
     def verdict(self, view: View, step: int, rows_N: np.ndarray, draft: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+from math import nan
 
 import pyarrow as pa
 import ray
@@ -14,6 +15,7 @@ from steer.traces import Model, Question, Status, Step, Trace
 WRONG = "wrong"
 WAIT = "wait"
 LOSE = "lose"
+PARAMETERS = [1e6, 1e7, 0.0, 0.0, 0.0]
 
 
 @ray.remote(num_cpus=0)
@@ -34,11 +36,11 @@ class FakeRouter:
             # One table a trace, and control given back in between, so that groups interleave.
             await asyncio.sleep(0)
             if LOSE not in trace.question.prompt:
-                yield routed_table([trace], [_mixture(job)] if number == 0 else [], 1e6, 1e7)
+                yield routed_table([trace], [_mixture(job)] if number == 0 else [], PARAMETERS)
         waiting = [t for t in traces if WAIT in t.question.prompt]
         if waiting:
             await self._release.wait()
-            yield routed_table(waiting, [], 1e6, 1e7)
+            yield routed_table(waiting, [], PARAMETERS)
         self.in_flight -= 1
 
     async def expect(self, traces: int) -> None:
@@ -62,11 +64,13 @@ class CpuHolder:
 def _trace(question: Question, job) -> Trace:
     answer = "no idea" if WRONG in question.prompt else f"The answer is \\boxed{{{question.gold}}}."
     scores = (3.0, -0.5, 0.9)
-    step = Step(0, 0, Model.SMALL, True, "end", answer, 5, 7, 0, scores, None, 0.9, 0.8, "end", "small-0", 0.1)
+    step = Step(
+        0, 0, Model.SMALL, True, "end", answer, 5, 7, 0, scores, None, 0.9, 0.8, nan, 0.0, "end", "small-0", 0.1
+    )
     return Trace(
         question=question, status=Status.ANSWERED, text=answer, steps=[step], tokens_small=5, tokens_large=0,
-        tokens_discarded=0, prompt_tokens=7, prefill_small=7, prefill_large=0, cached_tokens=0, cell=job.cell,
-        group=job.group, seed=job.seed,
+        tokens_discarded=0, prompt_tokens=7, prefill_small=7, prefill_large=0, cached_tokens=0, tokens_signal=(0,) * 5,
+        cell=job.cell, group=job.group, seed=job.seed,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import pytest
 import ray
 
 from actors.router import Job, Router
+from actors.seats import PAIR
 from actors.simulated import SimulatedReplica
 from steer.config import (
     FirstTokenEntropyPolicy,
@@ -16,13 +17,16 @@ from steer.config import (
     PercentilePolicy,
     PoolConfig,
     PoolsConfig,
+    QueryRouterPolicy,
     RandomQueryPolicy,
     RandomStepPolicy,
     RoutingOptions,
+    RsdPolicy,
     SmallPolicy,
+    SpecReasonPolicy,
     SteerPolicy,
 )
-from steer.traces import ROUTED_SCHEMA
+from steer.traces import ROUTED_SCHEMA, Seat
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
@@ -48,15 +52,18 @@ def questions(n, prompt="question {}"):
     return pa.Table.from_pylist(rows)
 
 
-def start_router(replicas=1, small=None, large=None, **pool):
+def start_router(replicas=1, small=None, large=None, seats=PAIR, **pool):
     config = PoolConfig(replicas=replicas, cpus=0.1, **pool)
+    prm = ModelConfig(path="simulated-prm", parameters=1e8)
     pair = PairConfig(
         small=ModelConfig(path="simulated-small", parameters=1e6, engine=small or {}),
         large=ModelConfig(path="simulated-large", parameters=1e7, engine=large or {}),
+        prm=prm,
+        judge=prm,
+        probe="a probe",
     )
-    router = (
-        ray.remote(Router).options(num_cpus=0).remote(pair, PoolsConfig(small=config, large=config), SimulatedReplica)
-    )
+    pools = PoolsConfig(**{seat.label: config for seat in Seat})
+    router = ray.remote(Router).options(num_cpus=0).remote(pair, pools, SimulatedReplica, seats)
     infos = ray.get(router.start.remote())
     return router, infos
 
@@ -189,3 +196,31 @@ def test_stats_add_up(routers):
     assert stats.tokens_small + stats.tokens_large == sum(table["tokens_small"].to_pylist()) + sum(
         table["tokens_large"].to_pylist()
     )
+
+
+@pytest.mark.parametrize(
+    ("policy", "seat", "n"),
+    [
+        (RsdPolicy(threshold=0.7), Seat.PRM, 1e8),
+        (SpecReasonPolicy(threshold=6.3), Seat.JUDGE, 1e8),
+        (SpecReasonPolicy(threshold=6.3), Seat.LARGE, 1e7),
+        (QueryRouterPolicy(threshold=0.7), Seat.QUERY, 1e6),
+    ],
+)
+def test_signals_come_from_a_pool_of_their_own_and_are_charged(routers, policy, seat, n):
+    router, infos = routers(replicas=2, seats=sorted({*PAIR, seat}))
+    assert set(infos) == {*PAIR, seat}
+    rows = route(router, questions(60), policy).to_pylist()
+    assert len({row["trace_id"] for row in rows}) == 60
+    assert 0 < sum(row["tokens_large"] > 0 for row in rows) < 60
+    steps = [step for row in rows for step in row["step_rows"]]
+    assert all(step["signal"] == step["signal"] for step in steps if step["attempt"] == 0)
+    for row in rows:
+        assert row["flops_signal"] == pytest.approx(2 * row["tokens_signal"] * n / 1e12) and row["tokens_signal"] > 0
+        assert row["flops_full"] > row["flops_paper"] + row["flops_signal"]
+
+
+def test_one_seat_alone_is_enough_for_a_policy_that_needs_no_other(routers):
+    router, infos = routers(seats=[Seat.SMALL])
+    assert set(infos) == {Seat.SMALL}
+    assert route(router, questions(10), SmallPolicy()).num_rows == 10

@@ -81,8 +81,8 @@ def test_any_prefix_is_the_same_and_balanced(benchmark: str) -> None:
 def test_what_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="chain_math"):
         questions("gsm8k", "test")
-    with pytest.raises(ValueError, match="training_stream"):
-        questions("hops", "train")
+    with pytest.raises(ValueError, match="validation, test, train"):
+        questions("hops", "trial")
     with pytest.raises(ValueError, match="800"):
         questions("hops", "test", 801)
 

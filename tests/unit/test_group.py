@@ -10,9 +10,12 @@ from steer.config import (
     FirstTokenEntropyPolicy,
     LargePolicy,
     PercentilePolicy,
+    QueryRouterPolicy,
     RandomQueryPolicy,
     RandomStepPolicy,
+    RsdPolicy,
     SmallPolicy,
+    SpecReasonPolicy,
     SteerPolicy,
 )
 from steer.mixture import ScoreBank
@@ -29,6 +32,9 @@ POLICIES = [
     SteerPolicy(),
     SteerPolicy(preset="paper"),
     SteerPolicy(fit_from="bank", scope="per_model", scored_by="producer"),
+    RsdPolicy(threshold=0.4),
+    SpecReasonPolicy(threshold=0.3),
+    QueryRouterPolicy(threshold=0.5),
 ]
 
 

@@ -16,7 +16,7 @@ def test_the_table_says_what_the_traces_say():
     group = new_group(SteerPolicy(), n=20)
     traces = list(drive(group, Script(score=camps)).values())
     mixtures = [{"group": "g", **row} for row in group.policy.mixtures()]
-    table = routed_table(traces, mixtures, 1e6, 1e7)
+    table = routed_table(traces, mixtures, [1e6, 1e7, 0, 0, 0])
     assert table.schema == ROUTED_SCHEMA
     rows = {row["question_id"]: row for row in table.to_pylist()}
     refined = rows["q0"]
@@ -31,4 +31,4 @@ def test_the_table_says_what_the_traces_say():
 
 
 def test_no_traces_make_an_empty_table():
-    assert routed_table([], [], 1.0, 1.0).num_rows == 0
+    assert routed_table([], [], [1.0] * 5).num_rows == 0

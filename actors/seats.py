@@ -1,0 +1,42 @@
+"""Which model and which kind of engine sits at each seat of the router, and which seats the policies of a run need."""
+
+from collections.abc import Iterable
+
+from steer.config import ModelConfig, PairConfig, PolicyConfig
+from steer.traces import Seat
+
+PROBE_KEY = "probe"
+"""Engine entry of a QUERY model: folder of the probe; the replica takes it out before vLLM sees it."""
+
+PAIR = (Seat.SMALL, Seat.LARGE)
+_NEEDS = {"rsd": Seat.PRM, "spec_reason": Seat.JUDGE, "query_router": Seat.QUERY}
+
+
+def seat_model(pair: PairConfig, seat: Seat) -> ModelConfig:
+    """The model of a seat that `needed_seats` has named."""
+    if seat == Seat.QUERY:
+        return pair.small.model_copy(update={"engine": {**pair.small.engine, PROBE_KEY: pair.probe}})
+    return getattr(pair, seat.label)
+
+
+def seat_class(seat: Seat) -> type:
+    """The replica that a seat's pool starts."""
+    if seat in (Seat.PRM, Seat.QUERY):
+        from actors.pooling import PoolingReplica
+
+        return PoolingReplica
+    from actors.engine import EngineReplica
+
+    return EngineReplica
+
+
+def needed_seats(policies: Iterable[PolicyConfig], pair: PairConfig) -> tuple[Seat, ...]:
+    """The pair's seats and those of the signals. Raises ValueError, with the remedy, where the pair lacks a signal."""
+    wanted = {_NEEDS[policy.name] for policy in policies if policy.name in _NEEDS}
+    if Seat.PRM in wanted and pair.prm is None:
+        raise ValueError("policy rsd needs a process reward model: give the pair prm: {path: ...} (docs/signals.md)")
+    if Seat.QUERY in wanted and pair.probe is None:
+        raise ValueError("policy query_router needs a probe: run `steer train-router` and give the pair probe: FOLDER")
+    if pair.judge is None:
+        wanted.discard(Seat.JUDGE)  # the large model judges
+    return (*PAIR, *sorted(wanted))
