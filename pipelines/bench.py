@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.session import cluster
 
-NAMES = ("overhead", "router", "mixture")
+NAMES = ("overhead", "router", "mixture", "grading")
 
 
 def run(name: str, json_path: Path | None = None) -> list[dict]:
@@ -29,6 +29,10 @@ def run(name: str, json_path: Path | None = None) -> list[dict]:
             from pipelines.bench_mixture import bench_mixture
 
             rows = bench_mixture()
+        case "grading":
+            from pipelines.bench_grading import bench_grading
+
+            rows = bench_grading()
         case _:
             raise ValueError(f"no benchmark {name!r}: there are {', '.join(NAMES)}")
     print(f"# steer bench {name} on {machine()}")

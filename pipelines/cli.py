@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="describe a benchmark: rows, splits, difficulty, lengths, refused rows")
     _benchmark(data)
     data.add_argument("--pair", metavar="PAIR", help="measure prompts in tokens of this pair's models too")
-    data.add_argument("--check-grading", action="store_true", help="grade every gold as an answer to its row and others")
+    data.add_argument("--check-grading", action="store_true", help="grade every gold, for its row and others")
     data.set_defaults(command=_data)
 
     grade = commands.add_parser("grade", help="grade answers of any system: a file with columns text and gold")
