@@ -22,8 +22,10 @@ _IN_PARENTHESES = re.compile(r"\(([^()]*)\)")
 _INTEGER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)")
 # A number is read whole, with its decimals and what it is divided by: half of it is no integer that anybody wrote.
 # Exponents, indices, names and what stands in braces are not read. A minus after an operand is a subtraction.
+# (No possessive quantifier around a group: before Python 3.11.4 it finds nothing.)
 _NUMBER = re.compile(
-    r"(?<![\w.^\\/{])(?:(?<![)}])[+-])?[0-9]++(?:[.,/][0-9]++)*+(?:\s?/\s?[0-9]++)?(?![\w^]|\\[dt]?frac)"
+    r"(?<![\w.^\\/{])(?<![0-9],)(?:(?<![)}])[+-])?[0-9]++(?:[.,/][0-9]+)*(?:\s?/\s?[0-9]+)?"
+    r"(?![\w^]|[.,/][0-9]|\\[dt]?frac)"
 )
 
 
