@@ -128,10 +128,13 @@ class Watch:
         self._thread.join()
 
     def _look(self) -> None:
+        own = _read(Path("/proc/self/cmdline"))
         while not self._over.wait(self.INTERVAL_S):
             for pid in self._processes():
                 self.seen.add(pid)
-                self.peak_mib = max(self.peak_mib, _peak_mib(pid))
+                # Until it has become its own program, a new process shows this one's memory.
+                if _read(Path(f"/proc/{pid}/cmdline")) != own:
+                    self.peak_mib = max(self.peak_mib, _peak_mib(pid))
 
 
 def peak_mib() -> float:
