@@ -3,6 +3,7 @@
 The defaults are the measured ones (docs: design notes on vLLM); a model's `engine:` entry overrides every one of them.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -11,16 +12,23 @@ from functools import partial
 from pathlib import Path
 
 from actors.confidence_hook import HOOK_LOGPROBS, PUBLIC_LOGPROBS, needs_hook
+from actors.seats import PROBE_KEY
 from steer.cards import Shape, card_arguments, known_shape
 from steer.config import ModelConfig, PoolConfig
 
 EMBEDDED_PREFIX = "embedded:"
+EMBEDDED = ("small", "large", "prm", "judge")
 CPU_BLOCK_SIZE_TOKENS = 32
 """The smallest KV block that vLLM takes on a CPU: at its default of 128 short steps cost 1.64x one pass, not 1.18x."""
 CPU_BATCHED_TOKENS = 8192
 """Prompt tokens that one CPU engine step takes at most; or the context, where that is longer: no prompt is split."""
 OTHER_PARTS = ("vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.")
 """How the weights of a Gemma-3 checkpoint begin that the language model does not use."""
+
+
+_SAMPLE_BYTES = 2**20
+SKYWORK_PRM = "Qwen2ForPrmModel"
+"""Architecture of the Skywork-o1-Open-PRM checkpoints, which vLLM has no class for."""
 
 
 def set_environment(gpus: float) -> None:
@@ -37,28 +45,49 @@ def set_environment(gpus: float) -> None:
 
 
 def model_folder(path: str) -> str:
-    """The folder of `embedded:small` and `embedded:large`; any other path or Hub id as it is."""
+    """The folder of `embedded:small` and the like; any other path or Hub id as it is."""
     if not path.startswith(EMBEDDED_PREFIX):
         return path
     from steer.embedded import weights_path
 
     size = path.removeprefix(EMBEDDED_PREFIX)
-    if size not in ("small", "large"):
-        raise ValueError(f"model path {path!r}: the embedded models are embedded:small and embedded:large")
+    if size not in EMBEDDED:
+        known = ", ".join(EMBEDDED_PREFIX + name for name in EMBEDDED)
+        raise ValueError(f"model path {path!r}: the embedded models are {known}")
     return str(weights_path(size))
 
 
 def engine_arguments(model: ModelConfig, pool: PoolConfig, measures: Sequence[str]) -> dict:
-    """Keyword arguments of `vllm.EngineArgs`. ValueError if the model does not fit the pool's cards."""
-    hook = needs_hook(measures)
-    config = _hf_config(model)
+    """Keyword arguments of `vllm.EngineArgs` for a model that writes. ValueError if it does not fit the
+    pool's cards."""
+    arguments = {"max_logprobs": max(HOOK_LOGPROBS, PUBLIC_LOGPROBS), "logprobs_mode": "raw_logits"}
+    if needs_hook(measures):
+        arguments["worker_extension_cls"] = "actors.judge_hook.JudgeHook"
+    return _arguments(model, pool, arguments)
+
+
+def pooling_arguments(model: ModelConfig, pool: PoolConfig, rewards: bool) -> dict:
+    """The same for a process reward model (`rewards`: a label's scores at every token), or for a language model whose
+    state at the last token is read, after the final norm."""
+    from vllm.config import PoolerConfig
+
+    if rewards:
+        # vLLM's own choice for these models, STEP, forgoes the prefix cache: kept steps would be computed again and
+        # again.
+        pooler = PoolerConfig(tok_pooling_type="ALL")
+        return _arguments(model, pool, {"runner": "pooling", "pooler_config": pooler})
+    pooler = PoolerConfig(seq_pooling_type="LAST", use_activation=False)
+    return _arguments(model, pool, {"runner": "pooling", "convert": "embed", "pooler_config": pooler})
+
+
+def _arguments(model: ModelConfig, pool: PoolConfig, arguments: dict) -> dict:
+    """`arguments` with all that depends on model and pool and not on what is asked of them."""
+    config = hf_config(model)
     arguments = {
         "model": model_folder(model.path),
         "dtype": model.dtype,
         "max_model_len": model.max_model_len,
         "max_num_seqs": pool.max_num_seqs,
-        "max_logprobs": max(HOOK_LOGPROBS, PUBLIC_LOGPROBS),
-        "logprobs_mode": "raw_logits",
         "enable_prefix_caching": True,
         # A bfloat16 head quantises logits to steps of .125 to .25.
         "hf_overrides": {"head_dtype": "float32"},
@@ -66,9 +95,8 @@ def engine_arguments(model: ModelConfig, pool: PoolConfig, measures: Sequence[st
         "language_model_only": True,
         "disable_log_stats": True,
         "seed": 0,
+        **arguments,
     }
-    if hook:
-        arguments["worker_extension_cls"] = "actors.confidence_hook.ConfidenceHook"
     if pool.card_gb is not None:
         arguments |= card_arguments(known_shape(model.path) or model_shape(model, config), model, pool)
     if pool.gpus > 0:
@@ -86,8 +114,12 @@ def engine_arguments(model: ModelConfig, pool: PoolConfig, measures: Sequence[st
             "async_scheduling": False,
         }
     arguments["hf_overrides"] |= model.engine.get("hf_overrides") or {}
-    arguments |= {name: value for name, value in model.engine.items() if name != "hf_overrides"}
-    if config.model_type == "gemma3":
+    arguments |= {name: value for name, value in model.engine.items() if name not in ("hf_overrides", PROBE_KEY)}
+    if SKYWORK_PRM in (config.architectures or ()):
+        from actors.skywork_prm import with_value_head
+
+        arguments["hf_overrides"] = partial(with_value_head, arguments["hf_overrides"])
+    elif config.model_type == "gemma3":
         from actors.gemma_text import text_part
 
         arguments["hf_overrides"] = partial(text_part, arguments["hf_overrides"])
@@ -105,11 +137,7 @@ def count_parameters(path: str) -> float:
     Quantised checkpoints pack several weights into one number: give `parameters:` for those. ValueError if there is no
     safetensors file.
     """
-    folder = Path(model_folder(path))
-    if not folder.is_dir():
-        from huggingface_hub import snapshot_download
-
-        folder = Path(snapshot_download(path, allow_patterns=["*.safetensors*"], local_files_only=True))
+    folder = _weights_folder(path)
     index = folder / "model.safetensors.index.json"
     if index.exists():
         files = sorted(folder / name for name in set(json.loads(index.read_text())["weight_map"].values()))
@@ -120,6 +148,35 @@ def count_parameters(path: str) -> float:
     return float(sum(_file_parameters(file) for file in files))
 
 
+def model_fingerprint(path: str) -> str:
+    """A hash by which a probe knows the model it was trained on: the same for every copy of the same weights.
+
+    Reads the start, the middle and the end of each file of weights: a second for any size. ValueError if there is none.
+    """
+    folder = _weights_folder(path)
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    if not files:
+        raise ValueError(f"{path} has no file of weights to tell the model by")
+    content = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        content.update(f"{file.name} {size}".encode())
+        with file.open("rb") as stream:
+            for start in (0, size // 2, max(0, size - _SAMPLE_BYTES)):
+                stream.seek(start)
+                content.update(stream.read(_SAMPLE_BYTES))
+    return content.hexdigest()[:16]
+
+
+def _weights_folder(path: str) -> Path:
+    folder = Path(model_folder(path))
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(path, allow_patterns=["*.safetensors*"], local_files_only=True))
+
+
 def _file_parameters(file: Path) -> int:
     """Weights in one safetensors file, whose header is a length of 8 bytes and then JSON."""
     with file.open("rb") as stream:
@@ -128,7 +185,7 @@ def _file_parameters(file: Path) -> int:
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if not name.startswith(skipped))
 
 
-def _hf_config(model: ModelConfig):
+def hf_config(model: ModelConfig):
     """The checkpoint's configuration as vLLM reads it (from the hub if need be)."""
     from vllm.transformers_utils.config import get_config
 

@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 
 from steer.config import ModelConfig, PairConfig, PolicyConfig
+from steer.embedded import weights_path
 from steer.traces import Seat
 
+EMBEDDED_PROBE = "embedded:probe"
 PROBE_KEY = "probe"
 """Engine entry of a QUERY model: folder of the probe; the replica takes it out before vLLM sees it."""
 
@@ -15,7 +17,8 @@ _NEEDS = {"rsd": Seat.PRM, "spec_reason": Seat.JUDGE, "query_router": Seat.QUERY
 def seat_model(pair: PairConfig, seat: Seat) -> ModelConfig:
     """The model of a seat that `needed_seats` has named."""
     if seat == Seat.QUERY:
-        return pair.small.model_copy(update={"engine": {**pair.small.engine, PROBE_KEY: pair.probe}})
+        probe = str(weights_path("probe")) if pair.probe == EMBEDDED_PROBE else pair.probe
+        return pair.small.model_copy(update={"engine": {**pair.small.engine, PROBE_KEY: probe}})
     return getattr(pair, seat.label)
 
 

@@ -4,75 +4,33 @@ Invariants: every admitted row is answered exactly once, or withdrawn with its b
 `error` and the others go on; text is decoded from the ids, so nothing that a token carries past the delimiter is lost.
 """
 
-import time
 from collections import deque
-from collections.abc import Callable
 from hashlib import blake2b
-from typing import NamedTuple
 
 import numpy as np
 
 from actors.bodies import Bodies, Body
+from actors.driver import Driver, Row
+from actors.judge import Judge
 from actors.requests import Requests
+from actors.tickets import NOT_MEASURED, Answer, Ticket
 from actors.vocabulary import Vocabulary
 from steer.confidence import SpanState, chosen_tokens, step_scores
 from steer.traces import Finish
-from steer.work import Op, StepBatch
+from steer.work import Op
 
 MAX_EMPTY_STEPS = 8
 """Consecutive steps without visible text that are merged into one; a model silent for so long ends as `length`."""
-NOT_MEASURED = (np.nan, np.nan, np.nan)
 
 
-class Answer(NamedTuple):
-    """What becomes of one row; `steer.work.StepResults` has the same in columns."""
+class StepRow(Row):
+    """A row with what its requests have brought so far."""
 
-    row: int
-    finish: str
-    text: str = ""
-    ids: tuple[int, ...] = ()
-    tokens: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    scores: tuple[float, float, float] = NOT_MEASURED
-    seconds: float = 0.0
-    error: str = ""
-
-
-class Ticket:
-    """One batch in flight. The engine's thread puts answers in, the reader takes them out."""
-
-    def __init__(self, batch: StepBatch, on_done: Callable[[], None]):
-        self.batch = batch
-        self.arrived_s = time.monotonic()
-        self._open = len(batch.key_B)
-        self._on_done = on_done
-        self._answers: deque[Answer] = deque()
-
-    def put(self, answer: Answer) -> None:
-        self._answers.append(answer._replace(seconds=time.monotonic() - self.arrived_s))
-        self._open -= 1
-        if not self._open:
-            self._on_done()
-
-    def take(self) -> list[Answer]:
-        """The answers since the last call."""
-        return [self._answers.popleft() for _ in range(len(self._answers))]
-
-
-class Row:
-    """One row of a ticket while the engine works on it."""
-
-    __slots__ = ("ticket", "index", "op", "key", "body", "seed", "room", "ids", "flat", "prompt", "cached", "merged")
+    __slots__ = ("seed", "room", "ids", "flat", "prompt", "cached", "merged")
 
     def __init__(self, ticket: Ticket, index: int, body: Body, room: int):
-        batch = ticket.batch
-        self.ticket = ticket
-        self.index = index
-        self.op = batch.op_B[index]
-        self.key = batch.key_B[index]
-        self.body = body
-        self.seed = batch.seed_B[index]
+        super().__init__(ticket, index, body)
+        self.seed = ticket.batch.seed_B[index]
         self.room = room
         """Tokens it may still write."""
         self.ids: list[int] = []
@@ -84,70 +42,60 @@ class Row:
         """Empty steps so far."""
 
 
-class Stepper:
-    """Drives a `vllm.LLMEngine`. All methods belong to one thread."""
+class Stepper(Driver):
+    """Drives a `vllm.LLMEngine` that writes. All methods belong to one thread."""
 
-    def __init__(self, engine, requests: Requests, vocabulary: Vocabulary, bodies: Bodies, max_model_len: int):
-        self._engine = engine
+    def __init__(
+        self,
+        engine,
+        requests: Requests,
+        vocabulary: Vocabulary,
+        bodies: Bodies,
+        max_model_len: int,
+        judge: Judge,
+        judges_apart: bool,
+    ):
+        """`judges_apart`: a row that judges and a row that writes may not be in the engine at the same time."""
+        super().__init__(engine, requests, bodies, max_model_len)
         self._requests = requests
         self._vocabulary = vocabulary
-        self._bodies = bodies
-        self._max_model_len = max_model_len
-        self._rows: dict[str, Row] = {}
-        self._next_id = 0
-
-    @property
-    def unfinished(self) -> bool:
-        return bool(self._rows)
-
-    def admit(self, ticket: Ticket) -> None:
-        """Take a batch in: rows that need no engine are answered at once."""
-        batch = ticket.batch
-        self._bodies.drop(batch.drop)
-        for index in range(len(batch.key_B)):
-            answer = self._open(ticket, index)
-            if answer is not None:
-                ticket.put(answer)
+        self._judge = judge
+        self._judges_apart = judges_apart
+        self._judging = False
+        """With `judges_apart`: whether the rows in the engine judge or write."""
+        self._waiting: deque[tuple[StepRow, list[int], object]] = deque()
+        """With `judges_apart`: requests of the other sort; none while the engine is empty."""
 
     def advance(self) -> None:
-        """One step of the engine, then answer what ended in it."""
-        for output in self._engine.step():
-            row = self._rows.pop(output.request_id, None)
-            if row is None:
-                continue
-            answer = self._close(row, output)
-            if answer is not None:
-                row.ticket.put(answer)
+        super().advance()
+        self._release()
 
     def withdraw(self, ticket: Ticket) -> None:
-        """Forget a batch that nobody waits for."""
-        gone = [request for request, row in self._rows.items() if row.ticket is ticket]
-        self._engine.abort_request(gone)
-        for request in gone:
-            del self._rows[request]
+        self._waiting = deque(request for request in self._waiting if request[0].ticket is not ticket)
+        super().withdraw(ticket)
+        self._release()
 
     # --- a row's way in ---------------------------------------------------------------------------------------------
 
-    def _open(self, ticket: Ticket, index: int) -> Answer | None:
-        """Hand one row to the engine, or answer it at once."""
+    def _open(self, ticket: Ticket, index: int, body: Body) -> Answer | None:
         batch = ticket.batch
-        try:
-            body = self._bodies.take(batch.key_B[index], batch.held_B[index], batch.new_B[index])
-        except (ValueError, TypeError, OverflowError) as error:
-            return Answer(index, Finish.ERROR, error=f"the body cannot be taken: {error}")
-        if body is None:
-            return Answer(index, Finish.MISSING)
         op = batch.op_B[index]
+        if op in (Op.REWARD, Op.SOLVE):
+            return Answer(index, Finish.ERROR, error=f"this replica writes: it does not answer {Op(op).name}")
         if op == Op.SCORE:
-            return self._open_score(Row(ticket, index, body, 1))
+            return self._open_score(StepRow(ticket, index, body, 1))
+        if op == Op.JUDGE:
+            return self._open_judge(StepRow(ticket, index, body, 1))
         free = self._max_model_len - len(body.ids)
         if free < 1:
             return self._no_room(body, index, Finish.STEP if op == Op.PROBE else Finish.LENGTH)
-        if op != Op.PROBE and batch.max_tokens_B[index] < 1:
+        if op == Op.PROBE:
+            return self._send(StepRow(ticket, index, body, 1), body.ids.tolist(), self._requests.score(0, False))
+        if batch.max_tokens_B[index] < 1:
             return Answer(index, Finish.LENGTH)
-        return self._send(Row(ticket, index, body, 1 if op == Op.PROBE else min(free, batch.max_tokens_B[index])))
+        return self._send_write(StepRow(ticket, index, body, min(free, batch.max_tokens_B[index])))
 
-    def _open_score(self, row: Row) -> Answer | None:
+    def _open_score(self, row: StepRow) -> Answer | None:
         body = row.body
         if len(body.ends) < 2:
             return Answer(row.index, Finish.ERROR, error="there is no step to score: the body is the prompt alone")
@@ -156,7 +104,20 @@ class Stepper:
         # The pass reads the body less its last token, whose logits come with the one token that is generated.
         if len(body.ids) > self._max_model_len:
             return self._no_room(body, row.index, Finish.STEP)
-        return self._send(row)
+        return self._send_score(row)
+
+    def _open_judge(self, row: StepRow) -> Answer | None:
+        body = row.body
+        if len(body.ends) < 2:
+            return Answer(row.index, Finish.ERROR, error="there is no draft to judge: the body is the prompt alone")
+        try:
+            ids = self._judge.reads(body.ids, row.ticket.batch.sampling.judge_prompt)
+            digits = self._judge.digits
+        except ValueError as error:
+            return Answer(row.index, Finish.ERROR, error=f"the draft cannot be judged: {error}")
+        if len(ids) >= self._max_model_len:
+            return Answer(row.index, Finish.STEP)  # without a signal
+        return self._send(row, ids, self._requests.read_tokens(digits))
 
     def _no_room(self, body: Body, index: int, finish: Finish) -> Answer:
         """The context is full: an error of the prompt alone, or the end (`finish`) of a trace that has steps."""
@@ -166,31 +127,41 @@ class Stepper:
             return Answer(index, Finish.ERROR, error=error)
         return Answer(index, finish)
 
-    def _send(self, row: Row, skip_cache: bool = False) -> Answer | None:
-        sampling = row.ticket.batch.sampling
+    def _send_write(self, row: StepRow) -> Answer | None:
+        seed = _merged_seed(row.seed, row.merged) if row.merged else row.seed
+        params = self._requests.write(row.ticket.batch.sampling, row.op == Op.STEP, seed, row.room)
+        return self._send(row, row.body.ids.tolist() + row.ids, params)
+
+    def _send_score(self, row: StepRow, skip_cache: bool = False) -> Answer | None:
         ids = row.body.ids.tolist()
-        if row.op == Op.SCORE:
-            ids.pop()
-            params = self._requests.score(len(ids) - row.body.last_start, skip_cache)
-        elif row.op == Op.PROBE:
-            params = self._requests.score(0, False)
-        else:
-            ids += row.ids
-            seed = _merged_seed(row.seed, row.merged) if row.merged else row.seed
-            params = self._requests.write(sampling, row.op == Op.STEP, seed, row.room)
-        request = str(self._next_id)
-        self._next_id += 1
-        try:
-            self._requests.add(request, ids, params)
-        except self._requests.refusals as error:
-            return Answer(row.index, Finish.ERROR, error=f"vLLM refuses the row: {error}")
-        self._rows[request] = row
-        return None
+        ids.pop()
+        return self._send(row, ids, self._requests.score(len(ids) - row.body.last_start, skip_cache))
+
+    def _send(self, row: StepRow, ids: list[int], params) -> Answer | None:
+        judging = row.op == Op.JUDGE
+        if self._judges_apart and self._rows and (self._waiting or judging != self._judging):
+            self._waiting.append((row, ids, params))
+            return None
+        self._judging = judging
+        return super()._send(row, ids, params)
+
+    def _release(self) -> None:
+        """Once the engine is empty, give it what waits of the sort that has waited longest."""
+        while self._waiting and not self._rows:
+            judging = self._waiting[0][0].op == Op.JUDGE
+            waited, self._waiting = self._waiting, deque()
+            for row, ids, params in waited:
+                if (row.op == Op.JUDGE) != judging:
+                    self._waiting.append((row, ids, params))
+                    continue
+                self._judging = judging
+                answer = super()._send(row, ids, params)
+                if answer is not None:
+                    row.ticket.put(answer)
 
     # --- a row's way out --------------------------------------------------------------------------------------------
 
-    def _close(self, row: Row, output) -> Answer | None:
-        """Answer a row whose request has ended; None if it goes on with another request."""
+    def _close(self, row: StepRow, output) -> Answer | None:
         row.prompt += len(output.prompt_token_ids)
         cached = output.num_cached_tokens or 0
         row.cached += cached
@@ -200,6 +171,9 @@ class Stepper:
             return Answer(row.index, Finish.ERROR, error=reason.strip())
         if row.op == Op.PROBE:
             return self._answer(row, Finish.STEP, scores=self._scores(completion.logprobs.logprobs, np.ones(1, bool)))
+        if row.op == Op.JUDGE:
+            rating = self._judge.rating(completion.logprobs.logprobs[1:], row.ticket.batch.sampling.greedy_judge)
+            return self._answer(row, Finish.STEP)._replace(signal=rating)
         if row.op == Op.SCORE:
             return self._close_score(row, output, cached)
         row.ids += completion.token_ids
@@ -210,21 +184,21 @@ class Stepper:
             row.merged += 1
             row.room -= len(completion.token_ids)
             if row.room > 0 and row.merged < MAX_EMPTY_STEPS:
-                return self._send(row)
+                return self._send_write(row)
             finish = Finish.LENGTH
         keep, span = self._chosen(row, row.ids, len(row.body.ends))
         scores = self._scores(row.flat, keep)
         self._bodies.write(row.key, row.body, row.ids, span)
         return self._answer(row, finish, text, tuple(row.ids), scores)
 
-    def _close_score(self, row: Row, output, cached: int) -> Answer | None:
+    def _close_score(self, row: StepRow, output, cached: int) -> Answer | None:
         body, width = row.body, self._requests.width
         first = body.last_start - 1  # the position whose logits predict the step's first token
         last = len(body.ids) - 2
         flat = list(output.outputs[0].logprobs.logprobs)
         if first < last:
             if first < cached:  # positions before `cached` were not computed: what stands there is garbage
-                return self._send(row, skip_cache=True)
+                return self._send_score(row, skip_cache=True)
             flat = output.prompt_logprobs.logprobs[width * first : width * last] + flat
         pieces = len(body.ends)
         keep, span = self._chosen(row, body.ids[body.last_start :], pieces - 1)
@@ -232,8 +206,8 @@ class Stepper:
             body.spans.append(span)
         return self._answer(row, Finish.STEP, scores=self._scores(flat, keep))
 
-    def _answer(self, row: Row, finish: Finish, text="", ids=(), scores=NOT_MEASURED) -> Answer:
-        tokens = 1 if row.op == Op.PROBE else len(ids)
+    def _answer(self, row: StepRow, finish: Finish, text="", ids=(), scores=NOT_MEASURED) -> Answer:
+        tokens = 1 if row.op in (Op.PROBE, Op.JUDGE) else len(ids)
         return Answer(row.index, finish, text, ids, tokens, row.prompt, row.cached, scores)
 
     def _finish(self, completion) -> Finish:
@@ -244,7 +218,7 @@ class Stepper:
         reason = completion.stop_reason
         return Finish.END if reason is None or reason in self._vocabulary.eos_ids else Finish.STEP
 
-    def _chosen(self, row: Row, ids, before: int) -> tuple[np.ndarray, SpanState | None]:
+    def _chosen(self, row: StepRow, ids, before: int) -> tuple[np.ndarray, SpanState | None]:
         """Which tokens of a piece count, and the LaTeX span open after it; `before`: pieces in front of it."""
         rule = row.ticket.batch.sampling.tokens
         state = self._bodies.span(row.body, before) if rule == "math" else SpanState()

@@ -10,6 +10,14 @@ from collections.abc import Iterable, Sequence
 
 from steer.work import Prompt
 
+_MARK = "[what the assistant said]"
+"""Stands for the assistant's message where a chat template is cut."""
+
+
+def joined(prompt: Prompt) -> str:
+    """The prompt as one text, for models that have no system role or no roles at all."""
+    return f"{prompt.system}\n\n{prompt.user}" if prompt.system else prompt.user
+
 
 class _TokenTexts(dict):
     """Token id -> text, filled on first use: a vocabulary of 152,000 is never decoded as a whole."""
@@ -33,6 +41,20 @@ class Vocabulary:
         self._anchor: list[int] = []
         self._anchor = self._find_anchor()
 
+    @classmethod
+    def of_engine(cls, engine, system_role: bool) -> "Vocabulary":
+        """Of a loaded `vllm.LLMEngine`: every id that ends a sequence, the tokenizer's and those of the generation
+        config (Qwen2.5 has two)."""
+        tokenizer = engine.get_tokenizer()
+        given = engine.model_config.try_get_generation_config().get("eos_token_id")
+        ids = set(given if isinstance(given, (list, tuple)) else [given])
+        return cls(tokenizer, {i for i in ids | {tokenizer.eos_token_id} if i is not None}, system_role)
+
+    @property
+    def bos_text(self) -> str:
+        """The text of the token that begins a sequence, or none."""
+        return self._tokenizer.bos_token or ""
+
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """The chat template around the prompt, with the generation prompt; without a template, the text as it is.
 
@@ -42,16 +64,30 @@ class Vocabulary:
         if prompt.system and self._system_role:
             messages.append({"role": "system", "content": prompt.system})
         elif prompt.system:
-            user = f"{prompt.system}\n\n{user}"
+            user = joined(prompt)
         if self._tokenizer.chat_template:
             messages.append({"role": "user", "content": user})
             ids = self._encode(self._apply_template(messages))
         else:
-            text = f"{prompt.system}\n\n{user}" if messages else user
-            ids = self._tokenizer.encode(text)  # with the special tokens that the tokenizer itself puts in front
+            # With the special tokens that the tokenizer itself puts in front.
+            ids = self._tokenizer.encode(joined(prompt))
         if not ids:
             raise ValueError("the prompt has no token")
         return ids
+
+    def encode_turn(self, user: str) -> list[int]:
+        """What follows an assistant's message whose generation was not ended: the end of its turn, a user turn and the
+        generation prompt. Without a chat template, the text in a paragraph of its own.
+
+        ValueError if the chat template refuses such a conversation or does not show the assistant's message.
+        """
+        if not self._tokenizer.chat_template:
+            return self.encode(f"\n\n{user}\n")
+        roles = (("user", "?"), ("assistant", _MARK), ("user", user))
+        _, shown, turn = self._apply_template([{"role": r, "content": c} for r, c in roles]).rpartition(_MARK)
+        if not shown:
+            raise ValueError("the chat template does not show what the assistant said before the last user turn")
+        return self.encode(turn)
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text in the middle of a trace, without special tokens."""
@@ -99,5 +135,5 @@ class Vocabulary:
         try:
             return self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         except TemplateError as error:
-            remedy = "; set `system_role: false` for this model" if len(messages) > 1 else ""
+            remedy = "; set `system_role: false` for this model" if messages[0]["role"] == "system" else ""
             raise ValueError(f"the chat template refuses the prompt: {error}{remedy}") from error

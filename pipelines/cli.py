@@ -1,5 +1,5 @@
 """The command line: `steer run | sweep | grade | regrade | data | show-prompt | sweep-pairs | bench | train-pair |
-show-config`.
+train-router | show-config`.
 
 Nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration or usage,
 130 stopped by Ctrl-C (or SIGTERM).
@@ -86,6 +86,11 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds of each size")
     train.add_argument("--out", required=True, metavar="DIR", help="folder for the checkpoints")
     train.set_defaults(command=_train_pair)
+
+    router = commands.add_parser("train-router", help="train the probe that the policy query_router routes by")
+    _configured(router)
+    _into_folder(router)
+    router.set_defaults(command=_train_router)
 
     show = commands.add_parser("show-config", help="print the resolved configuration and start nothing")
     _configured(show)
@@ -212,6 +217,17 @@ def _train_pair(args: argparse.Namespace) -> None:
     from steer.embedded.train import train_pair
 
     train_pair(args.seeds, Path(args.out))
+
+
+def _train_router(args: argparse.Namespace) -> None:
+    import json
+
+    from pipelines.settings import load
+    from pipelines.train_router import TrainRouterConfig, train_router
+
+    report = train_router(load(TrainRouterConfig, args.config, args.sets), args.out, verbose=args.verbose)
+    print(json.dumps(report, indent=2))
+    print(f"\n{args.out}: probe.safetensors probe.json training.json rollouts/")
 
 
 def _show_config(args: argparse.Namespace) -> None:

@@ -27,7 +27,9 @@ def _gemma(hub_id: str, parameters: float) -> ModelConfig:
 
 
 PAIRS = {
-    "embedded": PairConfig(small=ModelConfig(path="embedded:small"), large=ModelConfig(path="embedded:large")),
+    "embedded": PairConfig(
+        small=ModelConfig(path="embedded:small"), large=ModelConfig(path="embedded:large"), probe="embedded:probe"
+    ),
     "qwen2.5-math": PairConfig(
         small=_qwen("Qwen2.5-Math-1.5B-Instruct", 1.5e9, MATH_CONTEXT_TOKENS),
         large=_qwen("Qwen2.5-Math-7B-Instruct", 7e9, MATH_CONTEXT_TOKENS),
