@@ -1,0 +1,44 @@
+"""Policies that route by a signal, whole: vLLM replicas of pair, judge and probe, through Ray Data to Parquet."""
+
+import numpy as np
+import pytest
+
+from actors.seats import needed_seats
+from pipelines.cells import Cell
+from pipelines.evaluate import evaluate
+from pipelines.ingest import ingest
+from pipelines.session import cluster, session
+from pipelines.store import RunFolder
+from steer.benchmarks import reading
+from steer.config import BenchmarkConfig, PoolsConfig, QueryRouterPolicy, RoutingOptions, SpecReasonPolicy
+from steer.pairs import load_pair
+
+pytestmark = pytest.mark.engine
+
+QUESTIONS = 40
+
+
+def test_judge_and_probe_route_a_run_and_are_charged(tmp_path):
+    pair, routing = load_pair("embedded"), RoutingOptions(max_steps=20)
+    policies = [SpecReasonPolicy(threshold=4.5), QueryRouterPolicy()]
+    run = RunFolder.create(tmp_path / "run", "run", {}, [0])
+    with cluster(), session(pair, PoolsConfig(), seats=needed_seats(policies, pair)) as opened:
+        plan = reading(BenchmarkConfig(name="chain_math", split="validation", limit=QUESTIONS))
+        benchmark = ingest(plan)
+        cells = [Cell(p.name, p, routing, benchmark.rows, benchmark.tokens) for p in policies]
+        evaluate(cells, opened.router, run)
+        parameters = {seat.label: info.parameters for seat, info in opened.infos.items()}
+    traces = run.read("traces").to_pandas()
+    assert (traces.status != "error").all() and len(traces) == 2 * QUESTIONS
+    assert (traces.flops_signal > 0).all() and (traces.flops_full > traces.flops_paper + traces.flops_signal).all()
+    steps = run.read("steps").to_pandas()
+    judged = steps[(steps.cell == "spec_reason") & (steps.attempt == 0)]
+    assert judged.signal.between(0, 9).all() and (judged.model == "small").all()
+    probed = steps[steps.cell == "query_router"]
+    assert probed.signal.between(0, 1).all()
+    assert ((probed.signal >= 0.5) == (probed.model == "small")).all()
+    # The probe tells levels apart: levels 1 and 2 are the small model's, 3 and 4 the large one's.
+    routed = traces[traces.cell == "query_router"].copy()
+    share_large = (routed.tokens_large > 0).groupby(routed.difficulty.astype(int) > 2).mean()
+    assert share_large[True] > 0.8 > 0.2 > share_large[False]
+    assert np.isclose(parameters["query"], parameters["small"])
