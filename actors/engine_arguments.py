@@ -17,7 +17,7 @@ from steer.cards import Shape, card_arguments, known_shape
 from steer.config import ModelConfig, PoolConfig
 
 EMBEDDED_PREFIX = "embedded:"
-EMBEDDED = ("small", "large", "prm", "judge")
+EMBEDDED = ("small", "large")
 CPU_BLOCK_SIZE_TOKENS = 32
 """The smallest KV block that vLLM takes on a CPU: at its default of 128 short steps cost 1.64x one pass, not 1.18x."""
 CPU_BATCHED_TOKENS = 8192
