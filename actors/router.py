@@ -120,8 +120,9 @@ class Router:
     async def route(self, questions: pa.Table, job: Job):
         """Route one group; yields tables (ROUTED_SCHEMA) of finished traces as they end."""
         group = self._admit(questions, job)
-        greedy = job.policy.name == "spec_reason" and job.policy.read == "greedy"
-        sampling = Sampling(job.routing.temperature, job.routing.top_p, job.tokens, greedy, self._judge_prompt)
+        signal, routing = group.policy.signal, job.routing
+        greedy = signal is not None and signal.greedy
+        sampling = Sampling(routing.temperature, routing.top_p, job.tokens, greedy, self._judge_prompt)
         inbox = self._inboxes[group] = asyncio.Queue()
         finished: list[Trace] = []
         yielded = time.monotonic()

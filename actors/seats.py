@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from steer.config import ModelConfig, PairConfig, PolicyConfig
 from steer.embedded import weights_path
+from steer.policies import SIGNALS
 from steer.traces import Seat
 
 EMBEDDED_PROBE = "embedded:probe"
@@ -11,7 +12,6 @@ PROBE_KEY = "probe"
 """Engine entry of a QUERY model: folder of the probe; the replica takes it out before vLLM sees it."""
 
 PAIR = (Seat.SMALL, Seat.LARGE)
-_NEEDS = {"rsd": Seat.PRM, "spec_reason": Seat.JUDGE, "query_router": Seat.QUERY}
 
 
 def seat_model(pair: PairConfig, seat: Seat) -> ModelConfig:
@@ -35,7 +35,7 @@ def seat_class(seat: Seat) -> type:
 
 def needed_seats(policies: Iterable[PolicyConfig], pair: PairConfig) -> tuple[Seat, ...]:
     """The pair's seats and those of the signals. Raises ValueError, with the remedy, where the pair lacks a signal."""
-    wanted = {_NEEDS[policy.name] for policy in policies if policy.name in _NEEDS}
+    wanted = {SIGNALS[policy.name].seat for policy in policies if policy.name in SIGNALS}
     if Seat.PRM in wanted and pair.prm is None:
         raise ValueError("policy rsd needs a process reward model: give the pair prm: {path: ...} (docs/signals.md)")
     if Seat.QUERY in wanted and pair.probe is None:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from pipelines.ingest import QUESTION_STRUCT, Rows
+from pipelines.ingest import QUESTION_STRUCT, Rows, in_one_cell
 from steer.config import PolicyConfig, RoutingOptions
 
 GROUPS_SCHEMA = pa.schema([("cell", pa.string()), ("group", pa.string()), ("questions", pa.list_(QUESTION_STRUCT))])
@@ -32,9 +32,8 @@ class Cell:
     """K of Table 3: equal parts (to one) of the rows, drawn by hash and routed independently."""
 
 
-def cut_into_groups(cell: Cell) -> list[list[int]]:
-    """Indices of the cell's rows in K random parts, each in the benchmark's order. Raises ValueError if there are fewer
-    rows than groups, or two of one trace id."""
+def refuse_uncuttable(cell: Cell) -> None:
+    """Raises ValueError if a cell has fewer rows than groups, or two rows of one trace id."""
     ids = cell.rows.trace_ids
     if len(ids) < cell.groups:
         raise ValueError(
@@ -43,6 +42,13 @@ def cut_into_groups(cell: Cell) -> list[list[int]]:
     if len(set(ids)) < len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)
         raise ValueError(f"cell {cell.name}: question and sample {twice} are there twice: make ids distinct")
+
+
+def cut_into_groups(cell: Cell) -> list[list[int]]:
+    """Indices of the cell's rows in K random parts, each in the benchmark's order. Raises what `refuse_uncuttable`
+    does."""
+    refuse_uncuttable(cell)
+    ids = cell.rows.trace_ids
     drawn = sorted(range(len(ids)), key=lambda i: _draw(cell.seed, ids[i]))
     return [sorted(drawn[number :: cell.groups]) for number in range(cell.groups)]
 
@@ -56,7 +62,5 @@ def group_tables(cells: Iterable[Cell]) -> Iterator[pa.Table]:
     """`GROUPS_SCHEMA`, one row a table, cells and groups in order; only one group is held at a time."""
     for cell in cells:
         for number, part in enumerate(cut_into_groups(cell)):
-            questions = cell.rows.take(part).combine_chunks().to_struct_array()
-            nested = pa.ListArray.from_arrays([0, len(part)], pa.concat_arrays(questions.chunks))
-            columns = [[cell.name], [f"{cell.name}/{number:03d}"], nested]
+            columns = [[cell.name], [f"{cell.name}/{number:03d}"], in_one_cell(cell.rows.take(part))]
             yield pa.table(dict(zip(GROUPS_SCHEMA.names, columns, strict=True)), schema=GROUPS_SCHEMA)

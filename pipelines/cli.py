@@ -101,28 +101,18 @@ def parser() -> argparse.ArgumentParser:
 
 def _configured(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="configuration; none: the defaults")
-    command.add_argument(
-        "--set",
-        dest="sets",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="override one key, for example --set policy.gamma=0.3; may be repeated",
-    )
+    _settable(command, "override one key, for example --set policy.gamma=0.3; may be repeated")
 
 
 def _benchmark(command: argparse.ArgumentParser) -> None:
     command.add_argument("benchmark", metavar="BENCHMARK", help="name of a benchmark, or any name with --source PATH")
     command.add_argument("--source", metavar="SOURCE", help="hub, embedded, or the PATH of its file or folder")
     command.add_argument("--split", choices=("validation", "test", "all"), default="test")
-    command.add_argument(
-        "--set",
-        dest="sets",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="a key of benchmark:, for example --set question=problem; may be repeated",
-    )
+    _settable(command, "a key of benchmark:, for example --set question=problem; may be repeated")
+
+
+def _settable(command: argparse.ArgumentParser, about: str) -> None:
+    command.add_argument("--set", dest="sets", metavar="KEY=VALUE", action="append", default=[], help=about)
 
 
 def _into_folder(command: argparse.ArgumentParser) -> None:

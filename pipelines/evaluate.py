@@ -7,14 +7,16 @@ No stage asks for a CPU: the engines may hold every one of them, and a stage tha
 import logging
 import warnings
 from collections.abc import Sequence
+from functools import partial
 
 import ray
 from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.util.annotations import RayDeprecationWarning
 
-from pipelines.cells import Cell, cut_into_groups, group_tables
-from pipelines.stages import CellJob, GroupsSource, RouteGroup, RunFolderSink, grade_parcel
+from pipelines.cells import Cell, group_tables, refuse_uncuttable
+from pipelines.ingest import TablesSource, quiet_context
+from pipelines.stages import CellJob, RouteGroup, RunFolderSink, grade_parcel
 from pipelines.store import RunFolder
 
 GRADERS_PER_CPU = 0.5
@@ -27,13 +29,16 @@ def evaluate(cells: Sequence[Cell], router: ActorHandle, run: RunFolder) -> None
     May be called again for further cells of the same run. Raises ValueError for cells that cannot be cut or are in the
     run already, and what the router raises when a pool is gone for good.
     """
-    groups_in_all = sum(len(cut_into_groups(cell)) for cell in cells)
+    for cell in cells:
+        refuse_uncuttable(cell)
     part = ray.get(_write_groups.remote(run, list(cells), [_described(cell) for cell in cells]))
     router.expect.remote(sum(len(cell.rows) - cell.rows.bad for cell in cells))
     jobs = {cell.name: CellJob(cell.policy, cell.routing, cell.tokens, cell.seed) for cell in cells}
     in_flight = max(cell.routing.groups_in_flight for cell in cells)
     with DataContext.current(_context()):
-        groups = ray.data.read_datasource(GroupsSource(run, part, groups_in_all), num_cpus=0, override_num_blocks=1)
+        # Not `ray.data.read_parquet`: both readers of ray 2.60 look at the files in tasks that want a CPU, whatever
+        # `num_cpus` says, and the engines may hold every one.
+        groups = TablesSource([partial(run.read_groups, part)]).dataset(local=False)
         graded = _routed(groups, router, jobs, in_flight).map_batches(
             grade_parcel, batch_format="pyarrow", batch_size=1, num_cpus=0, compute=TaskPoolStrategy(_graders())
         )
@@ -74,15 +79,10 @@ def _graders() -> int:
 
 
 def _context() -> DataContext:
-    context = DataContext.get_current().copy()
+    # What it warns of is meant so: no CPU is free, its own bars are off, there are fewer parcels than graders.
+    context = quiet_context(logging.ERROR)
     # A block is a row: a group before the router, a parcel behind it. Rows are never split, so the least size does it.
     context.target_max_block_size = 1
-    # The router holds back on purpose: a group may be silent for as long as its slowest step takes.
-    context.execution_no_progress_timeout_s = -1
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    # What it warns of is meant so: no CPU is free, its own bars are off, there are fewer parcels than graders.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")
     return context
 

@@ -8,7 +8,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ray.data import DataContext, Dataset
 
-from pipelines.ingest import TablesSource, quiet_context
+from pipelines.ingest import TablesSource, in_blocks, quiet_context
+from pipelines.report import first_of
 from pipelines.session import cluster
 from pipelines.settings import SettingsError, refusals_as_settings_errors
 from pipelines.store import VERDICT_FIELDS
@@ -27,7 +27,6 @@ from steer.grading import GRADERS, grade
 
 LABEL_COLUMNS = ("aliases", "letters", "options", "official", "subset", "rule_id")
 """What a grader may be told, each in a column of its name; or all in one JSON object in column `labels`."""
-READ_ROWS = 256
 BLOCK_BYTES = 2**20
 """A few hundred answers a task: enough to pay for the task, few enough for every core to have some."""
 ERRORS_SHOWN = 10
@@ -92,14 +91,8 @@ class FileBlocks:
     fields: Fields
 
     def __call__(self) -> Iterator[pa.Table]:
-        records = read_records(self.path)
-        try:
-            while part := [self._row(record) for record in islice(records, READ_ROWS)]:
-                yield pa.Table.from_pylist(part, _READ_SCHEMA)
-        except ValueError as refusal:
-            # As a row without a place: an exception would come out of Ray Data with its own words around it.
-            yield pa.Table.from_pylist([{"place": "", "error": str(refusal)}], _READ_SCHEMA)
-        yield _READ_SCHEMA.empty_table()
+        rows = (self._row(record) for record in read_records(self.path))
+        return in_blocks(rows, _READ_SCHEMA, lambda why: {"place": "", "error": why})
 
     def _row(self, record: Record) -> dict[str, str]:
         fields, values = self.fields, record.values
@@ -177,10 +170,7 @@ class Tally:
             rules = [(rule, count) for (of, rule), count in self._rules.items() if of == grader]
             lines += [f"  {count:7d}  {rule}" for rule, count in sorted(rules, key=lambda item: (-item[1], item[0]))]
         if self._errors:
-            lines.append(f"not graded: {len(self._errors)}")
-            lines += [f"  {error}" for error in self._errors[:ERRORS_SHOWN]]
-            if len(self._errors) > ERRORS_SHOWN:
-                lines.append(f"  and {len(self._errors) - ERRORS_SHOWN} more")
+            lines += [f"not graded: {len(self._errors)}", *first_of(self._errors, ERRORS_SHOWN)]
         return "\n".join(lines) or "no rows"
 
 

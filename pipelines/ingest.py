@@ -99,6 +99,12 @@ def held(rows: Sequence[Row]) -> Rows:
     return Rows(ids, sum(bool(row.error) for row in rows), (ray.put(table),), picks)
 
 
+def in_one_cell(rows: pa.Table) -> pa.ListArray:
+    """The rows as one list of structs: a cell of a table whose row must not be split."""
+    structs = rows.combine_chunks().to_struct_array()
+    return pa.ListArray.from_arrays([0, len(structs)], pa.concat_arrays(structs.chunks))
+
+
 class TablesSource(Datasource):
     """A read task for each of the callables, which yield tables."""
 
@@ -128,22 +134,24 @@ class _Blocks:
     shard: Shard
 
     def __call__(self) -> Iterator[pa.Table]:
-        rows = enumerate(self.shard.rows())
-        try:
-            while part := list(islice(rows, READ_ROWS)):
-                read = [self._values(number, key, row) for number, (key, row) in part]
-                yield pa.Table.from_pylist(read, _READ_SCHEMA)
-        except ValueError as refusal:
-            # As a row: an exception would come out of Ray Data with its own words around it.
-            yield pa.Table.from_pylist(
-                [{"shard": REFUSED, "number": self.number, "key_id": str(refusal)}], _READ_SCHEMA
-            )
-        # An empty shard is an empty block: Ray Data takes no read task without one.
-        yield _READ_SCHEMA.empty_table()
+        rows = (self._values(number, key, row) for number, (key, row) in enumerate(self.shard.rows()))
+        return in_blocks(rows, _READ_SCHEMA, lambda why: {"shard": REFUSED, "number": self.number, "key_id": why})
 
     def _values(self, number: int, key: Key, row: Row) -> dict:
         keys = {f"key_{name}": value for name, value in key._asdict().items()}
         return {"shard": self.number, "number": number, **keys, **asdict(row.question), "error": row.error}
+
+
+def in_blocks(rows: Iterator[dict], schema: pa.Schema, refusal: Callable[[str], dict]) -> Iterator[pa.Table]:
+    """What a read task reads, so many rows a table. Where the rows raise ValueError, the last one is `refusal` of what
+    it says: as an exception it would come out of Ray Data with Ray's own words around it."""
+    try:
+        while part := list(islice(rows, READ_ROWS)):
+            yield pa.Table.from_pylist(part, schema)
+    except ValueError as error:
+        yield pa.Table.from_pylist([refusal(str(error))], schema)
+    # Without rows an empty block: Ray Data takes no read task without one.
+    yield schema.empty_table()
 
 
 def _read(plan: Reading) -> list[ray.ObjectRef]:
@@ -152,13 +160,14 @@ def _read(plan: Reading) -> list[ray.ObjectRef]:
         return TablesSource(readers).dataset(plan.local).materialize().to_arrow_refs()
 
 
-def quiet_context() -> DataContext:
-    """Ray Data without progress bars and logs; what goes wrong is said by who asked."""
+def quiet_context(log_level: int = logging.CRITICAL) -> DataContext:
+    """Ray Data without progress bars and, below `log_level`, logs: what goes wrong is said by who asked."""
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # A task may be silent for long on purpose: a hub that is slow, a router that holds a group back.
     context.execution_no_progress_timeout_s = -1
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.data").setLevel(log_level)
     return context
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipelines.report import first_of
 from pipelines.settings import SettingsError, refusals_as_settings_errors
 from steer.benchmarks import Key, Reading, load_benchmark, reading
 from steer.config import BenchmarkConfig, ModelConfig
@@ -62,15 +63,14 @@ def describe_data(config: BenchmarkConfig, pair: str | None) -> str:
     """Rows, splits, difficulties, prompt lengths, and the rows that are refused, with the reason. One pass over the
     rows, one at a time."""
     with refusals_as_settings_errors():
-        plan = reading(config.model_copy(update={"split": "all"}))
+        plan = reading(config.model_copy(update={"split": "test"}))
         encoders = [_Encoder(model) for model in _distinct(pair)] if pair is not None else []
-        tally = _tally(plan, encoders)
+        tally = _tally(replace(plan, split="all"), encoders)
         splits = {split: _count(plan, split, tally.keys) for split in ("validation", "test")}
-    rule = reading(config.model_copy(update={"split": "test"})).split_rule
     lines = [
         f"{plan.name}: {len(tally.keys)} rows, {len(tally.chars)} questions, {len(tally.refused)} refused",
         f"grader: {plan.grader}   tokens: {plan.tokens}",
-        f"splits: validation {splits['validation']}, test {splits['test']} ({rule})",
+        f"splits: validation {splits['validation']}, test {splits['test']} ({plan.split_rule})",
         *_histogram("subset", tally.subsets),
         *_histogram("difficulty", tally.difficulties),
         "",
@@ -81,9 +81,7 @@ def describe_data(config: BenchmarkConfig, pair: str | None) -> str:
         room = f"; context {limit:,}: {sum(n >= limit for n in lengths)} prompts do not fit" if limit else ""
         lines.append(f"prompt length in tokens of {encoder.name}, chat template included: {_spread(lengths)}{room}")
     if tally.refused:
-        lines += ["", "refused:", *(f"  {reason}" for reason in tally.refused[:REFUSALS_SHOWN])]
-        if len(tally.refused) > REFUSALS_SHOWN:
-            lines.append(f"  and {len(tally.refused) - REFUSALS_SHOWN} more")
+        lines += ["", "refused:", *first_of(tally.refused, REFUSALS_SHOWN)]
     return "\n".join(lines)
 
 

@@ -20,6 +20,12 @@ BAR_NOTE = f"{BAR_HEAD}: points of accuracy above sending random questions to th
 MARK_NOTE = "*: threshold chosen on the validation split"
 
 
+def first_of(reasons: Sequence[str], most: int) -> list[str]:
+    """The first so many, a line each, and how many are left out."""
+    left = len(reasons) - most
+    return [*(f"  {reason}" for reason in reasons[:most]), *([f"  and {left} more"] if left > 0 else [])]
+
+
 def unit_for(rows: Sequence[Summary]) -> tuple[float, str]:
     """The largest unit in which the dearest row is at least 1."""
     dearest = max((row.flops_paper for row in rows), default=0.0)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from actors.seats import needed_seats
-from pipelines.cells import Cell, cut_into_groups
+from pipelines.cells import Cell, refuse_uncuttable
 from pipelines.evaluate import evaluate
 from pipelines.grids import THRESHOLDS
 from pipelines.ingest import ingest
@@ -43,7 +43,7 @@ def run_one(config: RunConfig, out: str | Path, replica_class: type | None = Non
             groups=config.benchmark.groups,
         )
         with refusals_as_settings_errors():
-            cut_into_groups(cell)
+            refuse_uncuttable(cell)
             run = RunFolder.create(out, "run", resolved(config, pair), [config.seed])
             run.update(benchmarks=[benchmark.described()])
         with unused_if_not_started(run), session(pair, config.pools, replica_class, seats) as held:

@@ -1,4 +1,4 @@
-"""The stages of the evaluation pipeline: read the groups, route each, grade its traces, commit them.
+"""The stages of the evaluation pipeline behind the reading of the groups: route each, grade its traces, commit them.
 
 A row of the dataset between the stages is a *parcel*: traces that are committed together, nested in one cell. Ray Data
 cuts blocks by bytes alone, so with rows of one trace each, finished traces would wait for a block to fill up.
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import ray
 from ray.actor import ActorHandle
-from ray.data.block import BlockMetadata
-from ray.data.datasource import Datasink, Datasource, ReadTask
+from ray.data.datasource import Datasink
 
+from pipelines.ingest import in_one_cell
 from pipelines.store import GRADED_SCHEMA, VERDICT_FIELDS, RunFolder
 from steer.config import PolicyConfig, RoutingOptions
 from steer.grading import NO_RESPONSE, grade
@@ -40,26 +40,6 @@ class CellJob:
     routing: RoutingOptions
     tokens: str
     seed: int
-
-
-class GroupsSource(Datasource):
-    """One part of the run's `questions/`, a block a group, in order.
-
-    Not `ray.data.read_parquet`: both readers of ray 2.60 look at the files in tasks that want a CPU, whatever
-    `num_cpus` says, and the engines may hold every one.
-    """
-
-    def __init__(self, run: RunFolder, part: str, groups: int):
-        super().__init__()
-        self._run, self._part, self._groups = run, part, groups
-
-    def estimate_inmemory_data_size(self) -> int | None:
-        return None
-
-    def get_read_tasks(self, parallelism, per_task_row_limit=None, data_context=None) -> list[ReadTask]:
-        run, part = self._run, self._part
-        metadata = BlockMetadata(num_rows=self._groups, size_bytes=None, input_files=[part], exec_stats=None)
-        return [ReadTask(lambda: run.read_groups(part), metadata)]
 
 
 class RouteGroup:
@@ -116,9 +96,7 @@ class RouteGroup:
 
 
 def as_parcel(traces: pa.Table) -> pa.Table:
-    rows = traces.combine_chunks().to_struct_array()
-    nested = pa.ListArray.from_arrays([0, len(rows)], pa.concat_arrays(rows.chunks))
-    return pa.table({"traces": nested})
+    return pa.table({"traces": in_one_cell(traces)})
 
 
 def from_parcel(parcel: pa.Table) -> pa.Table:

@@ -98,7 +98,8 @@ class Group:
             # A probe samples with the seed of the step it looks into, so that it sees that step's first token.
             sampling_seeds(self.hash_L[ready_N], self.step_L[ready_N] + (~rewrite_N), 0),
         )
-        self.draft_L[ready_N[acts_N != Act.SIGNAL]] = False
+        decided_N = ready_N[acts_N != Act.SIGNAL]
+        self.draft_L[decided_N] = False
         rows: list[Row] = []
         busy: list[int] = []
         written: list[int] = []
@@ -108,12 +109,9 @@ class Group:
             if act == Act.KEEP:
                 continue
             pending = self._pending_L[trace]
-            if act == Act.PROBE:
-                rows.append(Row(self, trace, _SMALL, int(Op.PROBE), seed, 1))
-                busy.append(trace)
-                continue
-            if act == Act.SIGNAL:
-                rows.append(Row(self, trace, int(self._signal.seat), int(self._signal.op), seed, 1))
+            if act in (Act.PROBE, Act.SIGNAL):
+                asked = (_SMALL, Op.PROBE) if act == Act.PROBE else (self._signal.seat, self._signal.op)
+                rows.append(Row(self, trace, *map(int, asked), seed, 1))
                 busy.append(trace)
                 continue
             if act == Act.REWRITE:
@@ -132,9 +130,9 @@ class Group:
         self.busy_L[busy] = True
         self.step_L[written] += 1
         self.probe_L[written] = np.nan
-        if not self.policy.whole:  # a signal on the question holds for its one pass
-            self.signalled_L[ready_N[acts_N != Act.SIGNAL]] = False
-            self.signal_L[ready_N[acts_N != Act.SIGNAL]] = np.nan
+        if self._signal is not None and not self.policy.whole:  # a signal on the question holds for its one pass
+            self.signalled_L[decided_N] = False
+            self.signal_L[decided_N] = np.nan
         return rows
 
     def _accept(self, trace: int, pending: Pending, posterior: float, model: int) -> bool:

@@ -78,22 +78,20 @@ class PublicShard:
             if record.error:
                 raise RowError(f"{record.error}: mend or remove the row")
             asked = self.definition.asked(record.values, self.source)
-            row = Row(self._question(asked))
+            seen[asked.id] += 1
+            repeat = f"-{seen[asked.id]}" if self.definition.repeats and seen[asked.id] > 1 else ""
+            question = self._question(asked, f"{asked.id}{repeat}")
         except RowError as error:
             # A row whose id could not be read is named by where it stands.
             unread = Question(place, 0, self.definition.name, "", "", self.grader, self.source.subset)
             return Key(place, place, self.split, place), Row(unread, f"{place}: {error}")
-        question = row.question
-        seen[question.id] += 1
-        if self.definition.repeats and seen[question.id] > 1:
-            row = Row(self._question(asked, f"{question.id}-{seen[question.id]}"))
-        return Key(row.question.id, place, self.split, question.id), row
+        return Key(question.id, place, self.split, asked.id), Row(question)
 
-    def _question(self, asked: Asked, numbered: str = "") -> Question:
+    def _question(self, asked: Asked, question_id: str) -> Question:
         prompt = PROMPTS[self.definition.name]
         labels = {**asked.labels, **({"official": True} if self.official_choice else {})}
         return Question(
-            id=checked(numbered or asked.id, "of its id"),
+            id=checked(question_id, "of its id"),
             sample=0,
             benchmark=self.definition.name,
             prompt=checked(prompt.user.format(**asked.filling), "of its prompt"),

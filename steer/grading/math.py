@@ -91,9 +91,9 @@ def _first_number(line: str) -> str | None:
     number = _IN_TEXT.search(line)
     if number is None:
         return None
-    before, after = line[: number.start()], line[number.end() :]
-    if not _WORDS_BEFORE.fullmatch(before) or _NEGATION.search(before):
+    if not _leads_in(line[: number.start()]):
         return None
+    after = line[number.end() :]
     return None if _MORE_OF_IT.match(after) and not _WORD_AFTER.match(after) else number.group()
 
 
@@ -102,10 +102,12 @@ def _first_formula(line: str) -> str | None:
     formulas = _FORMULAS.search(line)
     if formulas is None:
         return None
-    before = line[: formulas.start()]
-    if not _WORDS_BEFORE.fullmatch(before) or _NEGATION.search(before):
-        return None
-    return _undelimited(formulas.group())
+    return _undelimited(formulas.group()) if _leads_in(line[: formulas.start()]) else None
+
+
+def _leads_in(before: str) -> bool:
+    """Only words, none of them a denial."""
+    return _WORDS_BEFORE.fullmatch(before) is not None and not _NEGATION.search(before)
 
 
 def _undelimited(formulas: str) -> str:
@@ -118,7 +120,7 @@ def _last(text: str) -> Stated | None:
     text = text.replace("{,}", ",")
     candidates = []
     for match in _OPEN_BOX.finditer(text):
-        candidates[:] = [(match.end() + 1, Stated(match[1].rstrip(". "), "open_box", match.start()))]
+        candidates = [(match.end() + 1, Stated(match[1].rstrip(". "), "open_box", match.start()))]
     if formula := _last_formula(text):
         candidates.append((formula.end, formula))
     last = None

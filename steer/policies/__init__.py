@@ -5,9 +5,9 @@ from steer.mixture import FrozenMixtures, Mixtures, ScoreBank
 from steer.policies.base import Act, Policy
 from steer.policies.blind import FirstTokenEntropy, OneModel, RandomQuery, RandomStep
 from steer.policies.confidence import Percentile, Steer
-from steer.policies.signalled import query_router, rsd, spec_reason
+from steer.policies.signalled import SIGNALS, DraftAndVerify, RouteByQuestion
 
-__all__ = ["Act", "Policy", "make_policy"]
+__all__ = ["SIGNALS", "Act", "Policy", "make_policy"]
 
 
 def make_policy(config: PolicyConfig, seed: int = 0, bank: ScoreBank | None = None) -> Policy:
@@ -29,9 +29,9 @@ def make_policy(config: PolicyConfig, seed: int = 0, bank: ScoreBank | None = No
             frozen = FrozenMixtures.load(config.frozen_path) if config.fit_from == "frozen" else None
             return Steer(config, Mixtures(config, bank, frozen, seed))
         case "rsd":
-            return rsd(config)
+            return DraftAndVerify(config.threshold, SIGNALS[config.name])
         case "spec_reason":
-            return spec_reason(config)
+            return DraftAndVerify(config.threshold, SIGNALS[config.name]._replace(greedy=config.read == "greedy"))
         case "query_router":
-            return query_router(config)
+            return RouteByQuestion(config.threshold, SIGNALS[config.name])
     raise ValueError(f"unknown policy {config.name!r}")

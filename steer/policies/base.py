@@ -36,6 +36,8 @@ class Signal(NamedTuple):
 
     seat: Seat
     op: Op
+    greedy: bool = False
+    """JUDGE answers the likeliest digit, not the expectation."""
 
 
 @dataclass

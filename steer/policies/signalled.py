@@ -5,10 +5,16 @@ A signal that cannot be had (the text does not fit the model that gives it) is a
 
 import numpy as np
 
-from steer.config import QueryRouterPolicy, RsdPolicy, SpecReasonPolicy
 from steer.policies.base import Act, Signal, View
 from steer.traces import Seat
 from steer.work import Op
+
+SIGNALS = {
+    "rsd": Signal(Seat.PRM, Op.REWARD),
+    "spec_reason": Signal(Seat.JUDGE, Op.JUDGE),
+    "query_router": Signal(Seat.QUERY, Op.SOLVE),
+}
+"""By the policy's name."""
 
 
 class Signalled:
@@ -51,15 +57,3 @@ class RouteByQuestion(Signalled):
         acts_N = np.where(self.trusted(view, ready_N), Act.SMALL, Act.LARGE)
         acts_N[~view.signalled_L[ready_N]] = Act.SIGNAL
         return acts_N.astype(np.int8), np.full(len(ready_N), np.nan)
-
-
-def rsd(config: RsdPolicy) -> DraftAndVerify:
-    return DraftAndVerify(config.threshold, Signal(Seat.PRM, Op.REWARD))
-
-
-def spec_reason(config: SpecReasonPolicy) -> DraftAndVerify:
-    return DraftAndVerify(config.threshold, Signal(Seat.JUDGE, Op.JUDGE))
-
-
-def query_router(config: QueryRouterPolicy) -> RouteByQuestion:
-    return RouteByQuestion(config.threshold, Signal(Seat.QUERY, Op.SOLVE))

@@ -7,8 +7,9 @@ hidden state is positive whatever came before; a token that shall be likely hold
 """
 
 import json
+from functools import partial
 
-import numpy as np
+import tiny_models
 
 HEAD_DIM = 32
 """The smallest that vLLM's CPU attention takes."""
@@ -219,15 +220,9 @@ def reference(folder, ids):
 
     (architecture,) = json.loads((folder / "config.json").read_text())["architectures"]
     model_class = getattr(transformers, architecture)
-    model = model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    with torch.no_grad():
-        logits = model(torch.tensor([list(ids)])).logits[0].double()
-    p = torch.softmax(logits, -1)
-    entropy = -(p * torch.log_softmax(logits, -1)).sum(-1)
-    return torch.stack([logits.max(-1).values, torch.logsumexp(logits, -1), entropy], 1).numpy()
+    return tiny_models.measured(
+        model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval(), ids
+    )
 
 
-def expected_scores(folder, before, piece, keep):
-    """Step scores of `piece` after the ids `before`, mean over `keep`."""
-    measured = reference(folder, [*before, *piece])[len(before) - 1 : -1][np.asarray(keep, bool)]
-    return [measured[:, 0].mean(), -measured[:, 2].mean(), np.exp(measured[:, 0] - measured[:, 1]).mean()]
+expected_scores = partial(tiny_models.expected_scores, reference=reference)

@@ -88,7 +88,13 @@ def reference(folder, ids):
     import torch
     from transformers import Qwen2ForCausalLM
 
-    model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return measured(Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval(), ids)
+
+
+def measured(model, ids):
+    """The numbers of `reference`, of a model that is loaded."""
+    import torch
+
     with torch.no_grad():
         logits = model(torch.tensor([list(ids)])).logits[0].double()
     p = torch.softmax(logits, -1)
@@ -96,10 +102,10 @@ def reference(folder, ids):
     return torch.stack([logits.max(-1).values, torch.logsumexp(logits, -1), entropy], 1).numpy()
 
 
-def expected_scores(folder, before, piece, keep):
+def expected_scores(folder, before, piece, keep, reference=reference):
     """Step scores of `piece` after the ids `before`, mean over `keep`."""
-    measured = reference(folder, [*before, *piece])[len(before) - 1 : -1][np.asarray(keep, bool)]
-    return [measured[:, 0].mean(), -measured[:, 2].mean(), np.exp(measured[:, 0] - measured[:, 1]).mean()]
+    kept = reference(folder, [*before, *piece])[len(before) - 1 : -1][np.asarray(keep, bool)]
+    return [kept[:, 0].mean(), -kept[:, 2].mean(), np.exp(kept[:, 0] - kept[:, 1]).mean()]
 
 
 def prompt_ids(tokenizer, prompt: Prompt):
