@@ -1,5 +1,5 @@
-"""The command line: `steer run | sweep | grade | regrade | data | show-prompt | sweep-pairs | bench | train-pair |
-train-router | show-config`.
+"""The command line: `steer run | sweep | grade | regrade | report | data | show-prompt | sweep-pairs | bench |
+train-pair | train-router | show-config`.
 
 Nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration or usage,
 130 stopped by Ctrl-C (or SIGTERM).
@@ -70,6 +70,13 @@ def parser() -> argparse.ArgumentParser:
     regrade.add_argument("run", metavar="RUN", help="folder of a run or a sweep")
     regrade.add_argument("--verbose", action="store_true", help="show the logs of Ray")
     regrade.set_defaults(command=_regrade)
+
+    report = commands.add_parser(
+        "report", help="a page, figures and tables of a run; of several, the first against each"
+    )
+    report.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run or a sweep")
+    report.add_argument("--out", required=True, metavar="DIR", help="new folder for report.html, figures/ and tables/")
+    report.set_defaults(command=_write_report)
 
     pairs = commands.add_parser("sweep-pairs", help="routing results of all trained seed pairs, on validation")
     pairs.add_argument("pairs", metavar="PAIRS", help="folder that `steer train-pair` wrote")
@@ -185,6 +192,12 @@ def _regrade(args: argparse.Namespace) -> None:
     from pipelines.regrade import regrade
 
     print(regrade(args.run, args.verbose))
+
+
+def _write_report(args: argparse.Namespace) -> None:
+    from pipelines.write_report import write_report
+
+    print(write_report(args.runs, args.out))
 
 
 def _sweep_pairs(args: argparse.Namespace) -> None:
