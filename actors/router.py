@@ -122,7 +122,8 @@ class Router:
         group = self._admit(questions, job)
         signal, routing = group.policy.signal, job.routing
         greedy = signal is not None and signal.greedy
-        sampling = Sampling(routing.temperature, routing.top_p, job.tokens, greedy, self._judge_prompt)
+        aggregate = getattr(job.policy, "aggregate", "mean")
+        sampling = Sampling(routing.temperature, routing.top_p, job.tokens, aggregate, greedy, self._judge_prompt)
         inbox = self._inboxes[group] = asyncio.Queue()
         finished: list[Trace] = []
         yielded = time.monotonic()

@@ -170,7 +170,9 @@ class Stepper(Driver):
             reason = f"vLLM ended the request: {completion.finish_reason} {completion.stop_reason or ''}"
             return Answer(row.index, Finish.ERROR, error=reason.strip())
         if row.op == Op.PROBE:
-            return self._answer(row, Finish.STEP, scores=self._scores(completion.logprobs.logprobs, np.ones(1, bool)))
+            return self._answer(
+                row, Finish.STEP, scores=self._scores(row, completion.logprobs.logprobs, np.ones(1, bool))
+            )
         if row.op == Op.JUDGE:
             rating = self._judge.rating(completion.logprobs.logprobs[1:], row.ticket.batch.sampling.greedy_judge)
             return self._answer(row, Finish.STEP)._replace(signal=rating)
@@ -187,7 +189,7 @@ class Stepper(Driver):
                 return self._send_write(row)
             finish = Finish.LENGTH
         keep, span = self._chosen(row, row.ids, len(row.body.ends))
-        scores = self._scores(row.flat, keep)
+        scores = self._scores(row, row.flat, keep)
         self._bodies.write(row.key, row.body, row.ids, span)
         return self._answer(row, finish, text, tuple(row.ids), scores)
 
@@ -204,7 +206,7 @@ class Stepper(Driver):
         keep, span = self._chosen(row, body.ids[body.last_start :], pieces - 1)
         if span is not None and len(body.spans) == pieces - 1:
             body.spans.append(span)
-        return self._answer(row, Finish.STEP, scores=self._scores(flat, keep))
+        return self._answer(row, Finish.STEP, scores=self._scores(row, flat, keep))
 
     def _answer(self, row: StepRow, finish: Finish, text="", ids=(), scores=NOT_MEASURED) -> Answer:
         tokens = 1 if row.op in (Op.PROBE, Op.JUDGE) else len(ids)
@@ -226,13 +228,14 @@ class Stepper(Driver):
         keep, state = chosen_tokens(rule, texts, self._bodies.is_eos(ids), state)
         return keep, state if rule == "math" else None
 
-    def _scores(self, flat, keep_T) -> tuple[float, float, float]:
+    def _scores(self, row: StepRow, flat, keep_T) -> tuple[float, float, float]:
         """`flat`: the logits of T tokens, `width` columns each."""
+        aggregate = row.ticket.batch.sampling.aggregate
         z = np.array(flat, np.float64).reshape(-1, self._requests.width)
         if self._requests.width == 2:
             unknown_T = np.full(len(z), np.nan)
-            return step_scores(z[:, 1], unknown_T, unknown_T, keep_T)
-        return step_scores(z[:, 1], z[:, 2], z[:, 3], keep_T)
+            return step_scores(z[:, 1], unknown_T, unknown_T, keep_T, aggregate)
+        return step_scores(z[:, 1], z[:, 2], z[:, 3], keep_T, aggregate)
 
 
 def _merged_seed(seed: int, merged: int) -> int:

@@ -11,6 +11,9 @@ from steer.gaussians import Mixture
 
 WINDOW = 512
 """Last scores that are kept (method.md, `bank`)."""
+ALL_WINDOW = 8192
+"""Last scores of all step indices together that are kept for `all_steps`: where unsure traces leave a group for good,
+later steps hold sure ones alone, and the first step's scores must still be there."""
 OWN = 24
 """Scores of its own that a step index needs before it is fitted on them."""
 
@@ -40,13 +43,18 @@ class ScoreBank:
         with self._lock:
             key = (scope, step)
             self._by_step[key] = np.concatenate([self._by_step.get(key, empty), new])[-WINDOW:]
-            self._all[scope] = np.concatenate([self._all.get(scope, empty), new])[-WINDOW:]
+            self._all[scope] = np.concatenate([self._all.get(scope, empty), new])[-ALL_WINDOW:]
 
     def scores(self, step: int, scope: str = "pooled") -> np.ndarray:
         """The last `WINDOW` scores of this step index; while it has fewer than `OWN`, those of all indices together."""
         with self._lock:
             own = self._by_step.get((scope, step), np.empty(0))
-            return own if len(own) >= OWN else self._all.get(scope, own)
+            return own if len(own) >= OWN else self._all.get(scope, own)[-WINDOW:]
+
+    def all_scores(self, scope: str = "pooled") -> np.ndarray:
+        """The last `ALL_WINDOW` scores of all step indices."""
+        with self._lock:
+            return self._all.get(scope, np.empty(0))
 
 
 class FrozenMixtures:
@@ -57,9 +65,10 @@ class FrozenMixtures:
         self._by_scope = by_scope
 
     @classmethod
-    def load(cls, path: Path | str) -> "FrozenMixtures":
-        """Read `mixtures/` of a run, or one Parquet file of it. Of a step's fresh fits the one on most scores counts,
-        the last of several: a run's parts come in no order, and under a rolling barrier early fits see few scores.
+    def load(cls, path: Path | str, measure: str) -> "FrozenMixtures":
+        """Read `mixtures/` of a run, or one Parquet file of it. Of a step's fresh fits of this measure the one on most
+        scores counts, the last of several: a run's parts come in no order, and under a rolling barrier early fits see
+        few scores.
 
         Raises ValueError with the path and the remedy if nothing there can be used.
         """
@@ -67,10 +76,12 @@ class FrozenMixtures:
             table = pq.read_table(path)
         except (OSError, pa.ArrowException) as error:
             raise ValueError(f"frozen_path {path}: not readable as Parquet ({error}){_REMEDY}") from error
-        missing = [c for c in ("step", "draft", "scope", "rule", "n", *PARAMETERS) if c not in table.column_names]
+        missing = [
+            c for c in ("step", "draft", "scope", "measure", "rule", "n", *PARAMETERS) if c not in table.column_names
+        ]
         if missing:
             raise ValueError(f"frozen_path {path}: no column {', '.join(missing)}{_REMEDY}")
-        fresh = [row for row in table.to_pylist() if row["rule"] == "fresh"]
+        fresh = [row for row in table.to_pylist() if row["rule"] == "fresh" and row["measure"] == measure]
         cells = {row.get("cell") for row in fresh}
         if len(cells) > 1:
             raise ValueError(f"frozen_path {path}: mixtures of {len(cells)} policy settings in one table{_REMEDY}")
@@ -84,7 +95,7 @@ class FrozenMixtures:
             if index not in steps or row["n"] >= steps[index].n:
                 steps[index] = Mixture(*values, n=row["n"])
         if not by_scope:
-            raise ValueError(f"frozen_path {path}: no fresh fit among its {table.num_rows} rows{_REMEDY}")
+            raise ValueError(f"frozen_path {path}: no fresh fit by {measure} among its {table.num_rows} rows{_REMEDY}")
         return cls(str(path), by_scope)
 
     def require(self, scopes: tuple[str, ...]) -> None:
@@ -102,4 +113,4 @@ class FrozenMixtures:
         return steps[max(earlier) if earlier else min(steps)]
 
 
-_REMEDY = ": give the mixtures/ folder of a `steer run` with fit_from live or bank and the same scope"
+_REMEDY = ": give the mixtures/ folder of a `steer run` with fit_from live or bank, the same measure and scope"

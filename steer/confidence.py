@@ -113,9 +113,10 @@ def chosen_tokens(
 
 
 def step_scores(
-    z_max_T: np.ndarray, lse_T: np.ndarray, entropy_T: np.ndarray, keep_T: np.ndarray
+    z_max_T: np.ndarray, lse_T: np.ndarray, entropy_T: np.ndarray, keep_T: np.ndarray, aggregate: str = "mean"
 ) -> tuple[float, float, float]:
-    """(max_logit, -entropy, max_prob) of a step: means over the kept tokens (Eq. 6, 7), NaN if none is kept.
+    """(max_logit, -entropy, max_prob) of a step over its kept tokens, NaN if none is kept: means (Eq. 6, 7), or with
+    `aggregate` `min` the least sure token's, each measure by itself.
 
     z_max_T: largest raw logit; lse_T: log-sum-exp of the raw logits; entropy_T: nats. Excluded tokens may be NaN.
     """
@@ -125,4 +126,6 @@ def step_scores(
         return nan, nan, nan
     entropy = np.asarray(entropy_T, np.float64)[keep_T]
     max_prob = np.exp(z_max - np.asarray(lse_T, np.float64)[keep_T])
+    if aggregate == "min":
+        return float(z_max.min()), float(-entropy.max()), float(max_prob.min())
     return float(z_max.sum() / n), float(-entropy.sum() / n), float(max_prob.sum() / n)

@@ -6,9 +6,10 @@ The resolved configuration is written beside the output (`run.json`), so a run c
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Measure = Literal["max_logit", "entropy", "max_prob"]
+Aggregate = Literal["mean", "min"]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -48,17 +49,29 @@ class Scored(Strict):
     """Which confidence measure routes (method.md, Confidence)."""
     scored_by: Literal["small", "producer"] = "small"
     """Who scores a step: the small model always, or the model that wrote it."""
-    refine: bool = True
-    """First-step refinement: an unsure draft of step 0 is discarded and rewritten by the large model."""
+    aggregate: Aggregate = "mean"
+    """A step's score over its chosen tokens: the mean (Eq. 7), or the least sure of them."""
+    refine: Literal["first", "every", "never"] = "first"
+    """Which unsure steps of the small model are discarded and rewritten by the large one: step 0 alone (the paper's
+    first-step refinement), every one, or none. `true` and `false` mean `first` and `never`."""
+
+    @field_validator("refine", mode="before")
+    @classmethod
+    def _refine_as_a_word(cls, value):
+        return {True: "first", False: "never"}.get(value, value) if isinstance(value, bool) else value
 
 
 class MixtureOptions(Scored):
     """How the mixture is fitted and read."""
 
+    also: Measure | None = None
+    """A second measure with mixtures of its own: a step is then as sure as the less sure of the two says."""
     scope: Literal["pooled", "per_model"] = "pooled"
     """One mixture over all live traces, or one for each generating model."""
-    fit_from: Literal["live", "bank", "frozen"] = "live"
-    """Scores the mixture is fitted on: the live traces, the run's bank of recent scores, or a saved file."""
+    fit_from: Literal["live", "bank", "all_steps", "frozen"] = "live"
+    """Scores the mixture is fitted on: those of the live traces at this step; the run's recent ones at this step index;
+    the run's recent ones at any step, so that a group which only sure traces are left of is not split in halves; or a
+    saved file's."""
     frozen_path: Path | None = None
     """Mixture parameters saved by an earlier run (its `mixtures/` folder); needed by `fit_from: frozen`."""
     monotone: bool = True
@@ -67,31 +80,47 @@ class MixtureOptions(Scored):
     """Fewer ongoing traces than this: fit on all that have answered."""
 
     @model_validator(mode="after")
-    def _frozen_needs_path(self):
+    def _fits_together(self):
+        if self.also == self.measure:
+            raise ValueError(f"also: {self.also} is the measure already: name another one or leave also out")
         if self.fit_from == "frozen" and self.frozen_path is None:
             raise ValueError("fit_from: frozen needs frozen_path: the mixtures/ folder of an earlier run")
         return self
+
+
+PAPER = {
+    "measure": "max_logit",
+    "also": None,
+    "scored_by": "producer",
+    "aggregate": "mean",
+    "scope": "pooled",
+    "fit_from": "live",
+    "monotone": False,
+    "refine": "first",
+    "hysteresis": 0.0,
+}
+"""What `preset: paper` fixes: Algorithm 1 as it is printed."""
 
 
 class SteerPolicy(MixtureOptions):
     name: Literal["steer"] = "steer"
     gamma: Unit = 0.5
     """A step goes to the large model where the posterior of the confident component is below gamma."""
+    hysteresis: Unit = 0.0
+    """A trace that the large model has gone on with returns to the small one only where the posterior is at least
+    gamma + hysteresis. Where that is above 1 it never does, and the large model writes to the end in one pass."""
     preset: Literal["none", "paper"] = "none"
-    """`paper` is Algorithm 1 to the letter: max_logit, producer, pooled, live, literal posterior, refinement. It
-    overrides those keys."""
+    """`paper` is Algorithm 1 to the letter: max_logit, producer, pooled, live, literal posterior, refinement of step 0.
+    It overrides those keys."""
 
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, data):
         if isinstance(data, dict) and data.get("preset") == "paper":
-            paper = dict(
-                measure="max_logit", scored_by="producer", scope="pooled", fit_from="live", monotone=False, refine=True
-            )
-            clash = sorted(k for k, v in paper.items() if k in data and data[k] != v)
+            clash = sorted(k for k, v in PAPER.items() if k in data and data[k] != v)
             if clash:
                 raise ValueError(f"preset: paper fixes {', '.join(clash)}: remove them or the preset")
-            return {**data, **paper}
+            return {**data, **PAPER}
         return data
 
 

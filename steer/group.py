@@ -6,6 +6,7 @@ leaves through `take_finished` exactly once; a trace has at most one row out at 
 never counted.
 """
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,6 +52,8 @@ class Group:
         self.hash_L = np.array([trace_hash(seed, q.id, q.sample) for q in self.questions], np.uint64)
         self.live_L = np.ones(n, bool)
         self.busy_L = np.zeros(n, bool)
+        self.last_L = np.zeros(n, bool)
+        """Out for its last pass, which nobody at the barrier need wait for."""
         self.step_L = np.full(n, -1, np.int32)
         self.draft_L = np.zeros(n, bool)
         self.probe_L = np.full(n, np.nan)
@@ -80,8 +83,11 @@ class Group:
         """Rows to dispatch now: what the policy decides for the ready traces, and rows that must be asked again."""
         rows, self._again = self._again, []
         ready_N = np.flatnonzero(self.live_L & ~self.busy_L)
-        if len(ready_N) and not (self.strict and self.busy_L.any()):
+        if len(ready_N) and not (self.strict and (self.busy_L & ~self.last_L).any()):
+            started = time.perf_counter()
             acts_N, posterior_N = self.policy.decide(self, ready_N)
+            share = (time.perf_counter() - started) / len(ready_N)
+            self._ledger.took(ready_N.tolist(), share)
             rows += self._carry_out(ready_N, acts_N, posterior_N)
             if self.strict:
                 self._forget_scores()
@@ -102,8 +108,10 @@ class Group:
         self.draft_L[decided_N] = False
         rows: list[Row] = []
         busy: list[int] = []
+        last: list[bool] = []
         written: list[int] = []
-        whole_op = int(Op.WHOLE if self.policy.whole else Op.STEP)
+        small_op = int(Op.WHOLE if self.policy.whole else Op.STEP)
+        large_op = int(Op.WHOLE if self.policy.whole or self.policy.finishes else Op.STEP)
         columns = (ready_N.tolist(), acts_N.tolist(), posterior_N.tolist(), seed_N.tolist())
         for trace, act, posterior, seed in zip(*columns, strict=True):
             if act == Act.KEEP:
@@ -113,6 +121,7 @@ class Group:
                 asked = (_SMALL, Op.PROBE) if act == Act.PROBE else (self._signal.seat, self._signal.op)
                 rows.append(Row(self, trace, *map(int, asked), seed, 1))
                 busy.append(trace)
+                last.append(False)
                 continue
             if act == Act.REWRITE:
                 self._discard(trace, pending, posterior)
@@ -125,9 +134,11 @@ class Group:
                 self._attempt_L[trace] = 0
                 written.append(trace)
             budget = self.options.max_new_tokens - self._used_L[trace]
-            rows.append(Row(self, trace, model, whole_op, seed, budget))
+            rows.append(Row(self, trace, model, large_op if model == _LARGE else small_op, seed, budget))
             busy.append(trace)
+            last.append(model == _LARGE and self.policy.finishes)
         self.busy_L[busy] = True
+        self.last_L[busy] = last
         self.step_L[written] += 1
         self.probe_L[written] = np.nan
         if self._signal is not None and not self.policy.whole:  # a signal on the question holds for its one pass
@@ -155,7 +166,7 @@ class Group:
         self._ledger.discard(trace, pending.tokens)
         scores = self.scores.get(int(self.step_L[trace]))
         if scores is not None:
-            scores.conf_L[trace] = np.nan
+            scores.conf_L[trace] = scores.also_L[trace] = np.nan
 
     def _record(self, trace: int, pending: Pending, posterior: float, decision: str) -> None:
         step = int(self.step_L[trace])
@@ -190,12 +201,15 @@ class Group:
             self.held_ML[row.model][trace] = len(self.body_L[trace])
             if self._signal is not None and row.op == self._signal.op:
                 self._ledger.charge_signal(trace, row.model, results, i)
+                self._ledger.took([trace], results.seconds_R[i])
                 self.signal_L[trace], self.signalled_L[trace] = results.signal_R[i], True
                 self._tries_L[trace] = 0
                 ready.append(trace)
                 continue
             self._ledger.charge(trace, row.model, results, i)
             measured = tuple(scores_R3[i])
+            if row.op in (Op.PROBE, Op.SCORE):
+                self._ledger.took([trace], results.seconds_R[i])
             if row.op == Op.PROBE:
                 self._ledger.discard(trace, 1)
                 self.probe_L[trace] = -measured[_ENTROPY]
@@ -233,7 +247,8 @@ class Group:
         )
         self._pending_L[trace] = pending
         drafts = self.policy.drafts
-        drafted = pending.attempt == 0 and (drafts == "every" or (drafts == "first" and self.step_L[trace] == 0))
+        drafted = model == _SMALL and pending.attempt == 0
+        drafted &= drafts == "every" or (drafts == "first" and self.step_L[trace] == 0)
         self.draft_L[trace] = drafted
         over = finish != Finish.STEP
         if self.policy.scored_by_small and model == _LARGE and not over:
@@ -253,7 +268,10 @@ class Group:
         if scores is None:
             scores = self.scores[step] = StepScores.empty(len(self.questions))
         by = pending.by_small if self.policy.scored_by_small or pending.model == _SMALL else pending.by_large
-        scores.conf_L[trace] = (by or _NAN3)[measure]
+        by = by or _NAN3
+        scores.conf_L[trace] = by[measure]
+        if self.policy.also is not None:
+            scores.also_L[trace] = by[self.policy.also]
         scores.model_L[trace] = pending.model
         scores.ongoing_L[trace] = pending.finish == Finish.STEP
 

@@ -40,6 +40,7 @@ class Ledger:
         self._discarded_L = [0] * n
         self._signal_SL = [[0] * n for _ in Seat]
         self._signal_s_L = [0.0] * n
+        self._routing_s_L = [0.0] * n
 
     def charge(self, trace: int, model: int, results: StepResults, i: int) -> None:
         """Charge answer `i` of a message: generated tokens and the prompt tokens that were computed for them."""
@@ -55,6 +56,11 @@ class Ledger:
         computed = results.prompt_tokens_R[i] - results.cached_tokens_R[i] + results.tokens_R[i]
         self._signal_SL[seat][trace] += computed
         self._signal_s_L[trace] += results.seconds_R[i]
+
+    def took(self, traces: Sequence[int], seconds: float) -> None:
+        """Count time that the decision after each one's last step takes."""
+        for trace in traces:
+            self._routing_s_L[trace] += seconds
 
     def discard(self, trace: int, tokens: int) -> None:
         """Count generated tokens that no kept step will contain."""
@@ -72,6 +78,7 @@ class Ledger:
     ) -> None:
         """Write down a step and what was decided after it; `rewrite` means that it was discarded."""
         signal_s, self._signal_s_L[trace] = self._signal_s_L[trace], 0.0
+        routing_s, self._routing_s_L[trace] = self._routing_s_L[trace], 0.0
         self._steps_L[trace].append(
             Step(
                 step,
@@ -89,6 +96,7 @@ class Ledger:
                 posterior,
                 signal,
                 signal_s,
+                routing_s,
                 decision,
                 pending.replica,
                 pending.seconds,

@@ -18,6 +18,7 @@ from steer.traces import Model
 __all__ = ["FitRule", "FrozenMixtures", "Mixture", "Mixtures", "ScoreBank", "StepFit", "fit_mixture"]
 
 POOLED = "pooled"
+BANKED = ("bank", "all_steps")
 PER_MODEL = tuple(model.label for model in Model)
 
 
@@ -36,6 +37,7 @@ class FitRule(StrEnum):
 class StepFit:
     """The mixtures of one step: keyed `pooled`, or `small` and `large` (the model that wrote the step)."""
 
+    measure: str
     mixtures: dict[str, Mixture | None]
     rules: dict[str, FitRule]
     fit_ms: dict[str, float]
@@ -61,6 +63,7 @@ class StepFit:
                 "step": step,
                 "draft": draft,
                 "scope": scope,
+                "measure": self.measure,
                 "n": 0 if mixture is None else mixture.n,
                 **{name: None if mixture is None else getattr(mixture, name) for name in PARAMETERS},
                 "rule": self.rules[scope].value,
@@ -74,23 +77,26 @@ class StepFit:
 class Mixtures:
     """Fits one step after another for one group.
 
-    `bank` is needed by `fit_from: bank`, `frozen` by `fit_from: frozen`; `seed` draws the subsample of a large fit.
+    `measure`: of the scores, none: `options.measure`. `bank` is needed by `fit_from: bank` and `all_steps`, `frozen` by
+    `fit_from: frozen`; `seed` draws the subsample of a large fit.
     """
 
     def __init__(
         self,
         options: MixtureOptions,
+        measure: str | None = None,
         bank: ScoreBank | None = None,
         frozen: FrozenMixtures | None = None,
         seed: int = 0,
     ):
         self._scopes = (POOLED,) if options.scope == "pooled" else PER_MODEL
-        if options.fit_from == "bank" and bank is None:
-            raise ValueError("fit_from: bank needs the ScoreBank that the groups of the run share")
+        if options.fit_from in BANKED and bank is None:
+            raise ValueError(f"fit_from: {options.fit_from} needs the ScoreBank that the groups of the run share")
         if options.fit_from == "frozen":
             if frozen is None:
                 raise ValueError("fit_from: frozen needs the FrozenMixtures loaded from frozen_path")
             frozen.require(self._scopes)
+        self._measure = measure or options.measure
         self._options, self._bank, self._frozen, self._seed = options, bank, frozen, seed
         self._last: dict[str, Mixture] = {}
 
@@ -112,7 +118,7 @@ class Mixtures:
         answered_L = np.isfinite(scores_L)
         if fresh_L is None:
             fresh_L = answered_L
-        fit = StepFit({}, {}, {}, {})
+        fit = StepFit(self._measure, {}, {}, {}, {})
         for scope in self._scopes:
             member_L = answered_L if scope == POOLED else answered_L & (model_L == PER_MODEL.index(scope))
             population = self._population(step, scope, scores_L, member_L, ongoing_L, fresh_L)
@@ -125,10 +131,11 @@ class Mixtures:
 
     def _population(self, step, scope, scores_L, member_L, ongoing_L, fresh_L) -> np.ndarray:
         ongoing_L = member_L & ongoing_L
-        if self._options.fit_from == "bank":
+        if self._options.fit_from in BANKED:
             # Ended traces stay out here too: nothing is routed after a last step, and its scores are of another kind.
-            self._bank.add(step, scores_L[ongoing_L & fresh_L], scope)
-            return self._bank.scores(step, scope)
+            apart = f"{self._measure} {scope}"
+            self._bank.add(step, scores_L[ongoing_L & fresh_L], apart)
+            return self._bank.scores(step, apart) if self._options.fit_from == "bank" else self._bank.all_scores(apart)
         return scores_L[ongoing_L if ongoing_L.sum() >= self._options.min_fit else member_L]
 
     def _fit(self, step: int, scope: str, population: np.ndarray) -> tuple[Mixture | None, FitRule]:

@@ -114,6 +114,9 @@ class Step(NamedTuple):
     """What the policy's signal said of this draft, or of the question (NaN where the policy asks none)."""
     signal_seconds: float
     """Seconds from asking for the signal to its answer."""
+    routing_seconds: float
+    """Seconds that the decision after this step took: the small model's pass over a step of the large one, a probe, the
+    signal, and the step's share of the policy's own work. Without waiting at the barrier."""
     decision: str
     """What the policy did after this step: `small`, `large` (who writes next), `rewrite` (discarded) or `end`."""
     replica: str
@@ -166,6 +169,7 @@ STEP_STRUCT = pa.struct(
         ("posterior", pa.float64()),
         ("signal", pa.float64()),
         ("signal_seconds", pa.float64()),
+        ("routing_seconds", pa.float64()),
         ("decision", pa.string()),
         ("replica", pa.string()),
         ("seconds", pa.float64()),
@@ -178,6 +182,7 @@ MIXTURE_STRUCT = pa.struct(
         ("step", pa.int32()),
         ("draft", pa.bool_()),
         ("scope", pa.string()),
+        ("measure", pa.string()),
         ("n", pa.int32()),
         ("mean_confident", pa.float64()),
         ("mean_unsure", pa.float64()),

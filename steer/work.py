@@ -35,6 +35,8 @@ class Sampling:
     top_p: float = 1.0
     tokens: str = "all"
     """Which tokens a step's score averages over: `math` or `all`."""
+    aggregate: str = "mean"
+    """A step's score over these tokens: their `mean` or their `min`."""
     greedy_judge: bool = False
     """JUDGE answers the likeliest digit, not the expectation over all ten."""
     judge_prompt: str = ""

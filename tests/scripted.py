@@ -26,12 +26,12 @@ def camps(n=200, confident=10.0, unsure=2.0, seed=0):
 
 
 def one_score(value):
-    return (value, value, value)
+    return value if isinstance(value, tuple) else (value, value, value)
 
 
 class Script:
-    """`steps(trace)`: how many steps a trace takes; `score(trace, step, model)`: the score of a step; `signal(trace,
-    step)`: what a signal says of it."""
+    """`steps(trace)`: how many steps a trace takes; `score(trace, step, model)`: the score of a step, or one a measure;
+    `signal(trace, step)`: what a signal says of it."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Routing policies behind one protocol (`base.Policy`); `make_policy` builds the one a configuration names."""
 
-from steer.config import PolicyConfig
+from steer.config import MixtureOptions, PolicyConfig
 from steer.mixture import FrozenMixtures, Mixtures, ScoreBank
 from steer.policies.base import Act, Policy
 from steer.policies.blind import FirstTokenEntropy, OneModel, RandomQuery, RandomStep
@@ -8,6 +8,11 @@ from steer.policies.confidence import Percentile, Steer
 from steer.policies.signalled import SIGNALS, DraftAndVerify, RouteByQuestion
 
 __all__ = ["SIGNALS", "Act", "Policy", "make_policy"]
+
+
+def _mixtures(config: MixtureOptions, measure: str, seed: int, bank: ScoreBank | None) -> Mixtures:
+    frozen = FrozenMixtures.load(config.frozen_path, measure) if config.fit_from == "frozen" else None
+    return Mixtures(config, measure, bank, frozen, seed)
 
 
 def make_policy(config: PolicyConfig, seed: int = 0, bank: ScoreBank | None = None) -> Policy:
@@ -26,8 +31,8 @@ def make_policy(config: PolicyConfig, seed: int = 0, bank: ScoreBank | None = No
         case "percentile":
             return Percentile(config)
         case "steer":
-            frozen = FrozenMixtures.load(config.frozen_path) if config.fit_from == "frozen" else None
-            return Steer(config, Mixtures(config, bank, frozen, seed))
+            measures = [config.measure] if config.also is None else [config.measure, config.also]
+            return Steer(config, [_mixtures(config, measure, seed, bank) for measure in measures])
         case "rsd":
             return DraftAndVerify(config.threshold, SIGNALS[config.name])
         case "spec_reason":

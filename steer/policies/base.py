@@ -46,6 +46,8 @@ class StepScores:
 
     conf_L: np.ndarray
     """float64; NaN where the trace has not answered this step or has no score."""
+    also_L: np.ndarray
+    """The same by the policy's second measure."""
     model_L: np.ndarray
     """int8: who wrote the kept text."""
     ongoing_L: np.ndarray
@@ -53,7 +55,7 @@ class StepScores:
 
     @classmethod
     def empty(cls, n: int) -> "StepScores":
-        return cls(np.full(n, np.nan), np.zeros(n, np.int8), np.ones(n, bool))
+        return cls(np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, np.int8), np.ones(n, bool))
 
 
 class View(Protocol):
@@ -78,11 +80,15 @@ class View(Protocol):
 class Policy(Protocol):
     whole: bool
     """Writes every trace in one pass, without steps."""
+    finishes: bool
+    """What the large model takes over it writes to the end in one pass."""
     measure: int | None
     """Index into MEASURES of the confidence it routes by; None: it reads no confidence."""
+    also: int | None
+    """Index of a second one; None: it reads one at most."""
     scored_by_small: bool
     """Steps of the large model are scored by the small one before the policy is asked."""
-    drafts: Literal["none", "first", "every"]
+    drafts: Literal["never", "first", "every"]
     """Which of the small model's steps are drafts, that may be rewritten."""
     signal: Signal | None
     """What it asks of another model; None: nothing."""

@@ -7,9 +7,10 @@ from steer.seeds import coin
 
 
 class Blind:
-    measure = None
+    finishes = False
+    measure = also = None
     scored_by_small = False
-    drafts = "none"
+    drafts = "never"
     signal = None
     barrier = False
 

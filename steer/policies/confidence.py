@@ -4,6 +4,7 @@ They share Algorithm 1's order of events (method.md, Routing); they differ only 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from steer.bank import DRAFT_INDEX
 from steer.config import PercentilePolicy, Scored, SteerPolicy
 from steer.mixture import Mixtures, StepFit
 from steer.policies.base import Act, StepScores, View
-from steer.traces import MEASURES
+from steer.traces import MEASURES, Model
 
 REFIT_GROWTH = 1.1
 """Rolling barrier: a step's verdict is fitted anew once this factor more scores of it have arrived, since a fit costs
@@ -22,13 +23,15 @@ class ByConfidence(ABC):
     """Draft step 0, refine it where unsure, then route step i by the verdict on step i-1."""
 
     whole = False
+    finishes = False
+    also = None
     barrier = True
     signal = None
 
     def __init__(self, config: Scored):
         self.measure = MEASURES.index(config.measure)
         self.scored_by_small = config.scored_by == "small"
-        self.drafts = "first" if config.refine else "none"
+        self.drafts = config.refine
 
     @abstractmethod
     def verdict(self, view: View, step: int, rows_N: np.ndarray, draft: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +53,7 @@ class ByConfidence(ABC):
             rewrite_N = draft_N & ~sure_N
             if rewrite_N.any():
                 acts_N[at_N[rewrite_N]] = Act.REWRITE
-                if view.strict:  # step 0 is not over: its kept scores are fitted again when the rewrites are in
+                if view.strict:  # the step is not over: its kept scores are fitted again when the rewrites are in
                     acts_N[at_N[~rewrite_N]] = Act.KEEP
         return acts_N, posterior_N
 
@@ -59,42 +62,62 @@ class ByConfidence(ABC):
 
 
 class Steer(ByConfidence):
-    """The mixture's posterior against gamma (Eq. 10)."""
+    """The mixture's posterior against gamma (Eq. 10); with a second measure the smaller of two posteriors."""
 
-    def __init__(self, config: SteerPolicy, mixtures: Mixtures):
+    def __init__(self, config: SteerPolicy, mixtures: Sequence[Mixtures]):
+        """`mixtures`: of `config.measure`, and of `config.also` where it names one."""
         super().__init__(config)
+        self.also = MEASURES.index(config.also) if config.also else None
         self.gamma = config.gamma
+        self.hysteresis = config.hysteresis
+        self.finishes = config.gamma + config.hysteresis > 1
         self.monotone = config.monotone
-        self._mixtures = mixtures
-        self._fits: dict[int, tuple[int, StepFit]] = {}
-        self._banked: dict[int, np.ndarray] = {}
-        self._rows: list[dict] = []
+        self._fitted = [_Fitted(mine) for mine in mixtures]
 
     def verdict(self, view: View, step: int, rows_N: np.ndarray, draft: bool) -> tuple[np.ndarray, np.ndarray]:
         scores = view.scores[step]
-        fit = self._fit(view, step, scores, draft)
-        posterior_N = fit.posterior(scores.conf_L[rows_N], scores.model_L[rows_N], self.monotone)
+        posterior_N = np.full(len(rows_N), np.inf)
+        for fitted, conf_L in zip(self._fitted, (scores.conf_L, scores.also_L), strict=False):
+            fit = fitted.at(view, step, scores, conf_L, draft)
+            by_one_N = fit.posterior(conf_L[rows_N], scores.model_L[rows_N], self.monotone)
+            posterior_N = np.minimum(posterior_N, by_one_N)  # NaN where one is
+        needed_N = self.gamma + self.hysteresis * (scores.model_L[rows_N] == Model.LARGE)
         # A NaN posterior (no finite score) is not sure: the large model takes over.
-        return posterior_N >= self.gamma, posterior_N
+        return posterior_N >= needed_N, posterior_N
 
-    def _fit(self, view: View, step: int, scores: StepScores, draft: bool) -> StepFit:
-        index = DRAFT_INDEX if draft else step
-        answered = int(np.isfinite(scores.conf_L).sum())
-        if not view.strict and index in self._fits:
-            fitted, fit = self._fits[index]
+    def mixtures(self) -> list[dict]:
+        return [row for fitted in self._fitted for row in fitted.taken()]
+
+
+class _Fitted:
+    """The fits of one measure: which scores are new to the bank, and what was fitted already."""
+
+    def __init__(self, mixtures: Mixtures):
+        self._mixtures = mixtures
+        self._fits: dict[tuple[int, bool], tuple[int, StepFit]] = {}
+        self._banked: dict[int, np.ndarray] = {}
+        self._rows: list[dict] = []
+
+    def at(self, view: View, step: int, scores: StepScores, conf_L: np.ndarray, draft: bool) -> StepFit:
+        """The mixtures of a step, fitted anew where enough has arrived."""
+        answered = int(np.isfinite(conf_L).sum())
+        if not view.strict and (step, draft) in self._fits:
+            fitted, fit = self._fits[step, draft]
             if answered < fitted * REFIT_GROWTH:
                 return fit
-        banked_L = self._banked.setdefault(index, np.zeros(len(scores.conf_L), bool))
-        fresh_L = np.isfinite(scores.conf_L) & ~banked_L & (draft | ~view.draft_L)
-        fit = self._mixtures.fit(index, scores.conf_L, scores.model_L, scores.ongoing_L, fresh_L)
+        index = DRAFT_INDEX if draft and step == 0 else step
+        banked_L = self._banked.setdefault(index, np.zeros(len(conf_L), bool))
+        fresh_L = np.isfinite(conf_L) & ~banked_L & (draft | ~view.draft_L)
+        fit = self._mixtures.fit(index, conf_L, scores.model_L, scores.ongoing_L, fresh_L)
         banked_L |= fresh_L
         if view.strict:  # no earlier step is asked about again
             self._fits.clear()
-        self._fits[index] = (answered, fit)
+        self._fits[step, draft] = (answered, fit)
         self._rows += fit.rows(step, draft)
         return fit
 
-    def mixtures(self) -> list[dict]:
+    def taken(self) -> list[dict]:
+        """The rows of `mixtures/` since the last call."""
         rows, self._rows = self._rows, []
         return rows
 

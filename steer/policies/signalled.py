@@ -18,7 +18,8 @@ SIGNALS = {
 
 
 class Signalled:
-    measure = None
+    finishes = False
+    measure = also = None
     scored_by_small = False
     barrier = False
 
@@ -51,7 +52,7 @@ class RouteByQuestion(Signalled):
     """Each question wholly to the model that the signal on its prompt calls for."""
 
     whole = True
-    drafts = "none"
+    drafts = "never"
 
     def decide(self, view: View, ready_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         acts_N = np.where(self.trusted(view, ready_N), Act.SMALL, Act.LARGE)

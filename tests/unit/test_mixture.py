@@ -111,28 +111,28 @@ def test_bank_answers_with_all_indices_before_an_index_has_its_own():
 def test_bank_serves_a_group_of_one_trace():
     bank = ScoreBank()
     options = MixtureOptions(fit_from="bank")
-    fit_all(Mixtures(options, bank), camps(60))
-    fit = fit_all(Mixtures(options, bank), [10.0])
+    fit_all(Mixtures(options, bank=bank), camps(60))
+    fit = fit_all(Mixtures(options, bank=bank), [10.0])
     assert fit.rules["pooled"] == FitRule.FRESH and fit.mixtures["pooled"].n == 61
     assert fit.posterior(np.array([10.0, 1.0]), np.zeros(2), True) == pytest.approx([1, 0], abs=1e-3)
 
 
 def test_bank_takes_each_score_once_and_none_of_ended_traces():
     bank = ScoreBank()
-    mixtures = Mixtures(MixtureOptions(fit_from="bank"), bank)
+    mixtures = Mixtures(MixtureOptions(fit_from="bank"), bank=bank)
     scores = camps(40)
     first = np.arange(40) < 30
     fit_all(mixtures, scores, fresh=first)
     fit_all(mixtures, scores, fresh=~first, ongoing=np.arange(40) < 35)
-    assert sorted(bank.scores(0)) == sorted(scores[:35])
+    assert sorted(bank.scores(0, "max_prob pooled")) == sorted(scores[:35])
 
 
 def test_bank_keeps_the_models_apart_under_per_model():
     bank = ScoreBank()
     scores = np.concatenate([camps(60), camps(60) + 100])
-    mixtures = Mixtures(MixtureOptions(fit_from="bank", scope="per_model"), bank)
+    mixtures = Mixtures(MixtureOptions(fit_from="bank", scope="per_model"), bank=bank)
     fit_all(mixtures, scores, model=np.repeat([0, 1], 60))
-    assert bank.scores(0, "small").max() < 50 < bank.scores(0, "large").min()
+    assert bank.scores(0, "max_prob small").max() < 50 < bank.scores(0, "max_prob large").min()
 
 
 # --- frozen ---------------------------------------------------------------------------------------------------------
@@ -140,7 +140,9 @@ def test_bank_keeps_the_models_apart_under_per_model():
 
 def mixture_row(step, mean, n=100, draft=False, scope="pooled", rule="fresh", **other):
     parameters = dict(mean_confident=mean, mean_unsure=mean - 4, sd_confident=1.0, sd_unsure=1.0)
-    row = dict(group="0", step=step, draft=draft, scope=scope, n=n, rule=rule, fit_ms=1.0, inversions=0)
+    row = dict(
+        group="0", step=step, draft=draft, scope=scope, measure="max_prob", n=n, rule=rule, fit_ms=1.0, inversions=0
+    )
     return {**row, **parameters, "weight_confident": 0.5, "weight_unsure": 0.5, **other}
 
 
@@ -152,7 +154,7 @@ def write_mixtures(path, rows):
 def test_frozen_reads_back_what_a_fit_saved(tmp_path):
     fit = fit_all(Mixtures(MixtureOptions(scope="per_model")), camps(80), model=np.arange(80) % 2)
     write_mixtures(tmp_path / "part-0.parquet", [{"group": "0", **row} for row in fit.rows(0, draft=False)])
-    frozen = FrozenMixtures.load(tmp_path)
+    frozen = FrozenMixtures.load(tmp_path, "max_prob")
     options = MixtureOptions(fit_from="frozen", frozen_path=tmp_path, scope="per_model")
     served = fit_all(Mixtures(options, frozen=frozen), [3.0])
     assert served.mixtures == fit.mixtures
@@ -170,10 +172,10 @@ def test_frozen_answers_by_step_draft_and_nearest_earlier_step(tmp_path):
         mixture_row(3, 15.0, n=20),
         mixture_row(4, 99.0, rule="reused"),
     ]
-    frozen = FrozenMixtures.load(write_mixtures(tmp_path / "one.parquet", rows))
+    frozen = FrozenMixtures.load(write_mixtures(tmp_path / "one.parquet", rows), "max_prob")
     found = {step: frozen.at(step).mean_confident for step in (-1, 0, 1, 3, 4, 50)}
     assert found == {-1: 5.0, 0: 10.0, 1: 10.0, 3: 14.0, 4: 14.0, 50: 14.0}
-    no_drafts = FrozenMixtures.load(write_mixtures(tmp_path / "two.parquet", rows[2:]))
+    no_drafts = FrozenMixtures.load(write_mixtures(tmp_path / "two.parquet", rows[2:]), "max_prob")
     assert no_drafts.at(-1).mean_confident == 14.0
 
 
@@ -190,29 +192,29 @@ def test_frozen_answers_by_step_draft_and_nearest_earlier_step(tmp_path):
 def test_an_unusable_frozen_file_is_named(tmp_path, rows, reason):
     path = write_mixtures(tmp_path / "mixtures.parquet", rows)
     with pytest.raises(ValueError, match=f"mixtures.parquet: {reason}"):
-        FrozenMixtures.load(path)
+        FrozenMixtures.load(path, "max_prob")
 
 
 def test_frozen_refuses_what_is_not_a_mixtures_table(tmp_path):
     with pytest.raises(ValueError, match="absent: not readable as Parquet"):
-        FrozenMixtures.load(tmp_path / "absent")
+        FrozenMixtures.load(tmp_path / "absent", "max_prob")
     (tmp_path / "text.parquet").write_text("not parquet")
     with pytest.raises(ValueError, match="text.parquet: not readable as Parquet"):
-        FrozenMixtures.load(tmp_path / "text.parquet")
+        FrozenMixtures.load(tmp_path / "text.parquet", "max_prob")
     pq.write_table(pa.table({"step": [1]}), tmp_path / "steps.parquet")
     with pytest.raises(ValueError, match="steps.parquet: no column draft, scope"):
-        FrozenMixtures.load(tmp_path / "steps.parquet")
+        FrozenMixtures.load(tmp_path / "steps.parquet", "max_prob")
 
 
 def test_frozen_refuses_the_table_of_a_sweep(tmp_path):
     table = pa.Table.from_pylist([mixture_row(0, 1.0, cell=cell) for cell in ("gamma=.1", "gamma=.2")])
     pq.write_table(table, tmp_path / "mixtures.parquet")
     with pytest.raises(ValueError, match="2 policy settings"):
-        FrozenMixtures.load(tmp_path)
+        FrozenMixtures.load(tmp_path, "max_prob")
 
 
 def test_frozen_refuses_another_scope(tmp_path):
-    frozen = FrozenMixtures.load(write_mixtures(tmp_path / "pooled.parquet", [mixture_row(0, 1.0)]))
+    frozen = FrozenMixtures.load(write_mixtures(tmp_path / "pooled.parquet", [mixture_row(0, 1.0)]), "max_prob")
     options = MixtureOptions(fit_from="frozen", frozen_path=tmp_path, scope="per_model")
     with pytest.raises(ValueError, match="fitted for scope pooled, not small, large"):
         Mixtures(options, frozen=frozen)
