@@ -71,13 +71,15 @@ def curve(points: pd.DataFrame, grids: pd.DataFrame, count: str) -> dict[str, An
         )  # fmt: skip
     for policy, mine in points.groupby("policy", sort=False, observed=True):
         colour, symbol = known[policy]
+        mine = mine.sort_values(count)
         percent = mine["accuracy"] * 100
         above, below = mine["accuracy_high"] * 100 - percent, percent - mine["accuracy_low"] * 100
         of_bar = policy == "random_query" and len(bar) > 1
+        joined = "lines+markers" if len(mine) > 2 and policy not in BAR else "markers"  # a grid on test is a curve
         figure.add_scatter(
-            x=_list(mine[count] / size), y=_list(percent), mode="markers", name=_safe(policy),
+            x=_list(mine[count] / size), y=_list(percent), mode=joined, name=_safe(policy), line={"color": colour},
             legendgroup="bar" if of_bar else _safe(policy), showlegend=not of_bar,
-            marker={"color": colour, "symbol": symbol, "size": 11 if policy == "steer" else 9},
+            marker={"color": colour, "symbol": symbol, "size": [12 if c else 7 for c in mine["chosen"]]},
             error_y={"array": _list(above), "arrayminus": _list(below), "color": colour, "thickness": 1.3, "width": 3},
             customdata=[_about(p) for p in mine.itertuples()],
             hovertemplate="%{customdata[0]}<br>accuracy %{customdata[1]}<br>%{customdata[2]}<br>%{customdata[3]}"

@@ -1,5 +1,5 @@
-"""The command line: `steer run | sweep | grade | regrade | report | data | show-prompt | sweep-pairs | bench |
-train-pair | train-router | show-config`.
+"""The command line: `steer run | sweep | experiment | report | grade | regrade | data | show-prompt | sweep-pairs |
+bench | train-pair | train-router | show-config`.
 
 Nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration or usage,
 130 stopped by Ctrl-C (or SIGTERM).
@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     _configured(sweep)
     _into_folder(sweep)
     sweep.add_argument("--test-grid", action="store_true", help="run the whole grid on test too (best-on-test figure)")
+    sweep.add_argument("--resume", action="store_true", help="go on in DIR: cells that have ended are not run again")
     sweep.set_defaults(command=_sweep)
 
     prompt = commands.add_parser("show-prompt", help="print a question as the models are asked it")
@@ -78,9 +79,17 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--out", required=True, metavar="DIR", help="new folder for report.html, figures/ and tables/")
     report.set_defaults(command=_write_report)
 
-    pairs = commands.add_parser("sweep-pairs", help="routing results of all trained seed pairs, on validation")
+    experiment = commands.add_parser("experiment", help="the paper's tables and figures; called again it goes on")
+    experiment.add_argument("name", choices=("paper",))
+    _configured(experiment)
+    experiment.add_argument("--pair", metavar="PAIR", help="name or YAML file of the model pair (embedded)")
+    experiment.add_argument("--benchmarks", nargs="+", metavar="BENCHMARK", help="(chain_math hops)")
+    _into_folder(experiment)
+    experiment.set_defaults(command=_experiment)
+
+    pairs = commands.add_parser("sweep-pairs", help="compare variants over all trained seed pairs, on validation")
     pairs.add_argument("pairs", metavar="PAIRS", help="folder that `steer train-pair` wrote")
-    pairs.add_argument("--questions", type=int, default=200, help="validation questions a benchmark")
+    _configured(pairs)
     _into_folder(pairs)
     pairs.set_defaults(command=_sweep_pairs)
 
@@ -147,8 +156,18 @@ def _sweep(args: argparse.Namespace) -> None:
 
     from pipelines.sweep import run_sweep
 
-    run_sweep(config, args.out, verbose=args.verbose)
+    run_sweep(config, args.out, verbose=args.verbose, resume=args.resume)
     print(f"\n{args.out}: traces/ steps/ mixtures/ run.json summary.json curve.png curve.svg")
+
+
+def _experiment(args: argparse.Namespace) -> None:
+    from pipelines.paper import PaperConfig, run_paper
+    from pipelines.settings import load
+
+    named = [f"pair={args.pair}"] if args.pair else []
+    named += [f"benchmarks=[{','.join(args.benchmarks)}]"] if args.benchmarks else []
+    config = load(PaperConfig, args.config, named + args.sets)
+    print(f"\n{run_paper(config, args.out, verbose=args.verbose)}")
 
 
 def _benchmark_config(args: argparse.Namespace):
@@ -201,9 +220,14 @@ def _write_report(args: argparse.Namespace) -> None:
 
 
 def _sweep_pairs(args: argparse.Namespace) -> None:
+    from pipelines.grids import SweepConfig
+    from pipelines.settings import load
+
+    config = load(SweepConfig, args.config, args.sets)
+
     from pipelines.sweep_pairs import sweep_pairs
 
-    sweep_pairs(args.pairs, args.out, args.questions, verbose=args.verbose)
+    sweep_pairs(args.pairs, config, args.out, verbose=args.verbose)
 
 
 def _bench(args: argparse.Namespace) -> None:

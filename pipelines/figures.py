@@ -83,13 +83,17 @@ def curve(title: str, points: pd.DataFrame, grids: pd.DataFrame) -> Any:
             ordered = mine.sort_values(count)
             axis.plot(ordered[count] / grid_size, ordered["accuracy"] * 100, color=look[policy][0], lw=1, alpha=0.5)
         for policy, mine in points.groupby("policy", sort=False, observed=True):
+            mine = mine.sort_values(count)
             y = mine["accuracy"] * 100
             error = _lengths(y - mine["accuracy_low"] * 100, mine["accuracy_high"] * 100 - y)
             colour, marker = look[policy]
             label = None if policy == "random_query" and len(bar) > 1 else policy
-            axis.errorbar(
-                mine[count] / size, y, error, fmt=marker, color=colour, ms=7, lw=1.2, capsize=2.5, label=label
-            )
+            # A grid on test is a curve; what validation chose stands out on it.
+            line = "-" if len(mine) > 2 and policy not in BAR else ""
+            look_of = {"color": colour, "lw": 1.2, "capsize": 2.5, "label": label}
+            axis.errorbar(mine[count] / size, y, error, fmt=marker + line, ms=7 if not line else 4, **look_of)
+            if line:
+                axis.plot(mine[count][mine["chosen"]] / size, y[mine["chosen"]], marker, color=colour, ms=9)
         axis.set_title("generated tokens (flops_paper)" if count == "flops_paper" else "all tokens (flops_full)")
         axis.set_xlabel(name)
         axis.set_xlim(left=0)

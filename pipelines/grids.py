@@ -34,6 +34,10 @@ class Variant(Strict):
     policy: PolicyConfig
     grid: tuple[float, ...] | None = None
     """Thresholds to try; none: the policy's own grid. A policy without a threshold has none."""
+    groups: Annotated[int, Field(ge=1)] | None = None
+    """K of Table 3 for this row; none: the benchmark's."""
+    on_test: Literal["chosen", "grid", "never"] | None = None
+    """What runs on test: the threshold that validation chose, the whole grid, or nothing; none: as `test_grid` says."""
 
     @model_validator(mode="after")
     def _grid_fits(self):

@@ -66,8 +66,7 @@ def _regrade_part(row: dict, run: RunFolder) -> dict:
 
 
 def _summary(run: RunFolder, described: dict, before: list[Summary]) -> list[Summary]:
-    """The rows there were, with new accuracies; the seconds are those of the run."""
-    took = {row[:4]: row.seconds for row in before}
+    """The rows there were, with new accuracies."""
     rows = []
     for split in dict.fromkeys(row.split for row in before):
         if described["kind"] == "run":
@@ -75,6 +74,6 @@ def _summary(run: RunFolder, described: dict, before: list[Summary]) -> list[Sum
         else:
             choice = {(benchmark, label): setting for benchmark, label, setting in described.get("chosen", [])}
             config = SweepConfig.model_validate(described["config"])
-            mine = [entry for entry, _, _ in entries(config, split, None if split == "validation" else choice)]
-        rows += summarise(run, mine, 0.0)
-    return [row._replace(seconds=took.get(row[:4], 0.0)) for row in rows]
+            mine = [entry for entry, *_ in entries(config, split, None if split == "validation" else choice)]
+        rows += summarise(run, mine)
+    return rows

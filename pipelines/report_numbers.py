@@ -11,6 +11,7 @@ import pandas as pd
 from pipelines import analysis
 from pipelines.auroc import auroc
 from pipelines.large_share import large_share
+from pipelines.paper_rows import KIND, METHODS
 from pipelines.settings import SettingsError, refusals_as_settings_errors
 from pipelines.store import RunFolder
 
@@ -22,17 +23,24 @@ class Numbers:
     described: dict[str, Any]
     """`run.json`."""
     traces: pd.DataFrame
-    """Of the rows that are shown closely: test, or every split where a benchmark has no test."""
+    """Of the rows that are shown closely: test, or every split where a benchmark has no test; where test has a policy's
+    whole grid, what validation chose."""
     curve: pd.DataFrame
     """Every row of every split, with `of_large_paper` and `of_large_full`: compute by large-only's."""
     confidence: pd.DataFrame
     large_share: pd.DataFrame
     auroc: pd.DataFrame
 
+    @property
+    def paper(self) -> bool:
+        """Whether it is a run of `steer experiment paper`."""
+        return self.described["kind"] == KIND
+
     def parts(self) -> Iterator[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
         """(benchmark, split, its points, the validation grids to draw below them)."""
+        drawn = self.curve[self.curve["policy"].isin(METHODS)] if self.paper else self.curve
         for (benchmark, split), _ in self.traces.groupby(["benchmark", "split"], observed=True, sort=False):
-            mine = self.curve[self.curve["benchmark"] == benchmark]
+            mine = drawn[drawn["benchmark"] == benchmark]
             below = mine[mine["split"] != split] if split == "test" else mine.iloc[:0]
             yield benchmark, split, mine[mine["split"] == split], below
 
@@ -49,7 +57,8 @@ def measured(name: str, root: str | Path) -> Numbers:
     for count, share in (("flops_paper", "of_large_paper"), ("flops_full", "of_large_full")):
         curve[share] = _of_large(curve, count)
     tested = every.loc[every["split"] == "test", "benchmark"].unique()
-    close = every[(every["split"] == "test") | ~every["benchmark"].isin(tested)].reset_index(drop=True)
+    close = every[(every["split"] == "test") | ~every["benchmark"].isin(tested)]
+    close = close[_chosen(close, described.get("chosen") or [])].reset_index(drop=True)
     blocks: dict[str, list[pd.DataFrame]] = {"confidence": [], "large_share": [], "auroc": []}
     for _, part in close.groupby(["benchmark", "split"], observed=True, sort=False):
         steps = analysis.load_steps(run, part)
@@ -58,6 +67,13 @@ def measured(name: str, root: str | Path) -> Numbers:
         blocks["auroc"].append(auroc(part, steps))
     joined = {key: _joined(frames) for key, frames in blocks.items()}
     return Numbers(name, run, described, close, curve, **joined)
+
+
+def _chosen(traces: pd.DataFrame, chosen: list[list[str]]) -> np.ndarray:
+    """False for traces of settings that validation did not choose; of a policy without a choice all are True."""
+    setting = {(benchmark, policy): name for benchmark, policy, name in chosen}
+    keys = zip(*(traces[key].astype(str) for key in ("benchmark", "policy", "setting")), strict=True)
+    return np.array([setting.get((benchmark, policy), name) == name for benchmark, policy, name in keys], bool)
 
 
 def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:

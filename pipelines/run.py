@@ -16,7 +16,7 @@ from pipelines.report import tables
 from pipelines.session import Session, StartFailed, cluster, session
 from pipelines.settings import refusals_as_settings_errors
 from pipelines.store import RunFolder
-from pipelines.summary import BAR, Entry, Summary, summarise, write_json
+from pipelines.summary import BAR, Entry, Summary, note_seconds, summarise, write_json
 from steer.benchmarks import reading
 from steer.cards import card_problems
 from steer.config import PairConfig, PolicyConfig, PoolsConfig, RunConfig
@@ -47,9 +47,9 @@ def run_one(config: RunConfig, out: str | Path, replica_class: type | None = Non
             run = RunFolder.create(out, "run", resolved(config, pair), [config.seed])
             run.update(benchmarks=[benchmark.described()])
         with unused_if_not_started(run), session(pair, config.pools, replica_class, seats) as held:
-            seconds = evaluate_all([cell], held, run)
+            evaluate_all([cell], held, run)
             engines = described(held)
-    rows = summarise(run, [run_entry(config, benchmark.name, benchmark.split)], seconds)
+    rows = summarise(run, [run_entry(config, benchmark.name, benchmark.split)])
     write_json(run, rows)
     run.finish(engines=engines)
     print(tables(rows), flush=True)
@@ -94,12 +94,12 @@ def threshold(policy: PolicyConfig) -> str:
     return f"{key}={getattr(policy, key):g}"
 
 
-def evaluate_all(cells: list[Cell], held: Session, run: RunFolder) -> float:
-    """Route, grade and commit the cells with progress on standard error; returns the seconds that took."""
+def evaluate_all(cells: list[Cell], held: Session, run: RunFolder) -> None:
+    """Route, grade and commit the cells with progress on standard error; what that took goes into `run.json`."""
     started = time.monotonic()
     with Progress(held.stats, sys.stderr):
         evaluate(cells, held.router, run)
-    return time.monotonic() - started
+    note_seconds(run, [cell.name for cell in cells], time.monotonic() - started)
 
 
 def described(held: Session) -> dict:

@@ -126,6 +126,24 @@ class RunFolder:
         """Set entries of `run.json`."""
         self._write_json({**self.describe(), **entries})
 
+    def finished_cells(self) -> set[str]:
+        """Cells whose every trace is in `traces/`."""
+        held = self.read("traces", columns=["cell"])["cell"].value_counts().to_pylist()
+        counts = {entry["values"]: entry["counts"] for entry in held}
+        return {cell["name"] for cell in self.describe()["cells"] if counts.get(cell["name"]) == cell["traces"]}
+
+    def drop_unfinished(self) -> set[str]:
+        """Take out what a run that was cut off holds of cells that it did not end; returns the others' names."""
+        finished = self.finished_cells()
+        self.update(cells=[cell for cell in self.describe()["cells"] if cell["name"] in finished])
+        for table in SCHEMAS:
+            for part in self.parts(table):
+                cells = pq.read_table(part, columns=["cell"], filesystem=self._fs)["cell"]
+                # A commit holds one cell; the part that every new table begins with holds none.
+                if len(cells) and cells[0].as_py() not in finished:
+                    self._fs.delete_file(part)
+        return finished
+
     def finish(self, **entries: Any) -> None:
         """Set `finished` and `seconds`, and whatever else is known at the end."""
         finished = datetime.now(UTC)
@@ -161,7 +179,7 @@ class RunFolder:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"cell {twice[0]} is in {self.root} already: give every cell of a run its own name")
-        part = self._write_part("questions", f"groups-{len(earlier):06d}", tables)
+        part = self._write_part("questions", f"groups-{len(self.parts('questions')):06d}", tables)
         self.update(cells=[*earlier, *cells])
         return part
 
@@ -182,7 +200,7 @@ class RunFolder:
 
     def parts(self, table: str) -> list[str]:
         """The parts of a table that are there."""
-        found = self._fs.get_file_info(fs.FileSelector(f"{self._path}/{table}"))
+        found = self._fs.get_file_info(fs.FileSelector(f"{self._path}/{table}", allow_not_found=True))
         return sorted(info.path for info in found if info.path.endswith(".parquet"))
 
     def read_part(self, part: str) -> pa.Table:

@@ -62,21 +62,30 @@ class Summary(NamedTuple):
     """Accuracy of sending random questions to the large model at the same `flops_paper`; NaN (null) where `small`
     and `large` were not measured."""
     seconds: float
-    """Wall time of the pipeline the row's cells ran in, shared among its cells by the time their steps took."""
+    """Wall time of the pipelines the row's cells ran in, each shared among its cells by the time their steps took."""
 
 
-def summarise(run: RunFolder, entries: Sequence[Entry], seconds: float) -> list[Summary]:
-    """The rows of one pipeline (`evaluate` call) that took `seconds`. Raises ValueError if a cell has no traces."""
+def note_seconds(run: RunFolder, cells: Sequence[str], seconds: float) -> None:
+    """Put the wall time of one pipeline (`evaluate` call) into `run.json`, shared among its cells by the time their
+    steps took."""
+    took = _step_seconds(run.read("steps", cells=list(cells), columns=["cell", "seconds"]))
+    whole = sum(took.values())
+    share = {name: took.get(name, 0.0) / whole if whole else 1 / len(cells) for name in cells}
+    listed = run.describe()["cells"]
+    run.update(cells=[c | {"seconds": share[c["name"]] * seconds} if c["name"] in share else c for c in listed])
+
+
+def summarise(run: RunFolder, entries: Sequence[Entry]) -> list[Summary]:
+    """The rows of a run. Raises ValueError if a cell has no traces."""
     names = [name for entry in entries for name in entry.cells]
     columns = ["cell", "question_id", "sample", "correct", "flops_paper", "flops_full", "steps", "steps_large"]
     traces = run.read("traces", cells=names, columns=columns)
-    took = _step_seconds(run.read("steps", cells=names, columns=["cell", "seconds"]))
-    whole = sum(took.values())
+    # Of a cell whose pipeline was cut off after its last trace no time is known.
+    took = {cell["name"]: cell.get("seconds", 0.0) for cell in run.describe()["cells"]}
     rows = []
     for entry in entries:
-        mine = sum(took.get(name, 0.0) for name in entry.cells)
-        share = mine / whole if whole else len(entry.cells) / len(names)
-        rows.append(_row(entry, traces.filter(pc.is_in(traces["cell"], pa.array(entry.cells))), share * seconds))
+        mine = traces.filter(pc.is_in(traces["cell"], pa.array(entry.cells)))
+        rows.append(_row(entry, mine, sum(took.get(name, 0.0) for name in entry.cells)))
     return with_bar(rows, {(e.benchmark, e.split, e.policy, e.setting) for e in entries if e.bar})
 
 

@@ -1,16 +1,19 @@
 """`steer sweep`: every policy's threshold grid on validation, the chosen setting on test, over one start of the models.
 
 Two pipelines: all validation cells, then (thresholds chosen) all test cells. The bar (`small`, `random_query`,
-`large`) runs whole on both splits.
+`large`) runs whole on both splits. A sweep that was cut off can go on: cells that had ended are not run again.
 """
 
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, nullcontext
+from functools import cache
 from pathlib import Path
 
 from actors.seats import needed_seats
 from pipelines.cells import Cell
 from pipelines.choice import Point, choose
-from pipelines.grids import SweepConfig
+from pipelines.grids import SweepConfig, Variant
 from pipelines.ingest import Ingested, ingest
 from pipelines.picture import save_curve
 from pipelines.report import best_on_test, tables
@@ -20,39 +23,78 @@ from pipelines.settings import SettingsError, refusals_as_settings_errors
 from pipelines.store import RunFolder
 from pipelines.summary import Entry, Summary, summarise, write_json
 from steer.benchmarks import Reading, reading
-from steer.config import PolicyConfig
+from steer.config import BenchmarkConfig, PolicyConfig
 
 Choice = dict[tuple[str, str], str]
 """(benchmark, label) -> the setting that validation chose."""
 
 
 def run_sweep(
-    config: SweepConfig, out: str | Path, replica_class: type | None = None, verbose: bool = False
+    config: SweepConfig,
+    out: str | Path,
+    replica_class: type | None = None,
+    verbose: bool = False,
+    kind: str = "sweep",
+    resume: bool = False,
 ) -> list[Summary]:
     """Raises SettingsError for what cannot be loaded and for a folder in use, before anything starts.
-    `replica_class`: see `actors.router.Router`."""
+
+    `replica_class`: see `actors.router.Router`; `kind` is written to `run.json`. `resume`: go on in a folder of the
+    same configuration; cells that have ended are not run again, and where none is left no model is started."""
     with refusals_as_settings_errors():
         pair = usable_pair(config.pair, config.pools)
         seats = needed_seats([variant.policy for variant in config.variants], pair)
         plans = {split: _plans(config, split) for split in ("validation", "test")[: 1 + config.test]}
-        RunFolder.refuse_used(out)
-    with cluster(verbose):
+        run = _same(resolved(config, pair), out) if resume else None
+        if run is None:
+            RunFolder.refuse_used(out)
+    with cluster(verbose), ExitStack() as stack:
         splits = {split: _ingested(config, split, plans[split]) for split in plans}
-        with refusals_as_settings_errors():
-            run = RunFolder.create(out, "sweep", resolved(config, pair), config.seeds("test"))
-            run.update(benchmarks=[b.described() for split in splits.values() for b in split.values()])
-        with unused_if_not_started(run), session(pair, config.pools, replica_class, seats) as held:
-            validation = _phase(config, splits["validation"], None, held, run)
-            write_json(run, validation)
-            choice = chosen(config, validation)
-            test = _phase(config, splits["test"], choice, held, run) if config.test else []
-            engines = described(held)
+        new = run is None
+        if new:
+            with refusals_as_settings_errors():
+                run = RunFolder.create(out, kind, resolved(config, pair), config.seeds("test"))
+                run.update(benchmarks=[b.described() for split in splits.values() for b in split.values()])
+        finished = run.drop_unfinished()
+
+        @cache
+        def held() -> Session:
+            """The models, from the first cell on that needs them."""
+            stack.enter_context(unused_if_not_started(run) if new else nullcontext())
+            return stack.enter_context(session(pair, config.pools, replica_class, seats))
+
+        def phase(split: str, choice: Choice | None) -> list[Summary]:
+            cells, rows = _cells(config, splits[split], choice)
+            left = [cell for cell in cells if cell.name not in finished]
+            if left:
+                evaluate_all(left, held(), run)
+                run.update(engines=described(held()))
+            return summarise(run, rows)
+
+        validation = phase("validation", None)
+        write_json(run, validation)
+        choice = chosen(config, validation)
+        test = phase("test", choice) if config.test else []
     rows = validation + test
     write_json(run, rows)
     save_curve(run, rows)
-    run.finish(engines=engines, chosen=[[*key, setting] for key, setting in choice.items()])
+    run.finish(chosen=[[*key, setting] for key, setting in choice.items()])
     print(report(test or validation, choice, config.test_grid and config.test), flush=True)
     return rows
+
+
+def _same(wanted: dict, out: str | Path) -> RunFolder | None:
+    """The run there, to go on with; None if there is none. Raises SettingsError, naming the key, if it is of another
+    configuration."""
+    try:
+        run = RunFolder.open(out)
+    except FileNotFoundError:
+        return None
+    held = run.describe()["config"]
+    for key in dict.fromkeys([*wanted, *held]):
+        if json.loads(json.dumps(wanted.get(key))) != held.get(key):
+            raise SettingsError(f"{out} was begun with another {key}: give the same configuration, or another --out")
+    return run
 
 
 def chosen(config: SweepConfig, validation: Sequence[Summary]) -> Choice:
@@ -87,17 +129,22 @@ def report(test: Sequence[Summary], choice: Choice, test_grid: bool) -> str:
     return text
 
 
-def entries(config: SweepConfig, split: str, choice: Choice | None) -> Iterator[tuple[Entry, str, PolicyConfig]]:
-    """(row, benchmark, policy) of every row of a split; `choice` None: the whole grid."""
-    whole = choice is None or config.test_grid
+def entries(
+    config: SweepConfig, split: str, choice: Choice | None
+) -> Iterator[tuple[Entry, BenchmarkConfig, Variant, PolicyConfig]]:
+    """(row, benchmark, variant, policy) of every row of a split; `choice` None: the whole grid."""
+    standard = "grid" if config.test_grid else "chosen"
     for benchmark in config.benchmarks:
         for variant in config.variants:
+            runs = "grid" if choice is None else variant.on_test or standard
+            if runs == "never":
+                continue
             for setting, policy in variant.settings():
-                if whole or _kept(benchmark.name, variant.label, setting, choice):
+                if runs == "grid" or _kept(benchmark.name, variant.label, setting, choice):
                     base = "/".join(filter(None, (benchmark.name, split, variant.label, setting)))
                     cells = tuple(f"{base}/seed{seed}" for seed in config.seeds(split))
                     row = Entry(benchmark.name, split, variant.label, setting, cells, variant.is_bar)
-                    yield row, benchmark.name, policy
+                    yield row, benchmark, variant, policy
 
 
 def _kept(benchmark: str, label: str, setting: str, choice: Choice) -> bool:
@@ -114,24 +161,25 @@ def _ingested(config: SweepConfig, split: str, plans: dict[str, Reading]) -> dic
     loaded = {}
     for wanted in config.benchmarks:
         benchmark = ingest(plans[wanted.name])
-        if len(benchmark.rows) < max(wanted.groups, 2):
+        groups = max(wanted.groups, *(variant.groups or 0 for variant in config.variants))
+        if len(benchmark.rows) < max(groups, 2):
             raise SettingsError(
-                f"benchmark {wanted.name}: {len(benchmark.rows)} traces on {split} are too few for {wanted.groups} "
-                "groups: give more questions or fewer groups"
+                f"benchmark {wanted.name}: {len(benchmark.rows)} traces on {split} are too few for {groups} groups: "
+                "give more questions or fewer groups"
             )
         loaded[wanted.name] = benchmark
     return loaded
 
 
-def _phase(
-    config: SweepConfig, benchmarks: dict[str, Ingested], choice: Choice | None, held: Session, run: RunFolder
-) -> list[Summary]:
+def _cells(
+    config: SweepConfig, benchmarks: dict[str, Ingested], choice: Choice | None
+) -> tuple[list[Cell], list[Entry]]:
+    """All cells of a split, and its rows."""
     split = next(iter(benchmarks.values())).split
-    groups = {b.name: b.groups for b in config.benchmarks}
     cells, rows = [], []
-    for entry, name, policy in entries(config, split, choice):
+    for entry, wanted, variant, policy in entries(config, split, choice):
         rows.append(entry)
+        read, groups = benchmarks[wanted.name], variant.groups or wanted.groups
         for cell, seed in zip(entry.cells, config.seeds(split), strict=True):
-            benchmark = benchmarks[name]
-            cells.append(Cell(cell, policy, config.routing, benchmark.rows, benchmark.tokens, seed, groups[name]))
-    return summarise(run, rows, evaluate_all(cells, held, run))
+            cells.append(Cell(cell, policy, config.routing, read.rows, read.tokens, seed, groups))
+    return cells, rows

@@ -1,72 +1,108 @@
-"""`steer sweep-pairs`: the routing results of every trained seed pair on validation, and the measure that they prefer.
+"""`steer sweep-pairs`: every trained seed pair on validation: which variant keeps the most accuracy at each compute.
 
-The default measure of `steer` is chosen from this, over all pairs and benchmarks, before any test question is seen.
+The defaults of `steer` are chosen from this, over all pairs and benchmarks, before any test question is seen.
 """
 
-import json
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.grids import SweepConfig, Variant
+import numpy as np
+
+from pipelines.grids import SweepConfig
 from pipelines.settings import SettingsError
-from pipelines.sweep import chosen, kept_rows, run_sweep
+from pipelines.store import RunFolder
+from pipelines.summary import BAR, Summary, read_json
+from pipelines.sweep import run_sweep
 from steer.config import ModelConfig, PairConfig
-from steer.traces import MEASURES
 
-GAMMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""Every second point of the standard grid: the comparison is of measures, not of thresholds."""
-QUESTIONS = 200
+BUDGETS = tuple(np.arange(0.1, 1.0, 0.1))
+"""Compute a question, as shares of large-only's, at which accuracies are compared."""
+COUNTS = ("flops_paper", "flops_full")
 
 
-def sweep_pairs(folder: str | Path, out: str | Path, questions: int = QUESTIONS, verbose: bool = False) -> list[dict]:
-    """Sweep validation with every `small-seed*` of `folder` beside every `large-seed*`; one run folder a pair under
-    `out`, and `out/summary.json` with the chosen rows of all. Raises SettingsError if there are no such models."""
-    pairs = _pairs(Path(folder))
-    rows = []
-    for name, pair in pairs.items():
-        config = SweepConfig(
-            pair=pair, variants=_variants(), validation_questions=questions, test=False, validation_seeds=1
-        )
+def sweep_pairs(folder: str | Path, config: SweepConfig, out: str | Path, verbose: bool = False) -> str:
+    """Sweep the variants with every `small-seed*` of `folder` beside every `large-seed*`, one run folder a pair under
+    `out`; a pair whose folder there has ended is not run again. Returns the comparison, and prints it after each pair.
+    Raises SettingsError if there are no such models, or a folder under `out` was left unfinished."""
+    if config.test:
+        raise SettingsError("test: true: a choice of defaults looks at validation alone; set test: false")
+    kept: dict[str, list[Summary]] = {}
+    said = ""
+    for name, pair in _pairs(Path(folder)).items():
+        target = Path(out) / name
         print(f"\n## {name}", flush=True)
-        swept = run_sweep(config, Path(out) / name, verbose=verbose)
-        rows += [{"pair": name, **row._asdict()} for row in kept_rows(swept, chosen(config, swept))]
-    Path(out, "summary.json").write_text(json.dumps(rows, indent=2) + "\n")
-    print(f"\n{preference(rows)}", flush=True)
+        kept[name] = _finished(target) or run_sweep(config.model_copy(update={"pair": pair}), target, verbose=verbose)
+        said = comparison(list(kept.values()))
+        print(f"\n{said}", flush=True)
+    return said
+
+
+def _finished(target: Path) -> list[Summary] | None:
+    if not (target / "run.json").exists():
+        return None
+    run = RunFolder.open(target)
+    rows = read_json(run)
+    if rows is None or run.describe()["finished"] is None:
+        raise SettingsError(f"{target} was left unfinished: remove it, and it will be run again")
     return rows
 
 
-def preference(rows: Sequence[dict]) -> str:
-    """Mean points above `random_query` at equal FLOPs and mean accuracy lost against `large`, by policy, over all pairs
-    and benchmarks; and the measure with the highest gain."""
-    large = {(r["pair"], r["benchmark"]): r["accuracy"] for r in rows if r["policy"] == "large"}
-    labels = [label for label in dict.fromkeys(r["policy"] for r in rows) if label.startswith("steer")]
-    lines, gains = [], {}
-    for label in labels:
-        mine = [r for r in rows if r["policy"] == label]
-        gain = [100 * (r["accuracy"] - r["random_query_accuracy"]) for r in mine]
-        lost = [100 * (large[r["pair"], r["benchmark"]] - r["accuracy"]) for r in mine]
-        gains[label] = sum(gain) / len(gain)
-        lines.append(
-            f"{label:18s} vs random_query {gains[label]:+5.1f} (worst {min(gain):+5.1f})   "
-            f"below large {sum(lost) / len(lost):+5.1f} (worst {max(lost):+5.1f})   {len(mine)} pairs and benchmarks"
-        )
-    measures = {label: gain for label, gain in gains.items() if label.split()[-1] in MEASURES}
-    lines.append(f"preferred measure: {max(measures, key=measures.get).split()[-1]}")
+def comparison(sweeps: Sequence[Sequence[Summary]]) -> str:
+    """A line a variant, best first by `flops_full`: points of accuracy above `random_query`, mean over budgets, pairs
+    and benchmarks, by both counts, with the worst pair and benchmark."""
+    gains: dict[str, dict[str, list[float]]] = defaultdict(lambda: {count: [] for count in COUNTS})
+    for rows in sweeps:
+        for benchmark in dict.fromkeys(row.benchmark for row in rows):
+            mine = [row for row in rows if row.benchmark == benchmark]
+            bar = [row for row in mine if row.policy in BAR]
+            for label in dict.fromkeys(row.policy for row in mine if row.policy not in BAR):
+                curve = [row for row in mine if row.policy == label]
+                for count in COUNTS:
+                    gains[label][count].append(mean_gain(curve, bar, count))
+    order = sorted(gains, key=lambda label: -np.mean(gains[label]["flops_full"]))
+    width = max(map(len, order), default=0)
+    lines = [f"{'':{width}}  {'flops_full':>20}  {'flops_paper':>20}   points above random_query, mean (worst)"]
+    for label in order:
+        columns = [f"{np.mean(found):+9.1f} ({min(found):+7.1f})" for found in map(gains[label].get, COUNTS[::-1])]
+        lines.append(f"{label:{width}}  {'  '.join(f'{c:>20}' for c in columns)}")
     return "\n".join(lines)
 
 
-def _variants() -> tuple[Variant, ...]:
-    rows = [
-        {"label": "small", "policy": {"name": "small"}},
-        {"label": "large", "policy": {"name": "large"}},
-        {"label": "random_query", "policy": {"name": "random_query"}, "grid": [0.5]},
-        *(
-            {"label": f"steer {measure}", "policy": {"name": "steer", "measure": measure}, "grid": GAMMAS}
-            for measure in MEASURES
-        ),
-        {"label": "steer paper", "policy": {"name": "steer", "preset": "paper"}, "grid": GAMMAS},
-    ]
-    return tuple(Variant.model_validate(row) for row in rows)
+def mean_gain(curve: Sequence[Summary], bar: Sequence[Summary], count: str) -> float:
+    """Points of accuracy (%) by which a variant beats `random_query`, mean over `BUDGETS`.
+
+    At a budget the variant has the accuracy that its settings, `small` and `large` reach with a coin for each question
+    between two of them: their upper concave hull. `random_query` is such a coin between `small` and `large` alone, on
+    the straight lines between the bar's points. `curve`, `bar`: rows of one benchmark; `bar` holds `small` and `large`.
+    `count`: `flops_paper` or `flops_full`."""
+    small, large = (next(row for row in bar if row.policy == name) for name in ("small", "large"))
+
+    def cheapest_first(rows: Sequence[Summary]) -> list[tuple[float, float]]:
+        return sorted((getattr(row, count) / getattr(large, count), row.accuracy) for row in rows)
+
+    reached, coin = (
+        np.interp(BUDGETS, *np.transpose(points))
+        for points in (hull(cheapest_first([*curve, small, large])), cheapest_first(bar))
+    )
+    return float(100 * np.mean(reached - coin))
+
+
+def hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Upper concave hull of (cost, accuracy), by cost (Andrew's monotone chain); dearer points that are no more
+    accurate are left out."""
+    kept: list[tuple[float, float]] = []
+    for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
+        if kept and y <= kept[-1][1]:
+            continue
+        while len(kept) > 1 and _slope(kept[-2], kept[-1]) <= _slope(kept[-2], (x, y)):
+            kept.pop()
+        kept.append((x, y))
+    return kept
+
+
+def _slope(a: tuple[float, float], b: tuple[float, float]) -> float:
+    return (b[1] - a[1]) / (b[0] - a[0]) if b[0] > a[0] else np.inf
 
 
 def _pairs(folder: Path) -> dict[str, PairConfig]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines import charts, figures, page, paired, trace_view
+from pipelines import charts, figures, page, paired, paper_section, trace_view
 from pipelines import report_tables as tabled
 from pipelines.analysis import KEYS, MIN_SCORES, Row, by_row
 from pipelines.report_numbers import Numbers, measured
@@ -51,6 +51,9 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> str:
     numbers = [measured(name, root) for name, root in zip(names(runs), runs, strict=True)]
     compared = _compared(numbers)
     written = Written()
+    papers = [paper_section.measured(n) for n in numbers if n.paper] if len(numbers) == 1 else []
+    for paper in papers:
+        paper_section.sections(paper, written)
     _accuracy(written, numbers)
     _comparison(written, compared, numbers)
     _against_large(written, numbers)
@@ -72,6 +75,9 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> str:
     with figures.drawing():
         for stem, figure in _figures(numbers, compared):
             figures.save(out / "figures", stem, figure)
+        for paper in papers:
+            for stem, figure in paper_section.drawn(paper):
+                figures.save(out / "figures", stem, figure)
     return f"{out}: report.html figures/ tables/"
 
 

@@ -5,9 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import pandas as pd
 import psutil
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -80,6 +83,75 @@ def test_sweep_leaves_tables_summary_picture_and_marks_what_validation_chose(tmp
     assert all(r["random_query_accuracy"] is not None and r["seconds"] >= 0 for r in rows)
     assert RunFolder.open(out).read("traces").num_rows == 5 * 12 + 4 * 16 * 2
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG") and "</svg>" in (out / "curve.svg").read_text()
+
+
+def test_a_sweep_that_was_cut_off_goes_on_and_runs_no_ended_cell_again(tmp_path):
+    config, out = tmp_path / "sweep.yaml", tmp_path / "run"
+    slow = simulated_pair(step_s=0.3, steps=4)
+    variants = [{"label": n, "policy": {"name": n}} for n in ("small", "large", "steer")]
+    settings = {"benchmarks": [{"name": "hops"}], "validation_questions": 8, "test_questions": 8, "test_seeds": 1}
+    config.write_text(yaml.safe_dump({**settings, "variants": variants, "pair": slow}))
+    sweep = start(["sweep", config, "--out", out], stderr=subprocess.DEVNULL)
+    run = RunFolder(out)
+    while not ((out / "run.json").exists() and run.finished_cells()):
+        with suppress(subprocess.TimeoutExpired):
+            pytest.fail(f"the sweep ended by itself, with {sweep.wait(0.2)}")
+    sweep.kill()
+    sweep.wait()
+    ended = run.finished_cells()
+    assert not any("/test/" in cell for cell in ended)
+    before = {part: Path(part).stat().st_mtime_ns for part in run.parts("traces")}
+
+    again = start(["sweep", config, "--out", out], stderr=subprocess.PIPE)
+    assert "holds another run" in again.communicate(timeout=120)[1] and again.returncode == 2
+    done = start(["sweep", config, "--out", out, "--resume"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    _, errors = done.communicate(timeout=300)
+    assert done.returncode == 0, errors
+
+    traces = run.read("traces").to_pandas()
+    assert not traces.duplicated(["cell", "trace_id"]).any()
+    assert set(traces.groupby("cell").size()) == {8}
+    assert {c["name"] for c in run.describe()["cells"]} == set(traces["cell"])
+    assert run.describe()["finished"] is not None
+    kept = [part for part in before if Path(part).exists() and set(pq.read_table(part)["cell"].to_pylist()) <= ended]
+    assert len(kept) > 1 and all(Path(part).stat().st_mtime_ns == before[part] for part in kept)
+    rows = json.loads((out / "summary.json").read_text())
+    assert [r["policy"] for r in rows if r["split"] == "test"] == ["small", "large", "steer"]
+
+    other = start(["sweep", config, "--out", out, "--resume", "--set", "seed=5"], stderr=subprocess.PIPE)
+    assert "begun with another seed" in other.communicate(timeout=120)[1] and other.returncode == 2
+
+
+def test_the_paper_s_experiment_leaves_every_table_and_figure_and_called_again_starts_no_model(tmp_path):
+    config, out = tmp_path / "experiment.yaml", tmp_path / "run"
+    sizes = {"validation_questions": 20, "test_questions": 20}
+    config.write_text(yaml.safe_dump({**sizes, "pair": simulated_pair(steps=4)}))
+    ask = ["experiment", "paper", config, "--benchmarks", "hops", "--out", out]
+    first = start(ask, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    printed, errors = first.communicate(timeout=600)
+    assert first.returncode == 0, errors
+    assert "rsd: not run, the pair has no process reward model" in printed and "query_router: not run" in printed
+
+    tables, figures = ({path.stem for path in (out / "report" / d).iterdir()} for d in ("tables", "figures"))
+    assert {"table-1-2", "table-1-2-best-on-test", "table-3", "figure-3", "figure-4"} <= tables
+    assert {"figure-3-percentiles", "figure-4-latency"} <= figures
+    page = (out / "report" / "report.html").read_text()
+    assert all(f"{name}: " in page for name in ("Tables 1 and 2", "Table 3", "Figure 3", "Figure 4"))
+    methods = pd.read_csv(out / "report" / "tables" / "table-1-2.csv")
+    assert list(methods["policy"]) == [
+        *("small", "large", "random_query", "random_step"),
+        *("spec_reason", "steer paper", "steer"),
+    ]
+    assert (methods["a_f"] - 100 * methods["accuracy"] / methods["flops_paper"]).abs().max() < 1e-6
+    groups = pd.read_csv(out / "report" / "tables" / "table-3.csv")
+    assert list(groups["groups"]) == [1, 2, 5, 10] * 2
+
+    before = {path: path.stat().st_mtime_ns for path in (out / "traces").iterdir()}
+    again = start(ask, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    _, errors = again.communicate(timeout=300)
+    assert again.returncode == 0, errors
+    assert {path: path.stat().st_mtime_ns for path in (out / "traces").iterdir()} == before
+    assert (out / "report" / "report.html").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.report import best_on_test, tables, unit_for
 from pipelines.store import RunFolder
-from pipelines.summary import Entry, Summary, summarise, with_bar
+from pipelines.summary import Entry, Summary, note_seconds, summarise, with_bar
 
 
 def row(policy, accuracy=0.5, flops=1e-5, setting="", split="test", benchmark="b"):
@@ -89,7 +89,9 @@ def test_a_row_is_the_mean_over_questions_and_seeds(tmp_path):
     run = RunFolder.create(tmp_path / "run", "sweep", {}, [0, 1])
     traces(run, "c/seed0", [True, True, False, None], steps=4, steps_large=1, flops_paper=2.0, flops_full=3.0)
     traces(run, "c/seed1", [True, False, False, False], steps=4, steps_large=3, flops_paper=4.0, flops_full=5.0)
-    (got,) = summarise(run, [Entry("b", "test", "steer", "gamma=0.5", ("c/seed0", "c/seed1"), False)], seconds=8.0)
+    run.update(cells=[{"name": name} for name in ("c/seed0", "c/seed1")])
+    note_seconds(run, ["c/seed0", "c/seed1"], 8.0)
+    (got,) = summarise(run, [Entry("b", "test", "steer", "gamma=0.5", ("c/seed0", "c/seed1"), False)])
     assert (got.seeds, got.n, got.accuracy, got.share_large) == (2, 4, 3 / 8, 0.5)
     assert (got.flops_paper, got.flops_full, got.seconds) == (3.0, 4.0, 8.0)
     assert got.accuracy_low <= got.accuracy <= got.accuracy_high
@@ -100,4 +102,4 @@ def test_a_question_that_is_missing_under_one_seed_is_not_averaged_away(tmp_path
     traces(run, "c/seed0", [True, True, False])
     traces(run, "c/seed1", [True, True])
     with pytest.raises(ValueError, match="different numbers of answers"):
-        summarise(run, [Entry("b", "test", "steer", "", ("c/seed0", "c/seed1"), False)], seconds=1.0)
+        summarise(run, [Entry("b", "test", "steer", "", ("c/seed0", "c/seed1"), False)])

@@ -1,39 +1,52 @@
-"""The choice of the default measure from all seed pairs."""
+"""The comparison of variants over all seed pairs."""
 
 import pytest
 
+from pipelines.grids import SweepConfig
 from pipelines.settings import SettingsError
-from pipelines.sweep_pairs import preference, sweep_pairs
+from pipelines.summary import Summary
+from pipelines.sweep_pairs import comparison, hull, mean_gain, sweep_pairs
 
 
-def row(pair, policy, accuracy, bar):
-    return {
-        "pair": pair,
-        "benchmark": "chain_math",
-        "policy": policy,
-        "accuracy": accuracy,
-        "random_query_accuracy": bar,
-    }
+def row(policy, accuracy, cost, full=None, benchmark="hops"):
+    known = dict.fromkeys(Summary._fields, 0)
+    known |= {"benchmark": benchmark, "policy": policy, "accuracy": accuracy, "flops_paper": cost}
+    return Summary(**known | {"flops_full": cost if full is None else full})
 
 
-def test_the_measure_with_the_highest_mean_gain_over_all_pairs_is_preferred():
-    rows = [
-        row("a", "large", 0.9, 0.9),
-        row("b", "large", 0.9, 0.9),
-        # best on one pair, poor on the other
-        row("a", "steer max_logit", 0.9, 0.6),
-        row("b", "steer max_logit", 0.5, 0.6),
-        row("a", "steer entropy", 0.85, 0.7),
-        row("b", "steer entropy", 0.85, 0.7),
-        # the paper's preset is reported, but is no measure
-        row("a", "steer paper", 0.9, 0.1),
-        row("b", "steer paper", 0.9, 0.1),
-    ]
-    text = preference(rows)
-    assert text.splitlines()[-1] == "preferred measure: entropy"
-    assert "worst -10.0" in text and "below large +20.0 (worst +40.0)" in text
+BAR = [row("small", 0.5, 1.0), row("random_query", 0.75, 5.5), row("large", 1.0, 10.0)]
+
+
+def test_the_hull_leaves_out_what_a_coin_between_two_others_beats():
+    assert hull([(1, 0.5), (3, 0.6), (5, 0.9), (10, 1.0), (12, 1.0), (5, 0.8)]) == [(1, 0.5), (5, 0.9), (10, 1.0)]
+
+
+def test_a_variant_on_the_bar_gains_nothing_and_one_that_loses_nothing_either():
+    assert mean_gain([row("steer", 0.75, 5.5)], BAR, "flops_paper") == pytest.approx(0)
+    assert mean_gain([row("steer", 0.4, 9.0)], BAR, "flops_paper") == pytest.approx(0)  # a coin without it is as good
+
+
+def test_the_gain_is_the_mean_over_budgets_between_the_hull_and_the_bar():
+    found = mean_gain([row("steer", 1.0, 5.0)], BAR, "flops_paper")
+    # 12.5 points a unit up to half of large's cost, 0 beyond; the bar rises 5.55 a unit from 1 to 10.
+    expected = [100 * (min(0.5 + 0.125 * (b - 1), 1.0) - (0.5 + 0.5 * (b - 1) / 9)) for b in range(1, 10)]
+    assert found == pytest.approx(sum(expected) / 9)
+
+
+def test_variants_are_ordered_by_their_mean_over_pairs_and_benchmarks_and_show_the_worst():
+    cheap, dear = row("cheap", 1.0, 5.0, full=6.0), row("dear", 1.0, 4.0, full=15.0)
+    bad = row("cheap", 0.5, 5.0, full=6.0)
+    text = comparison([[*BAR, cheap, dear], [*BAR, bad, dear]])
+    lines = text.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["cheap", "dear"]
+    assert "(   +0.0)" in lines[1] and lines[2].split()[1] == "+0.0"
 
 
 def test_a_folder_without_models_is_refused_with_the_remedy(tmp_path):
     with pytest.raises(SettingsError, match="train-pair"):
-        sweep_pairs(tmp_path, tmp_path / "out")
+        sweep_pairs(tmp_path, SweepConfig(test=False), tmp_path / "out")
+
+
+def test_test_questions_are_refused(tmp_path):
+    with pytest.raises(SettingsError, match="test: false"):
+        sweep_pairs(tmp_path, SweepConfig(), tmp_path / "out")

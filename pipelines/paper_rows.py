@@ -1,0 +1,62 @@
+"""The rows of `steer experiment paper`: what the paper compares, as variants of one sweep, and how they are called."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from steer.traces import MEASURES
+
+KIND = "paper"
+"""Of the run, in `run.json`: its report has the paper's sections."""
+METHODS = (
+    "small",
+    "large",
+    "random_query",
+    "random_step",
+    "spec_reason",
+    "query_router",
+    "rsd",
+    "steer paper",
+    "steer",
+)
+"""Rows of Tables 1 and 2, and the curves: what the paper compares, its STEER to the letter, and this project's."""
+GROUP_COUNTS = (2, 5, 10)
+"""K of Table 3 beside 1, which is the method's own row."""
+GROUPED = ("steer paper", "steer")
+COARSE = (0.1, 0.3, 0.5, 0.7, 0.9)
+PERCENTILES = (10, 30, 50, 70, 90)
+PERCENTILE = "percentile"
+OBSERVED = "observed"
+"""Rows in which small writes every step and a signal only looks on: what its AUROC is measured on."""
+
+
+def group_label(method: str, groups: int) -> str:
+    """The row of Table 3 for a method and K groups."""
+    return method if groups == 1 else f"{method} K={groups}"
+
+
+def percentile_label(measure: str, scorer: str) -> str:
+    """The row of Figure 3 for a measure and a scorer."""
+    return f"{PERCENTILE} {measure} by {scorer}"
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    """The variants, as a sweep's configuration holds them."""
+    paper = {"name": "steer", "preset": "paper"}
+    policies = {name: {"name": name} for name in METHODS} | {"steer paper": paper}
+    for method in METHODS:
+        whole = "chosen" if method == "random_step" else "grid"
+        grid = {"grid": COARSE} if method == "random_step" else {}
+        yield {"label": method, "policy": policies[method], "on_test": whole, **grid}
+    for method in GROUPED:
+        for groups in GROUP_COUNTS:
+            label = group_label(method, groups)
+            yield {"label": label, "policy": policies[method], "grid": COARSE, "groups": groups}
+    for measure in MEASURES:
+        for scorer in ("small", "producer"):
+            policy = {"name": "percentile", "measure": measure, "scored_by": scorer}
+            label = percentile_label(measure, scorer)
+            yield {"label": label, "policy": policy, "grid": PERCENTILES, "on_test": "never"}
+    looks_on = {"steer": {"name": "steer", "gamma": 0.0, "refine": "never", "fit_from": "live"}}
+    for method in ("steer", "rsd", "spec_reason"):
+        policy = looks_on.get(method, policies[method])
+        yield {"label": f"{OBSERVED} {method}", "policy": policy, "grid": [0.0]}
