@@ -14,7 +14,7 @@ from pipelines.grids import SweepConfig
 from pipelines.ingest import Ingested, ingest
 from pipelines.picture import save_curve
 from pipelines.report import best_on_test, tables
-from pipelines.run import described, evaluate_all, resolved, unused_if_not_started, usable_pair
+from pipelines.run import described, evaluate_all, refuse_unmeasured, resolved, unused_if_not_started, usable_pair
 from pipelines.session import Session, cluster, session
 from pipelines.settings import SettingsError, refusals_as_settings_errors
 from pipelines.store import RunFolder
@@ -33,7 +33,9 @@ def run_sweep(
     `replica_class`: see `actors.router.Router`."""
     with refusals_as_settings_errors():
         pair = usable_pair(config.pair, config.pools)
-        seats = needed_seats([variant.policy for variant in config.variants], pair)
+        policies = [policy for variant in config.variants for _, policy in variant.settings()]
+        seats = needed_seats(policies, pair)
+        refuse_unmeasured(policies, config.pools)
         plans = {split: _plans(config, split) for split in ("validation", "test")[: 1 + config.test]}
         RunFolder.refuse_used(out)
     with cluster(verbose):
@@ -41,7 +43,7 @@ def run_sweep(
         with refusals_as_settings_errors():
             run = RunFolder.create(out, "sweep", resolved(config, pair), config.seeds("test"))
             run.update(benchmarks=[b.described() for split in splits.values() for b in split.values()])
-        with unused_if_not_started(run), session(pair, config.pools, replica_class, seats) as held:
+        with unused_if_not_started(run), session(pair, config.pools, replica_class, seats, policies) as held:
             validation = _phase(config, splits["validation"], None, held, run)
             write_json(run, validation)
             choice = chosen(config, validation)
