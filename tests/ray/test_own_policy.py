@@ -1,4 +1,4 @@
-"""`steer run` and `steer sweep` with a policy of the user's own, from a folder that is not STEER's: the router, in a
+"""`steer sweep` with a policy of the user's own, from a folder that is not STEER's: the router, in a
 process of its own, imports it too."""
 
 import json
@@ -33,15 +33,6 @@ MODEL = {"parameters": 1e5, "engine": {"steps": 6}}
 PAIR = {"small": {"path": "simulated-small", **MODEL}, "large": {"path": "simulated-large", **MODEL}}
 
 
-def steer(folder, command, config, *more):
-    """The finished process, started in `folder`; the working directory is all that the workers can know it by."""
-    (folder / "turns.py").write_text(POLICY)
-    (folder / "config.yaml").write_text(yaml.safe_dump({"pair": PAIR, **config}))
-    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
-    arguments = [*PROGRAM, command, "config.yaml", "--out", "out", *more]
-    return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-
-
 def test_a_sweep_chooses_the_threshold_of_a_custom_policy(tmp_path):
     policy = {"name": "custom", "object": "turns:Turns", "threshold": "turn"}
     variants = [
@@ -49,22 +40,15 @@ def test_a_sweep_chooses_the_threshold_of_a_custom_policy(tmp_path):
         {"label": "by turns", "policy": policy, "grid": [1, 3]},
     ]
     sizes = {"validation_questions": 6, "test_questions": 6, "test_seeds": 1}
-    done = steer(tmp_path, "sweep", {"benchmarks": [{"name": "chain_math"}], "variants": variants, **sizes})
+    config = {"pair": PAIR, "benchmarks": [{"name": "chain_math"}], "variants": variants, **sizes}
+    (tmp_path / "turns.py").write_text(POLICY)
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(config))
+    # The working directory is all that the router's process can know the file by.
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
+    command = [*PROGRAM, "sweep", "sweep.yaml", "--out", "out"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "out" / "summary.json").read_text())
     tried = {(r["split"], r["setting"]): r["share_large"] for r in rows if r["policy"] == "by turns"}
     assert tried["validation", "turn=1"] == 1.0 and 0.0 < tried["validation", "turn=3"] < 0.5
     assert [split for split, _ in tried].count("test") == 1
-
-
-def test_a_run_is_named_by_the_class_and_a_bad_object_ends_it_at_once(tmp_path):
-    policy = {"name": "custom", "object": "turns:Turns", "options": {"turn": 2}}
-    config = {"benchmark": {"limit": 4}, "policy": policy}
-    refused = steer(tmp_path, "run", config, "--set", "policy.object=turns:Turn")
-    assert refused.returncode == 2
-    assert "steer: policy.object = 'turns:Turn': turns has no Turn; did you mean Turns?" in refused.stderr
-    assert not (tmp_path / "out").exists()
-    done = steer(tmp_path, "run", config)
-    assert done.returncode == 0, done.stderr
-    (row,) = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert (row["policy"], row["n"]) == ("Turns", 4) and row["share_large"] == pytest.approx(0.5)

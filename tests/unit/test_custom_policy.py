@@ -8,12 +8,13 @@ import pytest
 from scripted import Script, drive, new_group
 
 from actors.seats import needed_seats
+from pipelines import cli
 from pipelines.analysis import rows_of
 from pipelines.grids import SweepConfig, Variant, label_of, setting_of
-from pipelines.run import refuse_unmeasured, run_one
+from pipelines.run import refuse_unmeasured
 from pipelines.settings import SettingsError, load_config
 from pipelines.sweep import run_sweep
-from steer.config import CustomPolicy, ModelConfig, PairConfig, PoolsConfig, RunConfig
+from steer.config import CustomPolicy, ModelConfig, PairConfig, PoolsConfig
 from steer.policies import make_policy
 from steer.traces import Model, Seat
 
@@ -118,9 +119,10 @@ def test_a_bad_object_is_refused_with_the_key_and_the_remedy(policy, said):
         make_policy(policy)
 
 
-def test_runs_and_sweeps_refuse_it_before_anything_starts(tmp_path):
-    with pytest.raises(SettingsError, match="mine has no Septic"):
-        run_one(RunConfig(policy=CustomPolicy(object="mine:Septic")), tmp_path / "run")
+def test_runs_and_sweeps_refuse_it_before_anything_starts(tmp_path, capsys):
+    command = ["run", "--out", "run", "--set", "policy=custom", "--set", "policy.object=mine:Septic"]
+    assert cli.main(command) == cli.USAGE
+    assert "steer: policy.object = 'mine:Septic': mine has no Septic" in capsys.readouterr().err
     variants = [{"label": "mine", "policy": custom("Sceptic", "lest").model_dump(), "grid": [1]}]
     with pytest.raises(SettingsError, match=r"Sceptic\(lest=1.0\) failed"):
         run_sweep(SweepConfig(variants=variants), tmp_path / "sweep")
