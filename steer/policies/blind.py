@@ -7,6 +7,8 @@ from steer.seeds import coin
 
 
 class Blind:
+    """No confidence, no drafts, no barrier: a subclass says `whole` and decides."""
+
     measure = None
     scored_by_small = False
     drafts = "none"

@@ -3,6 +3,7 @@ process of its own, imports it too."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,21 +15,6 @@ pytestmark = pytest.mark.ray
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, str(Path(__file__).with_name("simulated_steer.py"))]
-POLICY = """
-import numpy as np
-from steer.policies import Act, Blind
-
-class Turns(Blind):
-    '''The large model writes every `turn`-th step.'''
-    whole = False
-
-    def __init__(self, turn=2):
-        self.turn = turn
-
-    def decide(self, view, ready_N):
-        large_N = (view.step_L[ready_N] + 1) % self.turn == 0
-        return np.where(large_N, Act.LARGE, Act.SMALL), np.full(len(ready_N), np.nan)
-"""
 MODEL = {"parameters": 1e5, "engine": {"steps": 6}}
 PAIR = {"small": {"path": "simulated-small", **MODEL}, "large": {"path": "simulated-large", **MODEL}}
 
@@ -41,7 +27,7 @@ def test_a_sweep_chooses_the_threshold_of_a_custom_policy(tmp_path):
     ]
     sizes = {"validation_questions": 6, "test_questions": 6, "test_seeds": 1}
     config = {"pair": PAIR, "benchmarks": [{"name": "chain_math"}], "variants": variants, **sizes}
-    (tmp_path / "turns.py").write_text(POLICY)
+    shutil.copy(ROOT / "tests" / "turns.py", tmp_path)
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(config))
     # The working directory is all that the router's process can know the file by.
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
