@@ -1,5 +1,6 @@
 """A policy that a user brings: how it is found, what is refused, and what it may answer."""
 
+import asyncio
 import math
 import sys
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from scripted import Script, drive, new_group
 
+from actors.router import Router
 from actors.seats import needed_seats
 from pipelines import cli
 from pipelines.analysis import rows_of
@@ -150,6 +152,12 @@ def test_its_signal_decides_which_models_start():
         needed_seats([custom("Rewarded", act=1)], pair)
     rewarded = pair.model_copy(update={"prm": ModelConfig(path="r")})
     assert needed_seats([custom("Rewarded", act=1)], rewarded) == (Seat.SMALL, Seat.LARGE, Seat.PRM)
+
+
+def test_the_router_refuses_what_it_cannot_import_before_a_model_is_loaded():
+    pair = PairConfig(small=ModelConfig(path="s"), large=ModelConfig(path="l"))
+    with pytest.raises(ValueError, match="no module nobodys"):
+        asyncio.run(Router(pair, PoolsConfig()).start([CustomPolicy(object="nobodys:Policy")]))
 
 
 def test_a_measure_that_no_replica_computes_is_refused():
