@@ -96,8 +96,11 @@ class Router:
             for seat in seats
         }
 
-    async def start(self) -> dict[Seat, EngineInfo]:
-        """Start all pools; raises ReplicaDied when a model cannot be loaded."""
+    async def start(self, policies: Sequence[PolicyConfig] = ()) -> dict[Seat, EngineInfo]:
+        """Start all pools; raises ReplicaDied when a model cannot be loaded, and before that ValueError when one of the
+        `policies` cannot be made here: a `custom` one that the driver could import may lie on its machine alone."""
+        for policy in policies:
+            make_policy(policy)
         infos = await asyncio.gather(*(pool.start() for pool in self._pools.values()))
         return dict(zip(self._pools, infos, strict=True))
 

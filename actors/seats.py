@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from steer.config import ModelConfig, PairConfig, PolicyConfig
 from steer.embedded import weights_path
-from steer.policies import SIGNALS
+from steer.policies import SIGNALS, make_policy
 from steer.traces import Seat
 
 EMBEDDED_PROBE = "embedded:probe"
@@ -34,12 +34,19 @@ def seat_class(seat: Seat) -> type:
 
 
 def needed_seats(policies: Iterable[PolicyConfig], pair: PairConfig) -> tuple[Seat, ...]:
-    """The pair's seats and those of the signals. Raises ValueError, with the remedy, where the pair lacks a signal."""
-    wanted = {SIGNALS[policy.name].seat for policy in policies if policy.name in SIGNALS}
+    """The pair's seats and those of the signals. Raises ValueError, with the remedy, where the pair lacks a signal and
+    where a `custom` policy cannot be made."""
+    wanted = {}
+    for policy in policies:
+        signal = make_policy(policy).signal if policy.name == "custom" else SIGNALS.get(policy.name)
+        if signal is not None:
+            wanted[signal.seat] = policy.object if policy.name == "custom" else policy.name
     if Seat.PRM in wanted and pair.prm is None:
-        raise ValueError("policy rsd needs a process reward model: give the pair prm: {path: ...} (docs/signals.md)")
+        remedy = "give the pair prm: {path: ...} (docs/signals.md)"
+        raise ValueError(f"policy {wanted[Seat.PRM]} needs a process reward model: {remedy}")
     if Seat.QUERY in wanted and pair.probe is None:
-        raise ValueError("policy query_router needs a probe: run `steer train-router` and give the pair probe: FOLDER")
+        remedy = "run `steer train-router` and give the pair probe: FOLDER"
+        raise ValueError(f"policy {wanted[Seat.QUERY]} needs a probe: {remedy}")
     if pair.judge is None:
-        wanted.discard(Seat.JUDGE)  # the large model judges
-    return (*PAIR, *sorted(wanted))
+        wanted.pop(Seat.JUDGE, None)  # the large model judges
+    return (*PAIR, *sorted(set(wanted) - set(PAIR)))

@@ -18,7 +18,7 @@ import pyarrow.dataset as pads
 from pyarrow import fs
 
 from pipelines.choice import Point, random_query_accuracy
-from pipelines.grids import THRESHOLDS
+from pipelines.grids import setting_of
 from pipelines.store import SCHEMAS, RunFolder
 from pipelines.summary import BAR
 from steer.costs import RESAMPLES, accuracy_interval, clustered_interval
@@ -57,10 +57,7 @@ def rows_of(described: dict[str, Any]) -> dict[str, Row]:
 
 def _row_of(cell: dict[str, Any], known: Sequence[tuple[str, str]]) -> Row:
     policy, name = cell["policy"], cell["name"]
-    setting = ""
-    if policy["name"] in THRESHOLDS:
-        key, _ = THRESHOLDS[policy["name"]]
-        setting = f"{key}={policy[key]:g}" if key in policy else ""
+    setting = setting_of(policy)
     for benchmark, split in known:
         if name.startswith(f"{benchmark}/{split}/"):
             label = name.removeprefix(f"{benchmark}/{split}/").rpartition("/seed")[0]

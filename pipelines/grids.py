@@ -4,7 +4,7 @@ Invariant: thresholds are chosen on `validation` only; `test` sees the chosen se
 `test_grid` asks for the separately labelled best-on-test figure).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,31 @@ THRESHOLDS: dict[str, tuple[str, tuple[float, ...]]] = {
 0.05 to 1.6 runs from a nearly certain first token to about five equally likely ones."""
 
 
+def label_of(policy: PolicyConfig) -> str:
+    """What tables call a policy that no sweep gave a label: its name, or that of the class of a custom one."""
+    return policy.object.partition(":")[2] if policy.name == "custom" else policy.name
+
+
+def threshold_key(policy: dict[str, Any]) -> str | None:
+    """The key that a policy's grid varies, of a custom one an option; None where it has none. `policy`: its
+    configuration as JSON values, as `run.json` holds it."""
+    return policy.get("threshold") if policy["name"] == "custom" else THRESHOLDS.get(policy["name"], (None,))[0]
+
+
+def setting_of(policy: dict[str, Any]) -> str:
+    """The threshold as rows name it, `gamma=0.5`; empty where there is none."""
+    key = threshold_key(policy)
+    held = policy["options"] if policy["name"] == "custom" else policy
+    return f"{key}={held[key]:g}" if key in held else ""
+
+
+def with_threshold(policy: PolicyConfig, value: float) -> PolicyConfig:
+    given = {**policy.model_dump(exclude_unset=True), "name": policy.name}
+    key = threshold_key(policy.model_dump())
+    changed = {"options": {**policy.options, key: value}} if policy.name == "custom" else {key: value}
+    return type(policy).model_validate({**given, **changed})
+
+
 class Variant(Strict):
     """One row of the comparison: a policy, whose threshold the sweep chooses."""
 
@@ -41,24 +66,19 @@ class Variant(Strict):
 
     @model_validator(mode="after")
     def _grid_fits(self):
-        if self.grid is not None and self.policy.name not in THRESHOLDS:
-            raise ValueError(f"policy {self.policy.name} has no threshold: remove grid")
+        if self.grid is not None and threshold_key(self.policy.model_dump()) is None:
+            remedy = "name it, one of its options, as threshold:" if self.policy.name == "custom" else "remove grid"
+            raise ValueError(f"policy {self.policy.name} has no threshold: {remedy}")
         if self.grid == ():
             raise ValueError("grid is empty: name at least one threshold or leave grid out")
         self.settings()
         return self
 
     def settings(self) -> list[tuple[str, PolicyConfig]]:
-        """Every setting of the grid as (text, policy); a policy without a threshold is one setting, ""."""
-        if self.policy.name not in THRESHOLDS:
-            return [("", self.policy)]
-        key, standard = THRESHOLDS[self.policy.name]
-        kind = type(self.policy)
-        given = self.policy.model_dump(exclude_unset=True)
-        return [
-            (f"{key}={value:g}", kind.model_validate({**given, "name": self.policy.name, key: value}))
-            for value in self.grid or standard
-        ]
+        """Every setting of the grid as (text, policy); a policy without a grid is one setting."""
+        values = self.grid or THRESHOLDS.get(self.policy.name, (None, ()))[1]
+        policies = [with_threshold(self.policy, value) for value in values] or [self.policy]
+        return [(setting_of(policy.model_dump()), policy) for policy in policies]
 
     @property
     def is_bar(self) -> bool:

@@ -2,14 +2,14 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from actors.seats import needed_seats
 from pipelines.cells import Cell, refuse_uncuttable
 from pipelines.evaluate import evaluate
-from pipelines.grids import THRESHOLDS
+from pipelines.grids import label_of, setting_of
 from pipelines.ingest import ingest
 from pipelines.progress import Progress
 from pipelines.report import tables
@@ -21,6 +21,8 @@ from steer.benchmarks import reading
 from steer.cards import card_problems
 from steer.config import PairConfig, PolicyConfig, PoolsConfig, RunConfig
 from steer.pairs import load_pair
+from steer.policies import make_policy
+from steer.traces import MEASURES
 
 
 def run_one(config: RunConfig, out: str | Path, replica_class: type | None = None, verbose: bool = False) -> Summary:
@@ -29,6 +31,7 @@ def run_one(config: RunConfig, out: str | Path, replica_class: type | None = Non
     with refusals_as_settings_errors():
         pair = usable_pair(config.pair, config.pools)
         seats = needed_seats([config.policy], pair)
+        refuse_unmeasured([config.policy], config.pools)
         plan = reading(config.benchmark)
         RunFolder.refuse_used(out)
     with cluster(verbose):
@@ -46,7 +49,7 @@ def run_one(config: RunConfig, out: str | Path, replica_class: type | None = Non
             refuse_uncuttable(cell)
             run = RunFolder.create(out, "run", resolved(config, pair), [config.seed])
             run.update(benchmarks=[benchmark.described()])
-        with unused_if_not_started(run), session(pair, config.pools, replica_class, seats) as held:
+        with unused_if_not_started(run), session(pair, config.pools, replica_class, seats, [config.policy]) as held:
             evaluate_all([cell], held, run)
             engines = described(held)
     rows = summarise(run, [run_entry(config, benchmark.name, benchmark.split)])
@@ -65,15 +68,26 @@ def usable_pair(pair: str | PairConfig, pools: PoolsConfig) -> PairConfig:
     return loaded
 
 
+def refuse_unmeasured(policies: Iterable[PolicyConfig], pools: PoolsConfig) -> None:
+    """Raises ValueError if a `custom` policy reads a measure that no replica computes; of the others `load` knows."""
+    for policy in policies:
+        measure = make_policy(policy).measure if policy.name == "custom" else None
+        if measure is not None and MEASURES[measure] not in pools.measures:
+            name = MEASURES[measure]
+            left_out = f"which pools.measures = {list(pools.measures)} leaves out; add {name} there"
+            raise ValueError(f"policy {policy.object} reads {name}, {left_out}")
+
+
 def cell_name(config: RunConfig, benchmark: str, split: str) -> str:
-    return f"{benchmark}/{split}/{config.policy.name}/seed{config.seed}"
+    return f"{benchmark}/{split}/{label_of(config.policy)}/seed{config.seed}"
 
 
 def run_entry(config: RunConfig, benchmark: str, split: str) -> Entry:
     """The one row of a run's summary."""
     bar = config.policy.name in BAR
     cells = (cell_name(config, benchmark, split),)
-    return Entry(benchmark, split, config.policy.name, threshold(config.policy), cells, bar)
+    setting = setting_of(config.policy.model_dump())
+    return Entry(benchmark, split, label_of(config.policy), setting, cells, bar)
 
 
 @contextmanager
@@ -84,14 +98,6 @@ def unused_if_not_started(run: RunFolder) -> Iterator[None]:
     except StartFailed:
         run.remove()
         raise
-
-
-def threshold(policy: PolicyConfig) -> str:
-    """The policy's own threshold as summary rows name it."""
-    if policy.name not in THRESHOLDS:
-        return ""
-    key, _ = THRESHOLDS[policy.name]
-    return f"{key}={getattr(policy, key):g}"
 
 
 def evaluate_all(cells: list[Cell], held: Session, run: RunFolder) -> None:

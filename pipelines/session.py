@@ -16,7 +16,7 @@ import ray
 
 from actors.router import Router, RouterStats
 from actors.seats import PAIR
-from steer.config import PairConfig, PoolsConfig
+from steer.config import PairConfig, PolicyConfig, PoolsConfig
 from steer.traces import Seat
 from steer.work import EngineInfo
 
@@ -79,16 +79,20 @@ def cluster(verbose: bool = False) -> Iterator[None]:
 
 @contextmanager
 def session(
-    pair: PairConfig, pools: PoolsConfig, replica_class: type | None = None, seats: Sequence[Seat] = PAIR
+    pair: PairConfig,
+    pools: PoolsConfig,
+    replica_class: type | None = None,
+    seats: Sequence[Seat] = PAIR,
+    policies: Sequence[PolicyConfig] = (),
 ) -> Iterator[Session]:
     """A started router on the `cluster` around it, with a pool for each of the `seats`: all are loaded when the block
-    begins. Raises StartFailed."""
+    begins. `policies`: those of the run, of which the router makes the `custom` ones first. Raises StartFailed."""
     # num_cpus=0: the router waits most of the time, and must get a place on a node full of engines.
     router = ray.remote(Router).options(num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0)
     handle = router.remote(pair, pools, replica_class, seats)
     try:
         try:
-            infos = ray.get(handle.start.remote())
+            infos = ray.get(handle.start.remote([policy for policy in policies if policy.name == "custom"]))
         except (ray.exceptions.RayTaskError, ray.exceptions.RayActorError) as failure:
             cause = getattr(failure, "cause", None) or failure
             raise StartFailed(f"the models did not start: {cause}") from failure

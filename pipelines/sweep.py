@@ -17,7 +17,7 @@ from pipelines.grids import SweepConfig, Variant
 from pipelines.ingest import Ingested, ingest
 from pipelines.picture import save_curve
 from pipelines.report import best_on_test, tables
-from pipelines.run import described, evaluate_all, resolved, unused_if_not_started, usable_pair
+from pipelines.run import described, evaluate_all, refuse_unmeasured, resolved, unused_if_not_started, usable_pair
 from pipelines.session import Session, cluster, session
 from pipelines.settings import SettingsError, refusals_as_settings_errors
 from pipelines.store import RunFolder
@@ -43,7 +43,9 @@ def run_sweep(
     same configuration; cells that have ended are not run again, and where none is left no model is started."""
     with refusals_as_settings_errors():
         pair = usable_pair(config.pair, config.pools)
-        seats = needed_seats([variant.policy for variant in config.variants], pair)
+        policies = [policy for variant in config.variants for _, policy in variant.settings()]
+        seats = needed_seats(policies, pair)
+        refuse_unmeasured(policies, config.pools)
         plans = {split: _plans(config, split) for split in ("validation", "test")[: 1 + config.test]}
         run = _same(resolved(config, pair), out) if resume else None
         if run is None:
@@ -61,7 +63,7 @@ def run_sweep(
         def held() -> Session:
             """The models, from the first cell on that needs them."""
             stack.enter_context(unused_if_not_started(run) if new else nullcontext())
-            return stack.enter_context(session(pair, config.pools, replica_class, seats))
+            return stack.enter_context(session(pair, config.pools, replica_class, seats, policies))
 
         def phase(split: str, choice: Choice | None) -> list[Summary]:
             cells, rows = _cells(config, splits[split], choice)

@@ -162,6 +162,25 @@ class QueryRouterPolicy(Strict):
     """The small model gets a question that the probe gives at least this probability of being solved by it."""
 
 
+class CustomPolicy(Strict):
+    """A policy of one's own (docs/policies.md)."""
+
+    name: Literal["custom"] = "custom"
+    object: str
+    """`module:Class`, or a function: called with the options it returns a `steer.policies.Policy`."""
+    options: dict = Field(default_factory=dict)
+    """Keyword arguments of that call."""
+    threshold: str | None = None
+    """The option that rows are labelled with and that a sweep's `grid` varies; none: it has one setting."""
+
+    @model_validator(mode="after")
+    def _threshold_is_a_number(self):
+        value = self.options.get(self.threshold, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"options.{self.threshold} is {value!r}: a threshold is a number")
+        return self
+
+
 PolicyConfig = Annotated[
     SmallPolicy
     | LargePolicy
@@ -172,7 +191,8 @@ PolicyConfig = Annotated[
     | FirstTokenEntropyPolicy
     | RsdPolicy
     | SpecReasonPolicy
-    | QueryRouterPolicy,
+    | QueryRouterPolicy
+    | CustomPolicy,
     Field(discriminator="name"),
 ]
 

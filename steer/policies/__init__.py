@@ -2,12 +2,13 @@
 
 from steer.config import MixtureOptions, PolicyConfig
 from steer.mixture import FrozenMixtures, Mixtures, ScoreBank
-from steer.policies.base import Act, Policy
-from steer.policies.blind import FirstTokenEntropy, OneModel, RandomQuery, RandomStep
-from steer.policies.confidence import Percentile, Steer
+from steer.policies.base import Act, Policy, Signal, View
+from steer.policies.blind import Blind, FirstTokenEntropy, OneModel, RandomQuery, RandomStep
+from steer.policies.confidence import ByConfidence, Percentile, Steer
+from steer.policies.custom import load_policy
 from steer.policies.signalled import SIGNALS, DraftAndVerify, RouteByQuestion
 
-__all__ = ["SIGNALS", "Act", "Policy", "make_policy"]
+__all__ = ["SIGNALS", "Act", "Blind", "ByConfidence", "DraftAndVerify", "Policy", "Signal", "View", "make_policy"]
 
 
 def _mixtures(config: MixtureOptions, measure: str, seed: int, bank: ScoreBank | None) -> Mixtures:
@@ -16,7 +17,8 @@ def _mixtures(config: MixtureOptions, measure: str, seed: int, bank: ScoreBank |
 
 
 def make_policy(config: PolicyConfig, seed: int = 0, bank: ScoreBank | None = None) -> Policy:
-    """A policy object for one group. `bank` is shared by the groups of one run and policy setting."""
+    """A policy object for one group. `bank` is shared by the groups of one run and policy setting. Raises ValueError
+    where `custom` names no policy."""
     match config.name:
         case "small":
             return OneModel(Act.SMALL)
@@ -39,4 +41,6 @@ def make_policy(config: PolicyConfig, seed: int = 0, bank: ScoreBank | None = No
             return DraftAndVerify(config.threshold, SIGNALS[config.name]._replace(greedy=config.read == "greedy"))
         case "query_router":
             return RouteByQuestion(config.threshold, SIGNALS[config.name])
+        case "custom":
+            return load_policy(config)
     raise ValueError(f"unknown policy {config.name!r}")

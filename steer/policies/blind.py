@@ -7,6 +7,8 @@ from steer.seeds import coin
 
 
 class Blind:
+    """No confidence, no drafts, no barrier: a subclass says `whole` and decides."""
+
     finishes = False
     measure = also = None
     scored_by_small = False

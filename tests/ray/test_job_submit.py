@@ -65,11 +65,12 @@ def head():
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_the_main_job_runs_as_a_submitted_job(head, tmp_path):
+def test_the_main_job_runs_as_a_submitted_job_with_a_policy_of_the_working_directory(head, tmp_path):
     address, environment = head
     out = tmp_path / "run"
     job = ["python", "-m", "pipelines.cli", "run", "pipelines/configs/run-embedded.yaml"]
     job += ["--set", "benchmark.limit=8", "--set", "seed=5", "--out", str(out)]
+    job += ["--set", "policy={name: custom, object: 'tests.turns:Turns'}"]
     submit = [BIN / "ray", "job", "submit", "--address", address, "--working-dir", "."]
     submit += ["--runtime-env", "cluster/runtime_env.yaml", "--", *job]
     done = subprocess.run(submit, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
@@ -78,3 +79,8 @@ def test_the_main_job_runs_as_a_submitted_job(head, tmp_path):
     traces = RunFolder.open(out).read("traces")
     assert traces.num_rows == 8 and set(traces["status"].to_pylist()) <= {"answered", "length"}
     assert set(traces["seed"].to_pylist()) == {5}
+    steps = RunFolder.open(out).read("steps")
+    assert {(n % 2, model) for n, model in zip(steps["step"].to_pylist(), steps["model"].to_pylist(), strict=True)} == {
+        (0, "large"),
+        (1, "small"),
+    }
