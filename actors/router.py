@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from actors.pool import Answer, Load, Pool
 from actors.seats import PAIR, seat_class, seat_model
-from steer.config import PairConfig, PolicyConfig, PoolsConfig, RoutingOptions
+from steer.config import PairConfig, PoolsConfig, RoutingOptions
 from steer.group import Group
 from steer.mixture import ScoreBank
 from steer.policies import make_policy
+from steer.policy_config import PolicyConfig
 from steer.rows import Row
 from steer.tables import routed_table
 from steer.traces import Question, Seat, Trace
@@ -204,8 +205,9 @@ class Router:
                 group.apply(answer.rows, answer.results)
 
     def _count(self, answer: Answer) -> None:
-        stats, tokens = self._stats, sum(answer.results.tokens_R)
-        steps = sum(row.op in (Op.STEP, Op.WHOLE) for row in answer.rows)
+        stats, more = self._stats, [step for steps in answer.results.more_R.values() for step in steps]
+        tokens = sum(answer.results.tokens_R) + sum(len(step.ids) for step in more)
+        steps = sum(row.op in (Op.STEP, Op.WHOLE, Op.AHEAD) for row in answer.rows) + len(more)
         seat = answer.rows[0].model
         if seat == Seat.SMALL:
             stats.tokens_small += tokens

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
-from steer.config import ModelConfig, PairConfig, PolicyConfig
+from steer.config import ModelConfig, PairConfig
 from steer.embedded import weights_path
 from steer.policies import SIGNALS, make_policy
+from steer.policy_config import PolicyConfig
 from steer.traces import Seat
 
 EMBEDDED_PROBE = "embedded:probe"

@@ -5,6 +5,7 @@ Invariants: every admitted row is answered exactly once, or withdrawn with its b
 """
 
 from collections import deque
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -12,12 +13,12 @@ import numpy as np
 from actors.bodies import Bodies, Body
 from actors.driver import Driver, Row
 from actors.judge import Judge
-from actors.requests import Requests
+from actors.requests import DELIMITER, Requests
 from actors.tickets import NOT_MEASURED, Answer, Ticket
 from actors.vocabulary import Vocabulary
 from steer.confidence import SpanState, chosen_tokens, step_scores
 from steer.traces import Finish
-from steer.work import Op
+from steer.work import Ahead, Op
 
 MAX_EMPTY_STEPS = 8
 """Consecutive steps without visible text that are merged into one; a model silent for so long ends as `length`."""
@@ -181,6 +182,8 @@ class Stepper(Driver):
         row.ids += completion.token_ids
         row.flat += completion.logprobs.logprobs
         finish = self._finish(completion)
+        if row.op == Op.AHEAD:
+            return self._close_ahead(row, finish)
         text = self._vocabulary.decode(row.ids)
         if finish is Finish.STEP and not text.strip():
             row.merged += 1
@@ -192,6 +195,20 @@ class Stepper(Driver):
         scores = self._scores(row, row.flat, keep)
         self._bodies.write(row.key, row.body, row.ids, span)
         return self._answer(row, finish, text, tuple(row.ids), scores)
+
+    def _close_ahead(self, row: StepRow, finish: Finish) -> Answer:
+        """One answer with all steps of a pass; each becomes a piece of the body, as if it had been asked for alone."""
+        steps, width, start = [], self._requests.width, 0
+        for end in step_ends(self._vocabulary.texts(row.ids)):
+            ids = tuple(row.ids[start:end])
+            keep, span = self._chosen(row, ids, len(row.body.ends))
+            scores = self._scores(row, row.flat[width * start : width * end], keep)
+            self._bodies.write(row.key, row.body, ids, span)
+            ended = finish if end == len(row.ids) else Finish.STEP
+            steps.append(Ahead(ended.value, self._vocabulary.decode(ids), ids, scores))
+            start = end
+        first, *more = steps
+        return self._answer(row, first.finish, first.text, first.ids, first.scores)._replace(more=tuple(more))
 
     def _close_score(self, row: StepRow, output, cached: int) -> Answer | None:
         body, width = row.body, self._requests.width
@@ -236,6 +253,18 @@ class Stepper(Driver):
             unknown_T = np.full(len(z), np.nan)
             return step_scores(z[:, 1], unknown_T, unknown_T, keep_T, aggregate)
         return step_scores(z[:, 1], z[:, 2], z[:, 3], keep_T, aggregate)
+
+
+def step_ends(token_texts: Sequence[str]) -> list[int]:
+    """Where the steps of a text end, in tokens: after the token that completes a delimiter behind visible text, where a
+    step ends that is written by itself; the last one at the end."""
+    ends, step = [], ""
+    for position, text in enumerate(token_texts, 1):
+        step += text
+        if DELIMITER in step.lstrip():
+            ends.append(position)
+            step = ""
+    return ends if ends and ends[-1] == len(token_texts) else [*ends, len(token_texts)]
 
 
 def _merged_seed(seed: int, merged: int) -> int:

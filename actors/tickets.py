@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from steer.traces import Finish
-from steer.work import StepBatch, StepResults
+from steer.work import Ahead, StepBatch, StepResults
 
 NOT_MEASURED = (np.nan, np.nan, np.nan)
 
@@ -27,6 +27,7 @@ class Answer(NamedTuple):
     seconds: float = 0.0
     error: str = ""
     signal: float = np.nan
+    more: tuple[Ahead, ...] = ()
 
 
 class Ticket:
@@ -52,7 +53,7 @@ class Ticket:
 
 def in_columns(answers: list[Answer], replica: str, busy_s: float) -> StepResults:
     """The message that carries these answers."""
-    row_R, finish_R, text_R, ids_R, tokens_R, prompt_R, cached_R, scores_R, seconds_R, error_R, signal_R = (
+    row_R, finish_R, text_R, ids_R, tokens_R, prompt_R, cached_R, scores_R, seconds_R, error_R, signal_R, more_R = (
         zip(*answers, strict=True) if answers else ((),) * len(Answer._fields)
     )
     return StepResults(
@@ -66,6 +67,7 @@ def in_columns(answers: list[Answer], replica: str, busy_s: float) -> StepResult
         scores_R3=np.array(scores_R, np.float64).reshape(-1, 3),
         seconds_R=list(seconds_R),
         signal_R=list(signal_R),
+        more_R={r: more for r, more in enumerate(more_R) if more},
         error_R={r: error_R[r] for r, finish in enumerate(finish_R) if finish == Finish.ERROR},
         replica=replica,
         busy_s=busy_s,

@@ -9,9 +9,10 @@ import ray
 from actors.router import Job
 from pipelines.bench_router import question_table
 from pipelines.session import Session, cluster, session
-from steer.config import ModelConfig, PoolConfig, PoolsConfig, RandomStepPolicy, RoutingOptions, SteerPolicy
+from steer.config import ModelConfig, PoolConfig, PoolsConfig, RoutingOptions
 from steer.embedded.tasks import questions
 from steer.pairs import load_pair
+from steer.policy_config import RandomStepPolicy, SteerPolicy
 
 QUESTIONS = 200
 TURNS = 4

@@ -8,7 +8,8 @@ import ray
 
 from actors.router import Job, Router
 from actors.simulated import SimulatedReplica
-from steer.config import ModelConfig, PairConfig, PoolConfig, PoolsConfig, RoutingOptions, SteerPolicy
+from steer.config import ModelConfig, PairConfig, PoolConfig, PoolsConfig, RoutingOptions
+from steer.policy_config import SteerPolicy
 
 LIVE = (1_000, 10_000, 100_000)
 STEPS = 8

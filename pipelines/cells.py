@@ -11,7 +11,8 @@ from typing import Literal
 import pyarrow as pa
 
 from pipelines.ingest import QUESTION_STRUCT, Rows, in_one_cell
-from steer.config import PolicyConfig, RoutingOptions
+from steer.config import RoutingOptions
+from steer.policy_config import PolicyConfig
 
 GROUPS_SCHEMA = pa.schema([("cell", pa.string()), ("group", pa.string()), ("questions", pa.list_(QUESTION_STRUCT))])
 """One row a group: Ray Data hands the router one row, so that a group is never split over two calls."""

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from steer.config import BenchmarkConfig, PairConfig, PolicyConfig, PoolsConfig, RoutingOptions, Strict
+from steer.config import BenchmarkConfig, PairConfig, PoolsConfig, RoutingOptions
+from steer.policy_config import PolicyConfig, Strict
 
 Objective = Literal["cheapest_within", "accuracy", "budget"]
 

@@ -16,8 +16,9 @@ from pipelines.paper_rows import KIND, OBSERVED, rows
 from pipelines.settings import refusals_as_settings_errors
 from pipelines.sweep import run_sweep
 from pipelines.write_report import write_report
-from steer.config import BenchmarkConfig, PairConfig, PoolsConfig, RoutingOptions, Strict
+from steer.config import BenchmarkConfig, PairConfig, PoolsConfig, RoutingOptions
 from steer.pairs import load_pair
+from steer.policy_config import Strict
 
 
 class PaperConfig(Strict):

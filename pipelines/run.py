@@ -19,9 +19,10 @@ from pipelines.store import RunFolder
 from pipelines.summary import BAR, Entry, Summary, note_seconds, summarise, write_json
 from steer.benchmarks import reading
 from steer.cards import card_problems
-from steer.config import PairConfig, PolicyConfig, PoolsConfig, RunConfig
+from steer.config import PairConfig, PoolsConfig, RunConfig
 from steer.pairs import load_pair
 from steer.policies import make_policy
+from steer.policy_config import PolicyConfig
 from steer.traces import MEASURES
 
 

@@ -16,7 +16,8 @@ import ray
 
 from actors.router import Router, RouterStats
 from actors.seats import PAIR
-from steer.config import PairConfig, PolicyConfig, PoolsConfig
+from steer.config import PairConfig, PoolsConfig
+from steer.policy_config import PolicyConfig
 from steer.traces import Seat
 from steer.work import EngineInfo
 

@@ -210,8 +210,9 @@ def _contradictions(config: BaseModel) -> Iterator[str]:
     pair = getattr(config, "pair", None)
     policies = [getattr(config, "policy", None), *(p.policy for p in getattr(config, "variants", ()))]
     for policy in policies:
-        needed = "entropy" if getattr(policy, "name", "") == "first_token_entropy" else getattr(policy, "measure", None)
-        if pools is not None and needed is not None and needed not in pools.measures:
+        read = ["entropy"] if getattr(policy, "name", "") == "first_token_entropy" else []
+        read += [getattr(policy, key, None) for key in ("measure", "also")]
+        for needed in (m for m in read if pools is not None and m is not None and m not in pools.measures):
             yield (
                 f"policy {policy.name} routes by {needed}, which pools.measures = {list(pools.measures)} leaves out; "
                 f"add {needed} there or choose another measure"

@@ -19,8 +19,9 @@ from ray.data.datasource import Datasink
 
 from pipelines.ingest import in_one_cell
 from pipelines.store import GRADED_SCHEMA, VERDICT_FIELDS, RunFolder
-from steer.config import PolicyConfig, RoutingOptions
+from steer.config import RoutingOptions
 from steer.grading import NO_RESPONSE, grade
+from steer.policy_config import PolicyConfig
 from steer.traces import ROUTED_SCHEMA, Status
 
 COMMIT_S = 5.0

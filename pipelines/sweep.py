@@ -23,7 +23,8 @@ from pipelines.settings import SettingsError, refusals_as_settings_errors
 from pipelines.store import RunFolder
 from pipelines.summary import Entry, Summary, summarise, write_json
 from steer.benchmarks import Reading, reading
-from steer.config import BenchmarkConfig, PolicyConfig
+from steer.config import BenchmarkConfig
+from steer.policy_config import PolicyConfig
 
 Choice = dict[tuple[str, str], str]
 """(benchmark, label) -> the setting that validation chose."""

@@ -22,8 +22,9 @@ from pipelines.session import cluster, session
 from pipelines.settings import SettingsError, refusals_as_settings_errors
 from pipelines.store import RunFolder
 from steer.benchmarks import reading
-from steer.config import BenchmarkConfig, PairConfig, PoolsConfig, RoutingOptions, SmallPolicy, Strict
+from steer.config import BenchmarkConfig, PairConfig, PoolsConfig, RoutingOptions
 from steer.pairs import load_pair
+from steer.policy_config import SmallPolicy, Strict
 from steer.traces import Seat
 from steer.work import Prompt
 

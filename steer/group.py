@@ -14,14 +14,13 @@ import numpy as np
 from steer.config import RoutingOptions
 from steer.ledger import Ledger, Pending
 from steer.policies import Act, Policy
-from steer.policies.base import StepScores
 from steer.rows import KeptPiece, Row
+from steer.scores import Scores
 from steer.seeds import sampling_seeds, trace_hash
 from steer.traces import MEASURES, Finish, Model, Question, Seat, Status, Trace
-from steer.work import Op, Prompt, StepResults
+from steer.work import Ahead, Op, Prompt, StepResults
 
 NO_HOME = -1
-_NAN3 = (float("nan"),) * 3
 _LARGE, _SMALL = int(Model.LARGE), int(Model.SMALL)
 _ENTROPY = MEASURES.index("entropy")
 
@@ -59,7 +58,7 @@ class Group:
         self.probe_L = np.full(n, np.nan)
         self.signalled_L = np.zeros(n, bool)
         self.signal_L = np.full(n, np.nan)
-        self.scores: dict[int, StepScores] = {}
+        self.scores = Scores(n, policy)
         self.live, self.out = n, 0
 
         self.key_L = [f"{number}.{i}" for i in range(n)]
@@ -74,6 +73,8 @@ class Group:
         self._attempt_L = [0] * n
         self._tries_L = [0] * n
         self._used_L = [0] * n
+        self._ahead_L: list[tuple[Ahead, ...]] = [()] * n
+        """Steps that the small model has written behind the one that is to be decided on."""
         self._finished: list[tuple[int, Trace]] = []
         self._again: list[Row] = []
 
@@ -82,19 +83,29 @@ class Group:
     def decide(self) -> list[Row]:
         """Rows to dispatch now: what the policy decides for the ready traces, and rows that must be asked again."""
         rows, self._again = self._again, []
-        ready_N = np.flatnonzero(self.live_L & ~self.busy_L)
-        if len(ready_N) and not (self.strict and (self.busy_L & ~self.last_L).any()):
+        going = True
+        while going:
+            ready_N = np.flatnonzero(self.live_L & ~self.busy_L)
+            if not len(ready_N) or (self.strict and (self.busy_L & ~self.last_L).any()):
+                break
             started = time.perf_counter()
             acts_N, posterior_N = self.policy.decide(self, ready_N)
             share = (time.perf_counter() - started) / len(ready_N)
             self._ledger.took(ready_N.tolist(), share)
-            rows += self._carry_out(ready_N, acts_N, posterior_N)
-            if self.strict:
-                self._forget_scores()
+            asked, taken = self._carry_out(ready_N, acts_N, posterior_N)
+            rows += asked
+            for trace, replica in taken:
+                self._take_ahead(trace, replica)
+            going = bool(taken)
+            if self.strict and self.live:
+                self.scores.forget_before(int(self.step_L[self.live_L].min()) - 1)
         self.out += len(rows)
         return rows
 
-    def _carry_out(self, ready_N: np.ndarray, acts_N: np.ndarray, posterior_N: np.ndarray) -> list[Row]:
+    def _carry_out(
+        self, ready_N: np.ndarray, acts_N: np.ndarray, posterior_N: np.ndarray
+    ) -> tuple[list[Row], list[tuple[int, str]]]:
+        """Rows to dispatch, and (trace, replica) of those whose next step is written already."""
         rewrite_N = acts_N == Act.REWRITE
         goes_N = (acts_N == Act.SMALL) | (acts_N == Act.LARGE)
         step_N = self.step_L[ready_N] + goes_N
@@ -110,7 +121,8 @@ class Group:
         busy: list[int] = []
         last: list[bool] = []
         written: list[int] = []
-        small_op = int(Op.WHOLE if self.policy.whole else Op.STEP)
+        taken: list[tuple[int, str]] = []
+        small_op = int(Op.WHOLE if self.policy.whole else Op.AHEAD if self.policy.ahead else Op.STEP)
         large_op = int(Op.WHOLE if self.policy.whole or self.policy.finishes else Op.STEP)
         columns = (ready_N.tolist(), acts_N.tolist(), posterior_N.tolist(), seed_N.tolist())
         for trace, act, posterior, seed in zip(*columns, strict=True):
@@ -133,6 +145,10 @@ class Group:
                     continue
                 self._attempt_L[trace] = 0
                 written.append(trace)
+                if model == _SMALL and self._ahead_L[trace]:
+                    taken.append((trace, pending.replica))
+                    continue
+            self._drop_ahead(trace)
             budget = self.options.max_new_tokens - self._used_L[trace]
             rows.append(Row(self, trace, model, large_op if model == _LARGE else small_op, seed, budget))
             busy.append(trace)
@@ -144,7 +160,7 @@ class Group:
         if self._signal is not None and not self.policy.whole:  # a signal on the question holds for its one pass
             self.signalled_L[decided_N] = False
             self.signal_L[decided_N] = np.nan
-        return rows
+        return rows, taken
 
     def _accept(self, trace: int, pending: Pending, posterior: float, model: int) -> bool:
         """Keep the pending step; False when the trace ends with it."""
@@ -164,23 +180,13 @@ class Group:
             held_L[trace] = min(held_L[trace], len(body))
         self._used_L[trace] -= pending.tokens
         self._ledger.discard(trace, pending.tokens)
-        scores = self.scores.get(int(self.step_L[trace]))
-        if scores is not None:
-            scores.conf_L[trace] = scores.also_L[trace] = np.nan
+        self.scores.take_out(trace, int(self.step_L[trace]))
 
     def _record(self, trace: int, pending: Pending, posterior: float, decision: str) -> None:
         step = int(self.step_L[trace])
-        scores = self.scores.get(step)
-        confidence = float(scores.conf_L[trace]) if scores is not None else float("nan")
+        confidence = self.scores.confidence(trace, step)
         self._ledger.record(trace, step, pending, confidence, posterior, float(self.signal_L[trace]), decision)
         self._pending_L[trace] = None
-
-    def _forget_scores(self) -> None:
-        """Scores of steps that every live trace has passed are not read again."""
-        if self.live and self.scores:
-            oldest = int(self.step_L[self.live_L].min()) - 1
-            for step in [s for s in self.scores if s < oldest]:
-                del self.scores[step]
 
     # --- collect --------------------------------------------------------------------------------------------------
 
@@ -216,7 +222,7 @@ class Group:
             elif row.op == Op.SCORE:
                 pending = self._pending_L[trace]._replace(by_small=measured)
                 self._pending_L[trace] = pending
-                self._score(trace, pending)
+                self.scores.put(trace, int(self.step_L[trace]), pending)
             elif not self._write(row, results, i, measured):
                 continue
             self._tries_L[trace] = 0
@@ -226,25 +232,47 @@ class Group:
 
     def _write(self, row: Row, results: StepResults, i: int, measured: tuple) -> bool:
         """Take a written step; False when the small model has still to score it."""
-        trace, model, ids, text = row.trace, row.model, results.ids_R[i], results.text_R[i]
-        tokens = results.tokens_R[i]
-        self.body_L[trace].append(KeptPiece(self._tokenizers[model], ids, text))
-        self.held_ML[model][trace] += 1
-        self._used_L[trace] += tokens
-        finish = results.finish_R[i]
-        pending = Pending(
-            model,
-            self._attempt_L[trace],
-            finish,
-            text,
-            tokens,
-            results.prompt_tokens_R[i],
-            results.cached_tokens_R[i],
-            measured if model == _SMALL else None,
-            measured if model == _LARGE else None,
-            results.replica,
-            results.seconds_R[i],
+        trace, model = row.trace, row.model
+        if i in results.more_R:
+            self._ahead_L[trace] = results.more_R[i]
+            self._ledger.charge_ahead(trace, model, sum(len(step.ids) for step in results.more_R[i]))
+        return self._put(
+            trace,
+            results.ids_R[i],
+            Pending(
+                model,
+                self._attempt_L[trace],
+                results.finish_R[i],
+                results.text_R[i],
+                results.tokens_R[i],
+                results.prompt_tokens_R[i],
+                results.cached_tokens_R[i],
+                measured if model == _SMALL else None,
+                measured if model == _LARGE else None,
+                results.replica,
+                results.seconds_R[i],
+            ),
         )
+
+    def _take_ahead(self, trace: int, replica: str) -> None:
+        """Take the next step that the small model has written already, as if it had just come; it has read nothing."""
+        step, *rest = self._ahead_L[trace]
+        self._ahead_L[trace] = tuple(rest)
+        tokens = len(step.ids)
+        written = (_SMALL, 0, step.finish, step.text, tokens, 0, 0, step.scores, None, replica, 0.0)
+        self._put(trace, step.ids, Pending(*written))
+
+    def _drop_ahead(self, trace: int) -> None:
+        if self._ahead_L[trace]:
+            self._ledger.discard(trace, sum(len(step.ids) for step in self._ahead_L[trace]))
+            self._ahead_L[trace] = ()
+
+    def _put(self, trace: int, ids: Sequence[int], pending: Pending) -> bool:
+        """Append a written step to its trace; False when the small model has still to score it."""
+        model, finish = pending.model, pending.finish
+        self.body_L[trace].append(KeptPiece(self._tokenizers[model], ids, pending.text))
+        self.held_ML[model][trace] += 1
+        self._used_L[trace] += pending.tokens
         self._pending_L[trace] = pending
         drafts = self.policy.drafts
         drafted = model == _SMALL and pending.attempt == 0
@@ -254,26 +282,10 @@ class Group:
         if self.policy.scored_by_small and model == _LARGE and not over:
             self._again.append(Row(self, trace, _SMALL, int(Op.SCORE), 0, 1))
             return False
-        self._score(trace, pending)
+        self.scores.put(trace, int(self.step_L[trace]), pending)
         if over and not drafted:
             self._accept(trace, pending, float("nan"), model)
         return True
-
-    def _score(self, trace: int, pending: Pending) -> None:
-        measure = self.policy.measure
-        if measure is None:
-            return
-        step = int(self.step_L[trace])
-        scores = self.scores.get(step)
-        if scores is None:
-            scores = self.scores[step] = StepScores.empty(len(self.questions))
-        by = pending.by_small if self.policy.scored_by_small or pending.model == _SMALL else pending.by_large
-        by = by or _NAN3
-        scores.conf_L[trace] = by[measure]
-        if self.policy.also is not None:
-            scores.also_L[trace] = by[self.policy.also]
-        scores.model_L[trace] = pending.model
-        scores.ongoing_L[trace] = pending.finish == Finish.STEP
 
     # --- failures -------------------------------------------------------------------------------------------------
 
@@ -299,6 +311,7 @@ class Group:
     # --- retire ---------------------------------------------------------------------------------------------------
 
     def _retire(self, trace: int, status: Status, error: str = "") -> None:
+        self._drop_ahead(trace)
         closed = self._ledger.close(trace, status, error, self.cell, self.name, self.seed)
         self._finished.append((trace, closed))
         self.live_L[trace] = self.busy_L[trace] = False

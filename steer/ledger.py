@@ -51,6 +51,10 @@ class Ledger:
         if not self._prompt_L[trace]:
             self._prompt_L[trace] = prompt
 
+    def charge_ahead(self, trace: int, model: int, tokens: int) -> None:
+        """Charge the steps of a pass behind its first."""
+        self._tokens_ML[model][trace] += tokens
+
     def charge_signal(self, trace: int, seat: int, results: StepResults, i: int) -> None:
         """Charge answer `i` of a message to the signal: the tokens that its model computed, read or generated."""
         computed = results.prompt_tokens_R[i] - results.cached_tokens_R[i] + results.tokens_R[i]

@@ -11,8 +11,8 @@ from enum import StrEnum
 import numpy as np
 
 from steer.bank import PARAMETERS, FrozenMixtures, ScoreBank
-from steer.config import MixtureOptions
 from steer.gaussians import Mixture, fit_mixture
+from steer.policy_config import MixtureOptions
 from steer.traces import Model
 
 __all__ = ["FitRule", "FrozenMixtures", "Mixture", "Mixtures", "ScoreBank", "StepFit", "fit_mixture"]

@@ -6,6 +6,7 @@ the replica dies; token logits never leave the replica.
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,8 @@ class Op(IntEnum):
     """Probability that the last piece of the body is right, by a process reward model; generates nothing."""
     SOLVE = 6
     """Probability that the small model solves the question, by a probe on its prompt alone; generates nothing."""
+    AHEAD = 7
+    """Write to the end of the trace in one pass, and answer step by step."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,15 @@ class StepBatch:
     """None: answer when every row is done. A number: answer what is done at this interval (rolling barrier)."""
 
 
+class Ahead(NamedTuple):
+    """A step after the first of an AHEAD pass."""
+
+    finish: str
+    text: str
+    ids: tuple[int, ...]
+    scores: tuple[float, float, float]
+
+
 @dataclass(frozen=True)
 class StepResults:
     """What a replica answers for rows `row_R` of a batch. Axis `_R`: the answered rows."""
@@ -97,6 +109,8 @@ class StepResults:
     signal_R: list[float] = field(default_factory=list)
     """JUDGE: expected digit, 0 to 9 (with `Sampling.greedy_judge` the likeliest); REWARD, SOLVE: a probability. Empty,
     or NaN, where a row has none."""
+    more_R: dict[int, tuple[Ahead, ...]] = field(default_factory=dict)
+    """AHEAD: the further steps by position in this message; the columns hold the first, and what the pass read."""
     error_R: dict[int, str] = field(default_factory=dict)
     """Reason by position in this message, for rows whose finish is `error`."""
     replica: str = ""

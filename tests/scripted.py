@@ -6,7 +6,7 @@ from steer.config import RoutingOptions
 from steer.group import Group
 from steer.policies import make_policy
 from steer.traces import Finish, Question
-from steer.work import Op, StepResults
+from steer.work import Ahead, Op, StepResults
 
 NAN3 = (np.nan,) * 3
 
@@ -45,11 +45,11 @@ class Script:
 
     def answer(self, rows):
         n = len(rows)
-        finish, text, ids, tokens, scores, signals = [], [], [], [], [], []
+        finish, text, ids, tokens, scores, signals, more = [], [], [], [], [], [], {}
         for row in rows:
             step = int(row.group.step_L[row.trace])
             self.asked.append((row.trace, step + (row.op == Op.PROBE), row.model, row.op))
-            writes = row.op in (Op.STEP, Op.WHOLE)
+            writes = row.op in (Op.STEP, Op.WHOLE, Op.AHEAD)
             ends = row.op == Op.WHOLE or (writes and step + 1 >= self.steps(row.trace))
             finish.append((Finish.END if ends else Finish.STEP).value)
             text.append(f"s{step}m{row.model}\n\n" if writes else "")
@@ -57,6 +57,17 @@ class Script:
             tokens.append(self.tokens if writes else int(row.op in (Op.PROBE, Op.JUDGE)))
             signals.append(self.signal(row.trace, step))
             scores.append(one_score(self.score(row.trace, step, row.model)))
+            if row.op == Op.AHEAD:
+                last = self.steps(row.trace) - 1
+                more[len(finish) - 1] = tuple(
+                    Ahead(
+                        (Finish.END if s == last else Finish.STEP).value,
+                        f"s{s}m{row.model}\n\n",
+                        tuple(range(self.tokens)),
+                        one_score(self.score(row.trace, s, row.model)),
+                    )
+                    for s in range(step + 1, last + 1)
+                )
         return StepResults(
             row_R=list(range(n)),
             finish_R=finish,
@@ -68,6 +79,7 @@ class Script:
             scores_R3=np.array(scores).reshape(n, 3),
             seconds_R=[0.25] * n,
             signal_R=signals,
+            more_R=more,
             replica="scripted",
         )
 

@@ -1,12 +1,12 @@
 """Routing policies behind one protocol (`base.Policy`); `make_policy` builds the one a configuration names."""
 
-from steer.config import MixtureOptions, PolicyConfig
 from steer.mixture import FrozenMixtures, Mixtures, ScoreBank
 from steer.policies.base import Act, Policy, Signal, View
 from steer.policies.blind import Blind, FirstTokenEntropy, OneModel, RandomQuery, RandomStep
 from steer.policies.confidence import ByConfidence, Percentile, Steer
 from steer.policies.custom import load_policy
 from steer.policies.signalled import SIGNALS, DraftAndVerify, RouteByQuestion
+from steer.policy_config import MixtureOptions, PolicyConfig
 
 __all__ = ["SIGNALS", "Act", "Blind", "ByConfidence", "DraftAndVerify", "Policy", "Signal", "View", "make_policy"]
 

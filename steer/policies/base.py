@@ -80,6 +80,8 @@ class View(Protocol):
 class Policy(Protocol):
     whole: bool
     """Writes every trace in one pass, without steps."""
+    ahead: bool
+    """The small model writes whole traces, which are decided on step by step (`Op.AHEAD`)."""
     finishes: bool
     """What the large model takes over it writes to the end in one pass."""
     measure: int | None

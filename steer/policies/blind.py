@@ -9,7 +9,7 @@ from steer.seeds import coin
 class Blind:
     """No confidence, no drafts, no barrier: a subclass says `whole` and decides."""
 
-    finishes = False
+    ahead = finishes = False
     measure = also = None
     scored_by_small = False
     drafts = "never"

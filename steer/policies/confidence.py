@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from steer.bank import DRAFT_INDEX
-from steer.config import PercentilePolicy, Scored, SteerPolicy
 from steer.mixture import Mixtures, StepFit
 from steer.policies.base import Act, StepScores, View
+from steer.policy_config import PercentilePolicy, Scored, SteerPolicy
 from steer.traces import MEASURES, Model
 
 REFIT_GROWTH = 1.1
@@ -32,6 +32,7 @@ class ByConfidence(ABC):
         self.measure = MEASURES.index(config.measure)
         self.scored_by_small = config.scored_by == "small"
         self.drafts = config.refine
+        self.ahead = config.ahead
 
     @abstractmethod
     def verdict(self, view: View, step: int, rows_N: np.ndarray, draft: bool) -> tuple[np.ndarray, np.ndarray]:

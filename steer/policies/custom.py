@@ -13,12 +13,12 @@ import traceback
 
 import numpy as np
 
-from steer.config import CustomPolicy
 from steer.policies.base import Act, Policy, Signal, View
+from steer.policy_config import CustomPolicy
 from steer.traces import MEASURES
 
 PROTOCOL = (
-    *("whole", "finishes", "measure", "also", "scored_by_small", "drafts", "signal", "barrier"),
+    *("whole", "ahead", "finishes", "measure", "also", "scored_by_small", "drafts", "signal", "barrier"),
     *("decide", "mixtures"),
 )
 ACTS = [int(act) for act in Act]

@@ -18,7 +18,7 @@ SIGNALS = {
 
 
 class Signalled:
-    finishes = False
+    ahead = finishes = False
     measure = also = None
     scored_by_small = False
     barrier = False

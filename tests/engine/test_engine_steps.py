@@ -7,7 +7,7 @@ import pytest
 from tiny_models import EOS, EOT, FIRST, ask, messages, prompt_ids, rows
 
 from actors.stepper import MAX_EMPTY_STEPS
-from steer.work import Op, Prompt, StepBatch
+from steer.work import Ahead, Op, Prompt, StepBatch
 
 pytestmark = pytest.mark.engine
 PROMPT = Prompt("count to four")
@@ -80,6 +80,40 @@ def test_a_whole_trace_runs_over_delimiters(small):
     answer = ask(small, rows(Op.WHOLE, [f"whole-{i}" for i in range(60)], 0, (PROMPT,), max_tokens=60))
     assert set(answer.finish_R) == {"end", "length"}
     assert any(BLANK in ids[:-1] for ids in answer.ids_R)
+
+
+@pytest.fixture(scope="module")
+def ahead(small):
+    return ask(small, rows(Op.AHEAD, [f"ahead-{i}" for i in range(60)], 0, (PROMPT,), max_tokens=60))
+
+
+def every_step(answer, i):
+    first = Ahead(answer.finish_R[i], answer.text_R[i], answer.ids_R[i], tuple(answer.scores_R3[i]))
+    return [first, *answer.more_R.get(i, ())]
+
+
+def test_writing_ahead_is_the_whole_pass_cut_where_steps_end(small, ahead):
+    whole = ask(small, rows(Op.WHOLE, [f"alone-{i}" for i in range(60)], 0, (PROMPT,), max_tokens=60))
+    assert any(len(every_step(ahead, i)) > 2 for i in range(60))
+    for i in range(60):
+        steps = every_step(ahead, i)
+        assert sum((step.ids for step in steps), ()) == whole.ids_R[i]
+        assert [step.finish for step in steps] == ["step"] * (len(steps) - 1) + [whole.finish_R[i]]
+        for step in steps[:-1]:
+            assert "\n\n" in step.text.lstrip() and "\n\n" not in FIRST.decode(list(step.ids[:-1])).lstrip()
+    assert ahead.tokens_R == [len(ids) for ids in ahead.ids_R]
+
+
+def test_steps_written_ahead_are_scored_and_held_like_steps_written_alone(small, ahead):
+    i = next(i for i in range(60) if len(every_step(ahead, i)) > 3)
+    steps = every_step(ahead, i)
+    for n in range(1, len(steps)):
+        alone = ask(small, rows(Op.SCORE, [f"scored {n}"], 0, (PROMPT, *(step.ids for step in steps[:n]))))
+        assert alone.scores_R3[0] == pytest.approx(steps[n - 1].scores, abs=1e-4)
+    kept = ask(small, rows(Op.STEP, [f"ahead-{i}"], 3, (), max_tokens=16))
+    assert kept.finish_R != ["missing"]
+    anew = ask(small, rows(Op.STEP, ["anew"], 0, (PROMPT, steps[0].ids, steps[1].ids), max_tokens=16))
+    assert kept.ids_R == anew.ids_R
 
 
 def test_bytes_that_are_no_text_do_not_stop_a_step(many):

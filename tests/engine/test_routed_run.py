@@ -13,8 +13,9 @@ from pipelines.ingest import held
 from pipelines.session import cluster, session
 from pipelines.store import RunFolder
 from steer.benchmarks import load_benchmark
-from steer.config import BenchmarkConfig, PoolsConfig, RoutingOptions, SteerPolicy
+from steer.config import BenchmarkConfig, PoolsConfig, RoutingOptions
 from steer.pairs import load_pair
+from steer.policy_config import SteerPolicy
 
 pytestmark = pytest.mark.engine
 

@@ -10,8 +10,9 @@ from pipelines.ingest import ingest
 from pipelines.session import cluster, session
 from pipelines.store import RunFolder
 from steer.benchmarks import reading
-from steer.config import BenchmarkConfig, PoolsConfig, QueryRouterPolicy, RoutingOptions, SpecReasonPolicy
+from steer.config import BenchmarkConfig, PoolsConfig, RoutingOptions
 from steer.pairs import load_pair
+from steer.policy_config import QueryRouterPolicy, SpecReasonPolicy
 
 pytestmark = pytest.mark.engine
 

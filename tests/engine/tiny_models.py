@@ -139,8 +139,9 @@ def ask(replica, batch):
     order = np.argsort(answer.row_R)
     columns = ("finish_R", "text_R", "ids_R", "tokens_R", "prompt_tokens_R", "cached_tokens_R", "seconds_R")
     errors = {answer.row_R[r]: reason for r, reason in answer.error_R.items()}
+    more = {answer.row_R[r]: steps for r, steps in answer.more_R.items()}
     sorted_columns = {name: [getattr(answer, name)[i] for i in order] for name in columns}
     return type(answer)(
-        row_R=list(range(len(order))), **sorted_columns, scores_R3=answer.scores_R3[order], error_R=errors,
+        row_R=list(range(len(order))), **sorted_columns, scores_R3=answer.scores_R3[order], error_R=errors, more_R=more,
         replica=answer.replica, busy_s=answer.busy_s,
     )  # fmt: skip

@@ -15,7 +15,8 @@ from pipelines.evaluate import evaluate
 from pipelines.ingest import held, ingest
 from pipelines.store import RunFolder
 from steer.benchmarks import Row, reading
-from steer.config import BenchmarkConfig, RoutingOptions, SmallPolicy, SteerPolicy
+from steer.config import BenchmarkConfig, RoutingOptions
+from steer.policy_config import SmallPolicy, SteerPolicy
 from steer.traces import Question
 
 # Ray's workers look for modules in the working directory, not in pytest's path.

@@ -6,7 +6,8 @@ import pytest
 from scripted import Script, new_group
 
 from actors.pool import Load, Pool
-from steer.config import ModelConfig, PoolConfig, SteerPolicy
+from steer.config import ModelConfig, PoolConfig
+from steer.policy_config import SteerPolicy
 from steer.traces import Model
 from steer.work import Op, Prompt, Sampling
 

@@ -10,17 +10,13 @@ import ray
 from actors.router import Job, Router
 from actors.seats import PAIR
 from actors.simulated import SimulatedReplica
-from steer.config import (
+from steer.config import ModelConfig, PairConfig, PoolConfig, PoolsConfig, RoutingOptions
+from steer.policy_config import (
     FirstTokenEntropyPolicy,
-    ModelConfig,
-    PairConfig,
     PercentilePolicy,
-    PoolConfig,
-    PoolsConfig,
     QueryRouterPolicy,
     RandomQueryPolicy,
     RandomStepPolicy,
-    RoutingOptions,
     RsdPolicy,
     SmallPolicy,
     SpecReasonPolicy,

@@ -16,13 +16,14 @@ from pipelines.grids import SweepConfig, Variant, label_of, setting_of
 from pipelines.run import refuse_unmeasured
 from pipelines.settings import SettingsError, load_config
 from pipelines.sweep import run_sweep
-from steer.config import CustomPolicy, ModelConfig, PairConfig, PoolsConfig
+from steer.config import ModelConfig, PairConfig, PoolsConfig
 from steer.policies import make_policy
+from steer.policy_config import CustomPolicy
 from steer.traces import Model, Seat
 
 MODULE = """
 import numpy as np
-from steer.config import Scored
+from steer.policy_config import Scored
 from steer.policies import Act, Blind, ByConfidence, Signal
 from steer.traces import Seat
 from steer.work import Op
@@ -109,7 +110,10 @@ def test_a_policy_of_the_working_directory_routes_a_group():
         (CustomPolicy(object="mine:a_number"), "is a int: name a class or function"),
         (custom("Sceptic", lest=1), r"policy.options: Sceptic\(lest=1\) failed: TypeError.*unexpected.*'lest'"),
         (custom("Sceptic", measure="certainty"), "Sceptic.*certainty.*failed: ValidationError"),
-        (custom("Bare"), "lacks finishes, measure, also, scored_by_small, drafts, signal, barrier, mixtures: derive it from"),
+        (
+            custom("Bare"),
+            "lacks ahead, finishes, measure, also, scored_by_small, drafts, signal, barrier, mixtures: derive it from",
+        ),
         (custom("Drafty", act=1), "drafts is 'sometimes': make it never, first or every"),
         (custom("Unsignalled", act=1), "signal is 'prm': make it None or a steer.policies.Signal"),
         (custom("Unmeasured", act=1), "measure is 'max_prob': make it None or an index into max_logit, entropy"),

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from scripted import Script, drive, new_group, questions
 
-from steer.config import (
+from steer.mixture import ScoreBank
+from steer.policies.base import StepScores
+from steer.policies.confidence import Steer
+from steer.policy_config import (
     FirstTokenEntropyPolicy,
     LargePolicy,
     PercentilePolicy,
@@ -19,9 +22,6 @@ from steer.config import (
     SpecReasonPolicy,
     SteerPolicy,
 )
-from steer.mixture import ScoreBank
-from steer.policies.base import StepScores
-from steer.policies.confidence import Steer
 from steer.traces import Finish, Model, Status
 from steer.work import Op, StepResults
 
@@ -37,6 +37,8 @@ POLICIES = [
     SteerPolicy(fit_from="bank", scope="per_model", scored_by="producer"),
     SteerPolicy(refine="every", also="entropy"),
     SteerPolicy(hysteresis=0.3),
+    SteerPolicy(ahead=True),
+    PercentilePolicy(percent=40, ahead=True, refine="never"),
     SteerPolicy(hysteresis=1.0, refine="every", fit_from="all_steps"),
     RsdPolicy(threshold=0.4),
     SpecReasonPolicy(threshold=0.3),
@@ -127,6 +129,42 @@ def test_nobody_at_the_barrier_waits_for_a_last_pass():
     rows = group.decide()
     assert {row.op for row in rows} == {Op.WHOLE}  # the rewrites; the sure ones go on meanwhile
     assert {row.trace % 2 for row in group.decide()} == {0}
+
+
+def test_writing_ahead_is_decided_on_step_by_step_and_thrown_away_from_the_first_unsure_step():
+    def unsure_at_2(trace, step, model):
+        unsure = trace % 4 == 3 or (trace % 4 == 1 and step == 2 and model == Model.SMALL)
+        return (2.0 if unsure else 10.0) + 0.01 * trace
+
+    policy = SteerPolicy(ahead=True, refine="every", hysteresis=1.0, fit_from="all_steps")
+    script = Script(score=unsure_at_2)
+    traces = drive(new_group(policy, bank=ScoreBank()), script)
+    asked = [(trace, op) for trace, _, model, op in script.asked if model == Model.SMALL]
+    assert sorted(asked) == [(trace, Op.AHEAD) for trace in range(20)]  # one request a trace
+    assert writers(traces["q0"]) == [(s, 0, "small", True) for s in range(4)]
+    assert (traces["q0"].tokens_small, traces["q0"].tokens_discarded, traces["q0"].prefill_small) == (40, 0, 40)
+    cut = traces["q1"]
+    assert writers(cut) == [
+        *[(s, 0, "small", True) for s in (0, 1)],
+        *[(2, 0, "small", False), (2, 1, "large", True)],
+    ]
+    assert cut.text == "s0m0\n\ns1m0\n\ns2m1\n\n"
+    assert (cut.tokens_small, cut.tokens_discarded) == (40, 20)  # the draft of step 2, and step 3 behind it
+    assert traces["q3"].tokens_discarded == 40
+
+
+def test_writing_ahead_changes_what_is_asked_and_not_what_comes_out():
+    whole = [SteerPolicy(ahead=ahead, refine="every") for ahead in (False, True)]
+    by_step, ahead = (drive(new_group(policy), Script(score=two_camps)) for policy in whole)
+    assert {k: (t.text, writers(t)) for k, t in ahead.items()} == {k: (t.text, writers(t)) for k, t in by_step.items()}
+    assert sum(t.prefill_small for t in ahead.values()) < sum(t.prefill_small for t in by_step.values())
+
+
+def test_limits_hold_for_steps_that_were_written_ahead():
+    long = Script(steps=lambda trace: 12, score=lambda trace, step, model: 10.0 + 0.01 * trace)
+    traces = drive(new_group(SteerPolicy(ahead=True, gamma=0.0), max_steps=5), long)
+    assert all(t.status == Status.LENGTH and len(t.steps) == 5 for t in traces.values())
+    assert all((t.tokens_small, t.tokens_discarded) == (120, 70) for t in traces.values())
 
 
 def test_a_second_measure_makes_a_step_as_sure_as_the_less_sure_of_the_two():

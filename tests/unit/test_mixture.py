@@ -7,8 +7,8 @@ import pytest
 from scripted import camps
 
 from steer.bank import OWN, WINDOW
-from steer.config import MixtureOptions
 from steer.mixture import FitRule, FrozenMixtures, Mixtures, ScoreBank, fit_mixture
+from steer.policy_config import MixtureOptions
 from steer.traces import MIXTURE_STRUCT
 
 

@@ -5,17 +5,10 @@ import pytest
 from scripted import Script, drive, new_group, questions
 
 from actors.seats import needed_seats, seat_model
-from steer.config import (
-    ModelConfig,
-    PairConfig,
-    QueryRouterPolicy,
-    RoutingOptions,
-    RsdPolicy,
-    SmallPolicy,
-    SpecReasonPolicy,
-)
+from steer.config import ModelConfig, PairConfig, RoutingOptions
 from steer.group import Group
 from steer.policies import make_policy
+from steer.policy_config import QueryRouterPolicy, RsdPolicy, SmallPolicy, SpecReasonPolicy
 from steer.tables import routed_table
 from steer.traces import Model, Seat, Status
 from steer.work import Op

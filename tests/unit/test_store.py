@@ -6,7 +6,8 @@ from pipelines.cells import Cell, cut_into_groups
 from pipelines.ingest import Rows
 from pipelines.stages import as_parcel, error_rows, from_parcel, grade_parcel
 from pipelines.store import GRADED_SCHEMA, SCHEMAS, RunFolder
-from steer.config import RoutingOptions, SmallPolicy
+from steer.config import RoutingOptions
+from steer.policy_config import SmallPolicy
 
 
 def cell(n, groups=1, seed=0, name="c"):

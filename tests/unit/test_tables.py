@@ -3,7 +3,7 @@
 import numpy as np
 from scripted import Script, drive, new_group
 
-from steer.config import SteerPolicy
+from steer.policy_config import SteerPolicy
 from steer.tables import routed_table
 from steer.traces import ROUTED_SCHEMA
 
