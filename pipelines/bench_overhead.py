@@ -79,7 +79,7 @@ def bench_overhead() -> list[dict]:
 
 def _idle(opened: Session, table: pa.Table) -> list[dict]:
     before, started = opened.stats(), time.monotonic()
-    _routed(opened, table, SteerPolicy(), TURNS)
+    _routed(opened, table, SteerPolicy(preset="stepwise"), TURNS)
     wall_s, after = time.monotonic() - started, opened.stats()
     rows = []
     for i, name in enumerate(("small", "large")):

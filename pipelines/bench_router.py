@@ -62,7 +62,7 @@ def bench_router() -> list[dict]:
 
 def _route(router, table, group: str) -> int:
     """Kept steps of one routed group."""
-    job = Job("bench", group, SteerPolicy(), RoutingOptions(), "all", 0)
+    job = Job("bench", group, SteerPolicy(preset="stepwise"), RoutingOptions(), "all", 0)
     stream = router.route.options(num_returns="streaming").remote(table, job)
     return sum(sum(ray.get(ref)["steps"].to_pylist()) for ref in stream)
 

@@ -10,7 +10,7 @@ import pyarrow.dataset as pads
 
 from pipelines.analysis import MIN_SCORES, read
 from pipelines.auroc import clustered_auroc
-from pipelines.paper_rows import GROUP_COUNTS, GROUPED, METHODS, OBSERVED, group_label, percentile_label
+from pipelines.paper_rows import AGGREGATES, GROUP_COUNTS, GROUPED, METHODS, OBSERVED, group_label, percentile_label
 from pipelines.store import RunFolder
 from steer.embedded.labels import step_labels
 from steer.embedded.tasks import BENCHMARKS
@@ -92,7 +92,7 @@ def step_auroc(run: RunFolder, traces: pd.DataFrame, least: int = MIN_SCORES) ->
     for (benchmark, policy), mine in observed.groupby(["benchmark", "policy"], observed=True, sort=False):
         steps = labelled(run, mine, str(benchmark))
         method = policy.removeprefix(f"{OBSERVED} ")
-        signals = {f"{m} by small": f"{m}_small" for m in MEASURES} if method == "steer" else {method: "signal"}
+        signals = {f"{m}, {method}": f"{m}_small" for m in MEASURES} if method in AGGREGATES else {method: "signal"}
         for name, column in signals.items():
             for of in ("same", "next"):
                 usable = steps[np.isfinite(steps[column]) & steps[of].notna()]

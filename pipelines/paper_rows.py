@@ -25,6 +25,7 @@ GROUPED = ("steer paper", "steer")
 COARSE = (0.1, 0.3, 0.5, 0.7, 0.9)
 PERCENTILES = (10, 30, 50, 70, 90)
 PERCENTILE = "percentile"
+AGGREGATES = ("mean", "min")
 OBSERVED = "observed"
 """Rows in which small writes every step and a signal only looks on: what its AUROC is measured on."""
 
@@ -56,7 +57,8 @@ def rows() -> Iterator[dict[str, Any]]:
             policy = {"name": "percentile", "measure": measure, "scored_by": scorer}
             label = percentile_label(measure, scorer)
             yield {"label": label, "policy": policy, "grid": PERCENTILES, "on_test": "never"}
-    looks_on = {"steer": {"name": "steer", "gamma": 0.0, "refine": "never", "fit_from": "live"}}
-    for method in ("steer", "rsd", "spec_reason"):
-        policy = looks_on.get(method, policies[method])
-        yield {"label": f"{OBSERVED} {method}", "policy": policy, "grid": [0.0]}
+    for aggregate in AGGREGATES:
+        policy = {"name": "steer", "preset": "stepwise", "refine": "never", "aggregate": aggregate, "ahead": True}
+        yield {"label": f"{OBSERVED} {aggregate}", "policy": policy, "grid": [0.0]}
+    for method in ("rsd", "spec_reason"):
+        yield {"label": f"{OBSERVED} {method}", "policy": policies[method], "grid": [0.0]}

@@ -105,26 +105,49 @@ PAPER = {
 """What `preset: paper` fixes: Algorithm 1 as it is printed."""
 
 
+STEPWISE = {
+    "measure": "max_prob",
+    "aggregate": "mean",
+    "fit_from": "live",
+    "refine": "first",
+    "ahead": False,
+    "hysteresis": 0.0,
+}
+"""What `preset: stepwise` begins from: each step by itself, as in Algorithm 1, scored by the small model."""
+
+
 class SteerPolicy(MixtureOptions):
+    """The defaults are what kept the most accuracy at each compute on the embedded pairs (docs/findings.md)."""
+
     name: Literal["steer"] = "steer"
     gamma: Unit = 0.5
     """A step goes to the large model where the posterior of the confident component is below gamma."""
-    hysteresis: Unit = 0.0
+    aggregate: Aggregate = "min"
+    """A step's score over its chosen tokens: the least sure of them, or the mean (Eq. 7)."""
+    fit_from: Literal["live", "bank", "all_steps", "frozen"] = "all_steps"
+    """Scores the mixture is fitted on: those of the live traces at this step; the run's recent ones at this step index;
+    the run's recent ones at any step, so that a group which only sure traces are left of is not split in halves; or a
+    saved file's."""
+    ahead: bool = True
+    """The small model writes to the end in one pass, and the policy decides on its steps one after another."""
+    hysteresis: Unit = 1.0
     """A trace that the large model has gone on with returns to the small one only where the posterior is at least
     gamma + hysteresis. Where that is above 1 it never does, and the large model writes to the end in one pass."""
-    preset: Literal["none", "paper"] = "none"
-    """`paper` is Algorithm 1 to the letter: max_logit, producer, pooled, live, literal posterior, refinement of step 0.
-    It overrides those keys."""
+    preset: Literal["none", "paper", "stepwise"] = "none"
+    """`paper` is Algorithm 1 to the letter (max_logit, producer, pooled, live, literal posterior, refinement of step 0)
+    and fixes those keys. `stepwise` decides on every step anew (max_prob by the small model, mean over tokens, live, no
+    hysteresis, nothing written ahead) where a key is not given."""
 
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, data):
-        if isinstance(data, dict) and data.get("preset") == "paper":
+        preset = data.get("preset") if isinstance(data, dict) else None
+        if preset == "paper":
             clash = sorted(k for k, v in PAPER.items() if k in data and data[k] != v)
             if clash:
                 raise ValueError(f"preset: paper fixes {', '.join(clash)}: remove them or the preset")
             return {**data, **PAPER}
-        return data
+        return {**STEPWISE, **data} if preset == "stepwise" else data
 
 
 class PercentilePolicy(Scored):

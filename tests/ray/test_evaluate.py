@@ -23,6 +23,7 @@ from steer.traces import Question
 ray.cloudpickle.register_pickle_by_value(fake_router)
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+STEPWISE = SteerPolicy(preset="stepwise")
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_own_data_with_bad_rows_becomes_tables_that_others_can_read(tmp_path, ru
     benchmark, first = ingest(reading(own)), ingest(reading(own.model_copy(update={"limit": 5})))
     routing = RoutingOptions(groups_in_flight=2)
     cells = [
-        Cell("steer/seed1", SteerPolicy(), routing, benchmark.rows, benchmark.tokens, seed=1, groups=4),
+        Cell("steer/seed1", STEPWISE, routing, benchmark.rows, benchmark.tokens, seed=1, groups=4),
         Cell("small/seed2", SmallPolicy(), routing, first.rows, first.tokens, seed=2),
     ]
     evaluate(cells, router, run)
@@ -95,7 +96,7 @@ def test_groups_run_together_and_finished_traces_are_committed_while_they_run_on
     engine = CpuHolder.options(num_cpus=ray.cluster_resources()["CPU"]).remote()
     ray.get(engine.ready.remote())
     prompts = [WAIT if i % 4 == 0 else "fine" for i in range(40)]
-    cell = Cell("c", SteerPolicy(), RoutingOptions(groups_in_flight=3), rows(prompts), "math", groups=3)
+    cell = Cell("c", STEPWISE, RoutingOptions(groups_in_flight=3), rows(prompts), "math", groups=3)
     pipeline = threading.Thread(target=evaluate, args=([cell], router, run), daemon=True)
     pipeline.start()
     # Nothing lets the waiting traces go before the others are committed: a pipeline that holds those back never ends.
@@ -113,7 +114,7 @@ def test_groups_run_together_and_finished_traces_are_committed_while_they_run_on
 
 
 def test_more_groups_than_in_flight_wait_their_turn(run, router):
-    cell = Cell("c", SteerPolicy(), RoutingOptions(groups_in_flight=2), rows(["fine"] * 24), "math", groups=8)
+    cell = Cell("c", STEPWISE, RoutingOptions(groups_in_flight=2), rows(["fine"] * 24), "math", groups=8)
     evaluate([cell], router, run)
     assert run.read("traces").num_rows == 24
     seen = ray.get(router.seen.remote())

@@ -24,7 +24,7 @@ def new_pool(model=Model.SMALL, tokenizer="one", replicas=1, **config):
 
 def advanced(tokenizers=("one", "one")):
     """A group of two traces: the even one stays small, the odd one's draft was just discarded."""
-    group = new_group(SteerPolicy(), n=20)
+    group = new_group(SteerPolicy(preset="stepwise"), n=20)
     group._tokenizers = tokenizers
     script = Script(score=lambda trace, step, model: (10.0 if trace % 2 == 0 else 2.0) + 0.01 * trace)
     return group, script

@@ -80,7 +80,7 @@ def routers():
 
 
 def route(router, table, policy=None, group="0", **routing):
-    job = Job("cell", group, policy or SteerPolicy(), RoutingOptions(**routing), "all", 0)
+    job = Job("cell", group, policy or SteerPolicy(preset="stepwise"), RoutingOptions(**routing), "all", 0)
     stream = router.route.options(num_returns="streaming").remote(table, job)
     return pa.concat_tables([ray.get(ref) for ref in stream])
 
@@ -105,7 +105,7 @@ def answers(table):
         RandomStepPolicy(),
         PercentilePolicy(percent=30),
         FirstTokenEntropyPolicy(tau=0.2),
-        SteerPolicy(),
+        SteerPolicy(preset="stepwise"),
         SteerPolicy(preset="paper"),
     ],
     ids=lambda p: getattr(p, "preset", "") + p.name,
@@ -154,7 +154,7 @@ def test_several_groups_share_the_pools_and_same_seed_means_same_tables(routers)
 
     async def both():
         async def one(group, table):
-            job = Job("cell", group, SteerPolicy(), RoutingOptions(), "all", 0)
+            job = Job("cell", group, SteerPolicy(preset="stepwise"), RoutingOptions(), "all", 0)
             stream = router.route.options(num_returns="streaming").remote(table, job)
             return pa.concat_tables([await ref async for ref in stream])
 

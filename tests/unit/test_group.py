@@ -32,14 +32,15 @@ POLICIES = [
     RandomQueryPolicy(p=0.4),
     PercentilePolicy(percent=40),
     FirstTokenEntropyPolicy(tau=0.2),
+    SteerPolicy(preset="stepwise"),
     SteerPolicy(),
     SteerPolicy(preset="paper"),
-    SteerPolicy(fit_from="bank", scope="per_model", scored_by="producer"),
-    SteerPolicy(refine="every", also="entropy"),
-    SteerPolicy(hysteresis=0.3),
-    SteerPolicy(ahead=True),
+    SteerPolicy(preset="stepwise", fit_from="bank", scope="per_model", scored_by="producer"),
+    SteerPolicy(preset="stepwise", refine="every", also="entropy"),
+    SteerPolicy(preset="stepwise", hysteresis=0.3),
+    SteerPolicy(preset="stepwise", ahead=True),
     PercentilePolicy(percent=40, ahead=True, refine="never"),
-    SteerPolicy(hysteresis=1.0, refine="every", fit_from="all_steps"),
+    SteerPolicy(preset="stepwise", hysteresis=1.0, refine="every", fit_from="all_steps"),
     RsdPolicy(threshold=0.4),
     SpecReasonPolicy(threshold=0.3),
     QueryRouterPolicy(threshold=0.5),
@@ -56,7 +57,7 @@ def writers(trace):
 
 
 def test_algorithm_1_refines_step_0_then_routes_by_the_step_before():
-    traces = drive(new_group(SteerPolicy(gamma=0.5)), Script(score=two_camps))
+    traces = drive(new_group(SteerPolicy(preset="stepwise", gamma=0.5)), Script(score=two_camps))
     assert len(traces) == 20
     for i in range(20):
         sure = i % 2 == 0
@@ -71,7 +72,7 @@ def test_algorithm_1_refines_step_0_then_routes_by_the_step_before():
 
 
 def test_without_refinement_an_unsure_first_step_is_kept():
-    traces = drive(new_group(SteerPolicy(refine="never")), Script(score=two_camps))
+    traces = drive(new_group(SteerPolicy(preset="stepwise", refine="never")), Script(score=two_camps))
     assert writers(traces["q1"])[:2] == [(0, 0, "small", True), (1, 0, "large", True)]
 
 
@@ -80,7 +81,7 @@ def test_refining_every_step_discards_unsure_drafts_and_large_steps_never():
         unsure = trace % 4 == 3 or (trace % 4 == 1 and step == 2 and model == Model.SMALL)
         return (2.0 if unsure else 10.0) + 0.01 * trace
 
-    traces = drive(new_group(SteerPolicy(refine="every")), Script(score=unsure_at_2))
+    traces = drive(new_group(SteerPolicy(preset="stepwise", refine="every")), Script(score=unsure_at_2))
     drafts = [(s.step, s.attempt, Model(s.model).label, s.accepted) for s in traces["q1"].steps]
     assert (2, 0, "small", False) in drafts and (2, 1, "large", True) in drafts
     assert traces["q1"].text.split("\n\n")[2] == "s2m1"
@@ -105,7 +106,7 @@ def test_hysteresis_asks_more_of_a_step_by_the_large_model():
     scores = StepScores.empty(4)
     scores.conf_L[:], scores.model_L[:] = [0.5, 0.7, 0.7, 0.9], [Model.SMALL, Model.SMALL, Model.LARGE, Model.LARGE]
     view = SimpleNamespace(strict=True, draft_L=np.zeros(4, bool), scores={1: scores})
-    policy = Steer(SteerPolicy(gamma=0.6, hysteresis=0.2), [Posterior()])
+    policy = Steer(SteerPolicy(preset="stepwise", gamma=0.6, hysteresis=0.2), [Posterior()])
     sure_N, posterior_N = policy.verdict(view, 1, np.arange(4), draft=False)
     assert sure_N.tolist() == [False, True, False, True]
     assert posterior_N.tolist() == [0.5, 0.7, 0.7, 0.9]
@@ -113,7 +114,7 @@ def test_hysteresis_asks_more_of_a_step_by_the_large_model():
 
 def test_hysteresis_above_1_lets_the_large_model_finish_in_one_pass():
     script = Script(score=two_camps)
-    policy = SteerPolicy(hysteresis=1.0, fit_from="all_steps")
+    policy = SteerPolicy(preset="stepwise", hysteresis=1.0, fit_from="all_steps")
     traces = drive(new_group(policy, bank=ScoreBank()), script)
     assert writers(traces["q1"]) == [(0, 0, "small", False), (0, 1, "large", True)]
     assert traces["q1"].status == Status.ANSWERED
@@ -123,7 +124,7 @@ def test_hysteresis_above_1_lets_the_large_model_finish_in_one_pass():
 
 
 def test_nobody_at_the_barrier_waits_for_a_last_pass():
-    group, script = new_group(SteerPolicy(hysteresis=1.0)), Script(score=two_camps)
+    group, script = new_group(SteerPolicy(preset="stepwise", hysteresis=1.0)), Script(score=two_camps)
     rows = group.decide()
     group.apply(rows, script.answer(rows))
     rows = group.decide()
@@ -136,7 +137,7 @@ def test_writing_ahead_is_decided_on_step_by_step_and_thrown_away_from_the_first
         unsure = trace % 4 == 3 or (trace % 4 == 1 and step == 2 and model == Model.SMALL)
         return (2.0 if unsure else 10.0) + 0.01 * trace
 
-    policy = SteerPolicy(ahead=True, refine="every", hysteresis=1.0, fit_from="all_steps")
+    policy = SteerPolicy(preset="stepwise", ahead=True, refine="every", hysteresis=1.0, fit_from="all_steps")
     script = Script(score=unsure_at_2)
     traces = drive(new_group(policy, bank=ScoreBank()), script)
     asked = [(trace, op) for trace, _, model, op in script.asked if model == Model.SMALL]
@@ -154,7 +155,7 @@ def test_writing_ahead_is_decided_on_step_by_step_and_thrown_away_from_the_first
 
 
 def test_writing_ahead_changes_what_is_asked_and_not_what_comes_out():
-    whole = [SteerPolicy(ahead=ahead, refine="every") for ahead in (False, True)]
+    whole = [SteerPolicy(preset="stepwise", ahead=ahead, refine="every") for ahead in (False, True)]
     by_step, ahead = (drive(new_group(policy), Script(score=two_camps)) for policy in whole)
     assert {k: (t.text, writers(t)) for k, t in ahead.items()} == {k: (t.text, writers(t)) for k, t in by_step.items()}
     assert sum(t.prefill_small for t in ahead.values()) < sum(t.prefill_small for t in by_step.values())
@@ -162,7 +163,7 @@ def test_writing_ahead_changes_what_is_asked_and_not_what_comes_out():
 
 def test_limits_hold_for_steps_that_were_written_ahead():
     long = Script(steps=lambda trace: 12, score=lambda trace, step, model: 10.0 + 0.01 * trace)
-    traces = drive(new_group(SteerPolicy(ahead=True, gamma=0.0), max_steps=5), long)
+    traces = drive(new_group(SteerPolicy(preset="stepwise", ahead=True, gamma=0.0), max_steps=5), long)
     assert all(t.status == Status.LENGTH and len(t.steps) == 5 for t in traces.values())
     assert all((t.tokens_small, t.tokens_discarded) == (120, 70) for t in traces.values())
 
@@ -176,13 +177,13 @@ def test_a_second_measure_makes_a_step_as_sure_as_the_less_sure_of_the_two():
         traces = drive(new_group(policy, n=40), Script(score=scores))
         return {i % 4 for i in range(40) if traces[f"q{i}"].steps[0].decision == "rewrite"}
 
-    assert rewritten(SteerPolicy()) == {2}
-    assert rewritten(SteerPolicy(measure="max_logit")) == {1}
-    assert rewritten(SteerPolicy(also="max_logit")) == {1, 2}
+    assert rewritten(SteerPolicy(preset="stepwise")) == {2}
+    assert rewritten(SteerPolicy(preset="stepwise", measure="max_logit")) == {1}
+    assert rewritten(SteerPolicy(preset="stepwise", also="max_logit")) == {1, 2}
 
 
 def test_the_time_a_decision_takes_is_its_own_scoring_pass_and_its_share_of_the_fit():
-    traces = drive(new_group(SteerPolicy()), Script(score=two_camps))
+    traces = drive(new_group(SteerPolicy(preset="stepwise")), Script(score=two_camps))
     by_large, last = traces["q1"].steps[1], traces["q1"].steps[-1]
     assert 0.25 < by_large.routing_seconds < 0.5  # the scoring pass, as the script reports it, and the fit
     assert 0 < traces["q0"].steps[0].routing_seconds < 0.25
@@ -190,16 +191,16 @@ def test_the_time_a_decision_takes_is_its_own_scoring_pass_and_its_share_of_the_
 
 
 def test_gamma_0_never_and_gamma_1_nearly_always_calls_the_large_model():
-    small = drive(new_group(SteerPolicy(gamma=0.0)), Script(score=two_camps))
+    small = drive(new_group(SteerPolicy(preset="stepwise", gamma=0.0)), Script(score=two_camps))
     assert not any(s.model == Model.LARGE for t in small.values() for s in t.steps)
-    large = drive(new_group(SteerPolicy(gamma=1.0)), Script(score=two_camps))
+    large = drive(new_group(SteerPolicy(preset="stepwise", gamma=1.0)), Script(score=two_camps))
     assert all(s.model == Model.LARGE for i in range(1, 20, 2) for s in large[f"q{i}"].steps if s.accepted)
 
 
 def test_small_scorer_scores_large_steps_and_producer_does_not():
     by_small, by_producer = Script(score=two_camps), Script(score=two_camps)
-    scored = drive(new_group(SteerPolicy(scored_by="small")), by_small)
-    own = drive(new_group(SteerPolicy(scored_by="producer")), by_producer)
+    scored = drive(new_group(SteerPolicy(preset="stepwise", scored_by="small")), by_small)
+    own = drive(new_group(SteerPolicy(preset="stepwise", scored_by="producer")), by_producer)
     assert any(op == Op.SCORE for *_, op in by_small.asked)
     assert not any(op == Op.SCORE for *_, op in by_producer.asked)
     kept = scored["q1"].steps[1]
@@ -210,7 +211,7 @@ def test_small_scorer_scores_large_steps_and_producer_does_not():
 
 
 def test_charges_include_drafts_and_prefill_less_the_cache():
-    trace = drive(new_group(SteerPolicy()), Script(score=two_camps))["q1"]
+    trace = drive(new_group(SteerPolicy(preset="stepwise")), Script(score=two_camps))["q1"]
     assert (trace.tokens_small, trace.tokens_large, trace.tokens_discarded) == (10, 40, 10)
     assert trace.prefill_large == 4 * 40
     assert trace.prefill_small == (1 + 3) * 40  # the draft, and three scoring passes
@@ -219,7 +220,7 @@ def test_charges_include_drafts_and_prefill_less_the_cache():
 
 def test_strict_waits_for_the_slowest_and_rolling_does_not():
     for barrier, expected in (("strict", 0), ("rolling", 19)):
-        group = new_group(SteerPolicy(refine="never"), barrier=barrier)
+        group = new_group(SteerPolicy(preset="stepwise", refine="never"), barrier=barrier)
         script = Script(score=two_camps)
         rows = group.decide()
         group.apply(rows[:19], script.answer(rows[:19]))
@@ -228,7 +229,7 @@ def test_strict_waits_for_the_slowest_and_rolling_does_not():
 
 def test_rewritten_step_0_is_judged_again_with_the_whole_group():
     script = Script(score=lambda trace, step, model: 11.0 + 0.01 * trace if model else two_camps(trace, step, model))
-    traces = drive(new_group(SteerPolicy(scored_by="producer")), script)
+    traces = drive(new_group(SteerPolicy(preset="stepwise", scored_by="producer")), script)
     rewrite = [s for s in traces["q1"].steps if s.attempt == 1][0]
     assert rewrite.confidence > 10 and np.isfinite(rewrite.posterior)
     kept = [s for s in traces["q0"].steps if s.step == 0][0]
@@ -237,25 +238,27 @@ def test_rewritten_step_0_is_judged_again_with_the_whole_group():
 
 def test_limits_end_a_trace_as_length():
     endless = Script(steps=lambda trace: 1 << 30, score=two_camps)
-    by_steps = drive(new_group(SteerPolicy(), max_steps=5), endless)
+    by_steps = drive(new_group(SteerPolicy(preset="stepwise"), max_steps=5), endless)
     assert {t.status for t in by_steps.values()} == {Status.LENGTH}
     assert all(sum(s.accepted for s in t.steps) == 5 for t in by_steps.values())
-    by_tokens = drive(new_group(SteerPolicy(), max_new_tokens=35), endless)
+    by_tokens = drive(new_group(SteerPolicy(preset="stepwise"), max_new_tokens=35), endless)
     assert {t.status for t in by_tokens.values()} == {Status.LENGTH}
 
 
 def test_one_and_two_traces_route_without_a_mixture():
     for n in (1, 2):
-        assert len(drive(new_group(SteerPolicy(), n=n), Script())) == n
+        assert len(drive(new_group(SteerPolicy(preset="stepwise"), n=n), Script())) == n
 
 
 def test_seeds_depend_on_the_question_not_on_its_place():
     qs = questions(10)
-    together = {r.group.questions[r.trace].id: r.seed for r in new_group(SteerPolicy(), qs=qs).decide()}
-    alone = {q.id: new_group(SteerPolicy(), qs=[q]).decide()[0].seed for q in qs}
+    together = {
+        r.group.questions[r.trace].id: r.seed for r in new_group(SteerPolicy(preset="stepwise"), qs=qs).decide()
+    }
+    alone = {q.id: new_group(SteerPolicy(preset="stepwise"), qs=[q]).decide()[0].seed for q in qs}
     assert together == alone
     assert len(set(alone.values())) == 10
-    other_run = new_group(SteerPolicy(), qs=qs, seed=1).decide()
+    other_run = new_group(SteerPolicy(preset="stepwise"), qs=qs, seed=1).decide()
     assert not set(alone.values()) & {r.seed for r in other_run}
 
 
@@ -301,7 +304,7 @@ def test_a_probe_uses_the_seed_of_the_step_it_looks_into():
 
 
 def test_lost_rows_are_asked_again_with_the_same_seed_and_counted_once():
-    group, script = new_group(SteerPolicy(), n=4), Script(score=two_camps)
+    group, script = new_group(SteerPolicy(preset="stepwise"), n=4), Script(score=two_camps)
     first = group.decide()
     group.lost(first, "its process died")
     again = group.decide()
