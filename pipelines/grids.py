@@ -14,7 +14,7 @@ from steer.policy_config import PolicyConfig, Strict
 Objective = Literal["cheapest_within", "accuracy", "budget"]
 
 THRESHOLDS: dict[str, tuple[str, tuple[float, ...]]] = {
-    "steer": ("gamma", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
+    "steer": ("gamma", (0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)),
     "percentile": ("percent", (10, 20, 30, 40, 50, 60, 70, 80, 90)),
     "first_token_entropy": ("tau", (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6)),
     "rsd": ("threshold", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
@@ -99,7 +99,10 @@ def _standard() -> tuple[Variant, ...]:
         *({"label": name, "policy": {"name": name}} for name in plain),
         {"label": "steer", "policy": {"name": "steer"}},
         *measures,
-        {"label": "steer paper", "policy": {"name": "steer", "preset": "paper"}},
+        *(
+            {"label": f"steer {preset}", "policy": {"name": "steer", "preset": preset}}
+            for preset in ("stepwise", "paper")
+        ),
     ]
     variants = [Variant.model_validate(row) for row in rows]
     product = next(v for v in variants if v.label == "steer")

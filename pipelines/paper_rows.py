@@ -16,6 +16,7 @@ METHODS = (
     "query_router",
     "rsd",
     "steer paper",
+    "steer stepwise",
     "steer",
 )
 """Rows of Tables 1 and 2, and the curves: what the paper compares, its STEER to the letter, and this project's."""
@@ -42,8 +43,8 @@ def percentile_label(measure: str, scorer: str) -> str:
 
 def rows() -> Iterator[dict[str, Any]]:
     """The variants, as a sweep's configuration holds them."""
-    paper = {"name": "steer", "preset": "paper"}
-    policies = {name: {"name": name} for name in METHODS} | {"steer paper": paper}
+    paper, stepwise = ({"name": "steer", "preset": preset} for preset in ("paper", "stepwise"))
+    policies = {name: {"name": name} for name in METHODS} | {"steer paper": paper, "steer stepwise": stepwise}
     for method in METHODS:
         whole = "chosen" if method == "random_step" else "grid"
         grid = {"grid": COARSE} if method == "random_step" else {}

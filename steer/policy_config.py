@@ -122,8 +122,13 @@ class SteerPolicy(MixtureOptions):
     name: Literal["steer"] = "steer"
     gamma: Unit = 0.5
     """A step goes to the large model where the posterior of the confident component is below gamma."""
+    measure: Measure = "max_logit"
+    """Which confidence measure routes (method.md, Confidence)."""
     aggregate: Aggregate = "min"
     """A step's score over its chosen tokens: the least sure of them, or the mean (Eq. 7)."""
+    refine: Literal["first", "every", "never"] = "every"
+    """Which unsure steps of the small model are discarded and rewritten by the large one: step 0 alone (the paper's
+    first-step refinement), every one, or none. `true` and `false` mean `first` and `never`."""
     fit_from: Literal["live", "bank", "all_steps", "frozen"] = "all_steps"
     """Scores the mixture is fitted on: those of the live traces at this step; the run's recent ones at this step index;
     the run's recent ones at any step, so that a group which only sure traces are left of is not split in halves; or a

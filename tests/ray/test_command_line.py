@@ -140,7 +140,7 @@ def test_the_paper_s_experiment_leaves_every_table_and_figure_and_called_again_s
     methods = pd.read_csv(out / "report" / "tables" / "table-1-2.csv")
     assert list(methods["policy"]) == [
         *("small", "large", "random_query", "random_step"),
-        *("spec_reason", "steer paper", "steer"),
+        *("spec_reason", "steer paper", "steer stepwise", "steer"),
     ]
     assert (methods["a_f"] - 100 * methods["accuracy"] / methods["flops_paper"]).abs().max() < 1e-6
     groups = pd.read_csv(out / "report" / "tables" / "table-3.csv")
