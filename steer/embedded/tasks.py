@@ -14,7 +14,7 @@ Invariants:
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice, product
 
@@ -125,27 +125,37 @@ def split_of(question: str) -> str:
     return "test" if bucket < 8 else "validation" if bucket < 16 else "train"
 
 
-def _chain_math(rng: random.Random, level: int) -> tuple[str, str, tuple[str, ...]]:
-    names = rng.sample(OPERATIONS[LEVEL_OPERATIONS[level]], rng.randint(*CHAIN_LENGTHS["chain_math"][level]))
-    value = rng.randrange(10**level)
-    question = f"Operations: {', '.join(names)}. Start: {value:0{level}d}"
+def solve_chain_math(names: Sequence[str], value: int, level: int) -> tuple[str, tuple[str, ...]]:
+    """(gold answer, true steps) of applying the operations to `value` in turn."""
     steps = []
     for name in names:
         value = apply_operation(name, value, level)
         steps.append(f"{name} = {value:0{level}d}{STEP_DELIMITER}")
     gold = f"{value:0{level}d}"
-    return question, gold, (*steps, f"The answer is \\boxed{{{gold}}}.")
+    return gold, (*steps, f"The answer is \\boxed{{{gold}}}.")
+
+
+def solve_hops(relations: Sequence[str], entity: str) -> tuple[str, tuple[str, ...]]:
+    """(gold answer, true steps) of following the relations from `entity` in turn."""
+    steps = []
+    for relation in relations:
+        entity = FACTS[relation][entity]
+        steps.append(f"{relation} = {entity}{STEP_DELIMITER}")
+    return entity, (*steps, f"The answer is {entity}.")
+
+
+def _chain_math(rng: random.Random, level: int) -> tuple[str, str, tuple[str, ...]]:
+    names = rng.sample(OPERATIONS[LEVEL_OPERATIONS[level]], rng.randint(*CHAIN_LENGTHS["chain_math"][level]))
+    value = rng.randrange(10**level)
+    question = f"Operations: {', '.join(names)}. Start: {value:0{level}d}"
+    return question, *solve_chain_math(names, value, level)
 
 
 def _hops(rng: random.Random, level: int) -> tuple[str, str, tuple[str, ...]]:
     relations = rng.sample(RELATIONS, rng.randint(*CHAIN_LENGTHS["hops"][level]))
     entity = rng.choice(ENTITIES[level])
     question = f"Relations: {', '.join(relations)}. Start: {entity}"
-    steps = []
-    for relation in relations:
-        entity = FACTS[relation][entity]
-        steps.append(f"{relation} = {entity}{STEP_DELIMITER}")
-    return question, entity, (*steps, f"The answer is {entity}.")
+    return question, *solve_hops(relations, entity)
 
 
 _MAKERS = {"chain_math": _chain_math, "hops": _hops}
