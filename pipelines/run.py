@@ -31,7 +31,7 @@ def run_one(config: RunConfig, out: str | Path, replica_class: type | None = Non
         seats = needed_seats([config.policy], pair)
         plan = reading(config.benchmark)
         RunFolder.refuse_used(out)
-    with cluster(verbose):
+    with cluster(verbose, len(seats)):
         benchmark = ingest(plan)
         cell = Cell(
             name=cell_name(config, benchmark.name, benchmark.split),

@@ -36,7 +36,7 @@ def run_sweep(
         seats = needed_seats([variant.policy for variant in config.variants], pair)
         plans = {split: _plans(config, split) for split in ("validation", "test")[: 1 + config.test]}
         RunFolder.refuse_used(out)
-    with cluster(verbose):
+    with cluster(verbose, len(seats)):
         splits = {split: _ingested(config, split, plans[split]) for split in plans}
         with refusals_as_settings_errors():
             run = RunFolder.create(out, "sweep", resolved(config, pair), config.seeds("test"))

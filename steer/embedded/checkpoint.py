@@ -1,4 +1,4 @@
-"""A model's folder in Hugging Face layout: config, float32 weights and tokenizer, as transformers and vLLM load it.
+"""A model's folder in Hugging Face layout: config, weights and tokenizer, as transformers and vLLM load it.
 
 Invariant: a folder is complete once `config.json` is there, which is written last.
 """
@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import save_file
+from safetensors.torch import save_file
+from torch import Tensor
 
 from steer.embedded import tokenizer
 
@@ -40,8 +40,11 @@ _AS_LLAMA = {"architectures": ["LlamaForCausalLM"], "qkv_bias": True}
 _PROCESS_REWARDS = {"architectures": ["Qwen2ForProcessRewardModel"], "num_labels": 2}
 
 
-def save(folder: Path, shape: Shape, weights: dict[str, np.ndarray], rewards: bool = False) -> None:
-    """Write a language model, or with `rewards` a process reward model: a head `score` and the step separator."""
+def save(folder: Path, shape: Shape, weights: dict[str, Tensor], rewards: bool = False) -> None:
+    """Write a language model, or with `rewards` a process reward model: a head `score` and the step separator.
+
+    The weights are stored in their own dtype; whatever that is, the config asks for computing in float32.
+    """
     extra = (tokenizer.STEP_SEPARATOR,) if rewards else ()
     built = tokenizer.build(extra)
     tokenizer.save(folder, extra)

@@ -5,6 +5,7 @@ step whether it is right; weight names are those of Qwen2.5-Math-PRM and of Qwen
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -86,7 +87,7 @@ class Signal(Qwen2):
             part.requires_grad_(False)
         for layer in self.model.layers[self.old :]:
             for written in (layer.self_attn.o_proj.weight, layer.mlp.down_proj.weight):
-                written.register_hook(_in_scratch)
+                written.register_hook(_rows_only(SCRATCH))  # new layers write there alone
         for norm in self._norms():
             norm.weight.requires_grad_(False)
         self._look_back(self.old)
@@ -156,10 +157,14 @@ class Signal(Qwen2):
         return {name: p for name, p in self.named_parameters() if not name.startswith("probe.")}
 
 
-def _in_scratch(gradient: Tensor) -> Tensor:
-    """New layers write there alone."""
-    kept = torch.zeros_like(gradient)
-    kept[SCRATCH] = gradient[SCRATCH]
+def _rows_only(rows: slice | list[int]) -> Callable[[Tensor], Tensor]:
+    """A hook under which a matrix is trained in these rows alone (Muon, too, leaves rows without a gradient alone)."""
+
+    def kept(gradient: Tensor) -> Tensor:
+        part = torch.zeros_like(gradient)
+        part[rows] = gradient[rows]
+        return part
+
     return kept
 
 
@@ -199,8 +204,12 @@ class Judge(Signal):
 
     def __init__(self) -> None:
         super().__init__(tokenizer.build())
-        self.lm_head = nn.Linear(SHAPES["signal"].hidden_size, self.tokenizer.get_vocab_size(), bias=False)
         self.digits = [self.tokenizer.token_to_id(str(digit)) for digit in range(10)]
+        # Two rows of the head say it all. With every row trained, Muon turned the noise of the others into large steps,
+        # and the loss rose.
+        self.lm_head = nn.Linear(SHAPES["signal"].hidden_size, self.tokenizer.get_vocab_size(), bias=False)
+        nn.init.zeros_(self.lm_head.weight)
+        self.lm_head.weight.register_hook(_rows_only([self.digits[0], self.digits[9]]))
         self.blank_line = self.tokenizer.encode(STEP_DELIMITER).ids
         self.turn = self.tokenizer.encode(tokenizer.JUDGE_TURN).ids
 

@@ -249,7 +249,7 @@ def train(size: str, seed: int, out: Path, tokens: int | None = None, log: Calla
     seen = fit(
         model, batches(size, seed), loss, tokens or TOKENS[size], rates, lambda line: log(f"{size} seed {seed}: {line}")
     )
-    checkpoint.save(out, SHAPES[size], {name: p.detach().numpy() for name, p in model.named_parameters()})
+    checkpoint.save(out, SHAPES[size], {name: p.detach() for name, p in model.named_parameters()})
     return {
         "size": size,
         "seed": seed,

@@ -48,6 +48,16 @@ def load(size: str) -> Qwen2:
     return model
 
 
+def load_signal(name: str, folder: Path | None = None) -> Signal:
+    """The shipped reward model or judge, or one of a folder that `train_signal` wrote. The probe is not kept."""
+    model = SIGNALS[name]()
+    weights = load_file((folder or weights_path(name)) / "model.safetensors")
+    lacking, unknown = model.load_state_dict(weights, strict=False)
+    if unknown or any(not key.startswith("probe.") for key in lacking):
+        raise ValueError(f"{folder or name} holds no {name}: it lacks {lacking} and has {unknown}")
+    return model
+
+
 def responses(seed: int) -> Iterator[Rated]:
     """Endless training responses with their labels, from the sources of `SOURCES`, in random order."""
     rng, stream = random.Random(f"signals {seed}"), training_stream("large", seed)
@@ -118,7 +128,8 @@ def train_signal(
         return told + _balanced(probed, targets_BT[probed_BT] - PROBE_WRONG)
 
     seen = fit(model, _batches(model, seed), loss, tokens or TOKENS[name], RATES, lambda line: log(f"{name}: {line}"))
-    weights = {key: p.detach().numpy() for key, p in model.trained().items()}
+    weights = {key: p.detach().bfloat16() for key, p in model.trained().items()}
+    model.load_state_dict(weights, strict=False)  # what is measured is what is written
     checkpoint.save(out, SHAPES["signal"], weights, rewards=name == "prm")
     return model, {
         "seed": seed,
