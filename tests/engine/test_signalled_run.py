@@ -1,4 +1,4 @@
-"""Policies that route by a signal, whole: vLLM replicas of pair, reward model, judge and probe, through Ray Data to Parquet."""
+"""Policies that route by a signal, whole: the pair and three models that signal, through Ray Data to Parquet."""
 
 import numpy as np
 import pytest
