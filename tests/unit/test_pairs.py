@@ -81,10 +81,8 @@ def test_a_folder_beside_the_pair_file_is_found_from_anywhere(tmp_path, monkeypa
 
 def test_a_pair_file_keeps_what_signals_need(tmp_path):
     (tmp_path / "my-prm").mkdir()
-    content = (
-        "small: {path: a}\nlarge: {path: b}\nprm: {path: my-prm}\njudge: {path: org/c}\njudge_prompt: Right?\nprobe: p"
-    )
-    pair = load_pair(write(tmp_path / "pair.yaml", content))
+    content = "small: {path: a}\nlarge: {path: b}\nprm: {path: my-prm}\njudge: {path: org/c}\n"
+    pair = load_pair(write(tmp_path / "pair.yaml", content + "judge_prompt: Right?\nprobe: p\n"))
     assert pair.prm.path == str(tmp_path / "my-prm") and pair.judge.path == "org/c"
     assert (pair.judge_prompt, pair.probe) == ("Right?", "p")
 
