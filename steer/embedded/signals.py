@@ -85,17 +85,22 @@ class Signal(Qwen2):
         self._widen(load_file(weights_path("large") / "model.safetensors"))
         for part in (self.model.embed_tokens, *self.model.layers[: self.old]):
             part.requires_grad_(False)
-        for layer in self.model.layers[self.old :]:
+        for layer in self.new_layers:
             for written in (layer.self_attn.o_proj.weight, layer.mlp.down_proj.weight):
                 written.register_hook(_rows_only(SCRATCH))  # new layers write there alone
         for norm in self._norms():
             norm.weight.requires_grad_(False)
         self._look_back(self.old)
 
+    @property
+    def new_layers(self) -> nn.ModuleList:
+        """The one that compares and the one that gathers."""
+        return self.model.layers[self.old :]
+
     def _norms(self) -> list[nn.Module]:
         """Of the new layers, and the last."""
-        new = self.model.layers[self.old :]
-        return [*(n for layer in new for n in (layer.input_layernorm, layer.post_attention_layernorm)), self.model.norm]
+        pairs = ((layer.input_layernorm, layer.post_attention_layernorm) for layer in self.new_layers)
+        return [*(norm for pair in pairs for norm in pair), self.model.norm]
 
     @torch.no_grad()
     def _widen(self, known: dict[str, Tensor]) -> None:
@@ -137,7 +142,7 @@ class Signal(Qwen2):
             x = self.model.embed_tokens(ids_BT)
             for layer in self.model.layers[: self.old]:
                 x = layer(x, cos, sin, None)
-        compare, gather = self.model.layers[self.old :]
+        compare, gather = self.new_layers
         x = compare(x, cos, sin, None)
         return gather.input_layernorm(x), self.model.norm(gather(x, cos, sin, None))
 

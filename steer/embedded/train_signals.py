@@ -113,12 +113,22 @@ def _read(targets_BT: Tensor) -> Tensor:
 
 
 def train_signal(
-    name: str, seed: int, out: Path, tokens: int | None = None, log: Callable[[str], None] = print
+    name: str,
+    seed: int,
+    out: Path,
+    tokens: int | None = None,
+    log: Callable[[str], None] = print,
+    start: Signal | None = None,
 ) -> tuple[Signal, dict]:
-    """Train the reward model or the judge, write its folder, and return it, and its size, tokens and CPU minutes."""
+    """Train the reward model or the judge, write its folder, and return it, and its size, tokens and CPU minutes.
+
+    With `start`, its new layers begin as that model's.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     started, model = time.process_time(), SIGNALS[name]()
+    if start is not None:
+        model.new_layers.load_state_dict(start.new_layers.state_dict())
 
     def loss(ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
         before_BTH, hidden_BTH = model.layered(ids_BT)
@@ -197,9 +207,9 @@ def figures(model: Signal, rated: list[Rated]) -> dict:
 def train_signals(seed: int, out: Path, log: Callable[[str], None] = print) -> dict:
     """Train both, rate the validation drafts; write their folders and `signals.json`, which is returned."""
     out.mkdir(parents=True, exist_ok=True)
-    found, report = drafts(), {}
+    found, report, model = drafts(), {}, None
     for name in SIGNALS:
-        model, report[name] = train_signal(name, seed, out / name, log=log)
+        model, report[name] = train_signal(name, seed, out / name, log=log, start=model)
         report[name] |= {prefix: figures(model, rated) for prefix, rated in found.items()}
         log(f"{name} done: {json.dumps(report[name])}")
     (out / "signals.json").write_text(json.dumps(report, indent=2) + "\n")
