@@ -148,10 +148,12 @@ def test_drafts_are_rated_in_their_order(shipped, drafts):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_training_is_the_same_again_and_writes_what_loads(name, tmp_path):
+def test_training_is_the_same_again_and_writes_what_loads(name, tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
+    from steer.embedded import train_signals
     from steer.embedded.train_signals import load_signal, train_signal
 
+    monkeypatch.setattr(train_signals, "ROUND_RESPONSES", 64)
     threads = torch.get_num_threads()
     models, reports = zip(
         *(train_signal(name, 3, tmp_path / run, tokens=9000, log=lambda line: None) for run in ("a", "b")), strict=True
@@ -172,6 +174,7 @@ def test_train_signals_trains_and_measures_both(tmp_path, monkeypatch):
     from steer.embedded import train_signals
 
     few = train_signals.drafts(4)
+    monkeypatch.setattr(train_signals, "ROUND_RESPONSES", 64)
     monkeypatch.setattr(train_signals, "TOKENS", dict.fromkeys(NAMES, 4000))
     monkeypatch.setattr(train_signals, "drafts", lambda: few)
     report = train_signals.train_signals(1, tmp_path, log=lambda line: None)
