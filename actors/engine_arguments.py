@@ -17,7 +17,7 @@ from steer.cards import Shape, card_arguments, known_shape
 from steer.config import ModelConfig, PoolConfig
 
 EMBEDDED_PREFIX = "embedded:"
-EMBEDDED = ("small", "large")
+EMBEDDED = ("small", "large", "prm", "judge")
 CPU_BLOCK_SIZE_TOKENS = 32
 """The smallest KV block that vLLM takes on a CPU: at its default of 128 short steps cost 1.64x one pass, not 1.18x."""
 CPU_BATCHED_TOKENS = 8192
@@ -50,11 +50,11 @@ def model_folder(path: str) -> str:
         return path
     from steer.embedded import weights_path
 
-    size = path.removeprefix(EMBEDDED_PREFIX)
-    if size not in EMBEDDED:
-        known = ", ".join(EMBEDDED_PREFIX + name for name in EMBEDDED)
+    name = path.removeprefix(EMBEDDED_PREFIX)
+    if name not in EMBEDDED:
+        known = ", ".join(EMBEDDED_PREFIX + each for each in EMBEDDED)
         raise ValueError(f"model path {path!r}: the embedded models are {known}")
-    return str(weights_path(size))
+    return str(weights_path(name))
 
 
 def engine_arguments(model: ModelConfig, pool: PoolConfig, measures: Sequence[str]) -> dict:

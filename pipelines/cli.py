@@ -1,5 +1,5 @@
 """The command line: `steer run | sweep | experiment | report | grade | regrade | data | show-prompt | sweep-pairs |
-bench | train-pair | train-router | show-config`.
+bench | train-pair | train-signals | train-router | show-config`.
 
 Nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration or usage,
 130 stopped by Ctrl-C (or SIGTERM).
@@ -102,6 +102,11 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds of each size")
     train.add_argument("--out", required=True, metavar="DIR", help="folder for the checkpoints")
     train.set_defaults(command=_train_pair)
+
+    signals = commands.add_parser("train-signals", help="train the embedded reward model and judge again, on the CPU")
+    signals.add_argument("--seed", type=int, default=0, metavar="N", help="training seed (0, which is shipped)")
+    signals.add_argument("--out", required=True, metavar="DIR", help="folder for both models and signals.json")
+    signals.set_defaults(command=_train_signals)
 
     router = commands.add_parser("train-router", help="train the probe that the policy query_router routes by")
     _configured(router)
@@ -244,6 +249,14 @@ def _train_pair(args: argparse.Namespace) -> None:
     from steer.embedded.train import train_pair
 
     train_pair(args.seeds, Path(args.out))
+
+
+def _train_signals(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from steer.embedded.train_signals import train_signals
+
+    train_signals(args.seed, Path(args.out))
 
 
 def _train_router(args: argparse.Namespace) -> None:

@@ -35,7 +35,7 @@ def run_one(config: RunConfig, out: str | Path, replica_class: type | None = Non
         refuse_unmeasured([config.policy], config.pools)
         plan = reading(config.benchmark)
         RunFolder.refuse_used(out)
-    with cluster(verbose):
+    with cluster(verbose, len(seats)):
         benchmark = ingest(plan)
         cell = Cell(
             name=cell_name(config, benchmark.name, benchmark.split),

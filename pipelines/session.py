@@ -21,8 +21,9 @@ from steer.policy_config import PolicyConfig
 from steer.traces import Seat
 from steer.work import EngineInfo
 
-MIN_LOGICAL_CPUS = 4
-"""Two engines and two Ray Data tasks at the least: on a laptop of two cores they share, none waits for good."""
+DATA_TASKS = 2
+"""Ray Data tasks that a cluster of our own has logical CPUs for, beside its engines: on a laptop of two cores they
+share, and none waits for good."""
 OBJECT_STORE_BYTES = 512 * 2**20
 """Traces travel in blocks of a few MiB and bodies in the actors' own calls: half a GiB is plenty on one machine."""
 ROUTER_CALLS = 10_000
@@ -55,9 +56,9 @@ class Session:
 
 
 @contextmanager
-def cluster(verbose: bool = False) -> Iterator[None]:
+def cluster(verbose: bool = False, engines: int = len(PAIR)) -> Iterator[None]:
     """Ray, for as long as the block runs: the cluster that RAY_ADDRESS names (inside `ray job submit` Ray sets it), or
-    one of this process's own, which ends with it."""
+    one of this process's own, which has room for so many engines of one CPU and ends with the block."""
     address = os.environ.get("RAY_ADDRESS")
     if address:
         ray.init(address=address, log_to_driver=verbose)
@@ -65,7 +66,7 @@ def cluster(verbose: bool = False) -> Iterator[None]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(
             address="local",
-            num_cpus=max(os.cpu_count() or 1, MIN_LOGICAL_CPUS),
+            num_cpus=max(os.cpu_count() or 1, engines + DATA_TASKS),
             include_dashboard=False,
             log_to_driver=verbose,
             logging_level="WARNING" if verbose else "ERROR",

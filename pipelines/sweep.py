@@ -51,7 +51,7 @@ def run_sweep(
         run = _same(resolved(config, pair), out) if resume else None
         if run is None:
             RunFolder.refuse_used(out)
-    with cluster(verbose), ExitStack() as stack:
+    with cluster(verbose, len(seats)), ExitStack() as stack:
         splits = {split: _ingested(config, split, plans[split]) for split in plans}
         new = run is None
         if new:

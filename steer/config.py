@@ -65,7 +65,7 @@ class ModelConfig(Strict):
     """One model of a pair."""
 
     path: str
-    """Hub id, local folder, or `embedded:small` / `embedded:large`."""
+    """Hub id, local folder, or `embedded:small`, `embedded:large`, `embedded:prm` or `embedded:judge`."""
     parameters: Annotated[float, Field(gt=0)] | None = None
     """Nominal N for the FLOPs; none: the checkpoint's true count."""
     system_role: bool = True

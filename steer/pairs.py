@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from steer.config import ModelConfig, PairConfig
+from steer.embedded import JUDGE_PROMPT
 
 MATH_CONTEXT_TOKENS = 4096
 """All that Qwen2.5-Math was trained for: prompt and answer share it, and an answer that reaches it ends as `length`."""
@@ -28,7 +29,12 @@ def _gemma(hub_id: str, parameters: float) -> ModelConfig:
 
 PAIRS = {
     "embedded": PairConfig(
-        small=ModelConfig(path="embedded:small"), large=ModelConfig(path="embedded:large"), probe="embedded:probe"
+        small=ModelConfig(path="embedded:small"),
+        large=ModelConfig(path="embedded:large"),
+        prm=ModelConfig(path="embedded:prm"),
+        judge=ModelConfig(path="embedded:judge"),
+        judge_prompt=JUDGE_PROMPT,
+        probe="embedded:probe",
     ),
     "qwen2.5-math": PairConfig(
         small=_qwen("Qwen2.5-Math-1.5B-Instruct", 1.5e9, MATH_CONTEXT_TOKENS),
@@ -64,7 +70,9 @@ def load_pair(pair: str | PairConfig) -> PairConfig:
         raise ValueError(f"pair file {path} is not YAML: {error}") from None
     except ValidationError as error:
         raise ValueError(f"pair file {path}: it must hold small: and large:, each with path:\n{error}") from None
-    return PairConfig(small=_beside(path, read.small), large=_beside(path, read.large))
+    models = {name: getattr(read, name) for name in ("small", "large", "prm", "judge")}
+    found = {name: _beside(path, model) for name, model in models.items() if model is not None}
+    return read.model_copy(update=found)
 
 
 def _beside(file: Path, model: ModelConfig) -> ModelConfig:

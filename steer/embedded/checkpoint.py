@@ -1,4 +1,4 @@
-"""A model's folder in Hugging Face layout: config, float32 weights and tokenizer, as transformers and vLLM load it.
+"""A model's folder in Hugging Face layout: config, weights and tokenizer, as transformers and vLLM load it.
 
 Invariant: a folder is complete once `config.json` is there, which is written last.
 """
@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import save_file
+from safetensors.torch import save_file
+from torch import Tensor
 
 from steer.embedded import tokenizer
 
@@ -31,20 +31,31 @@ class Shape:
 SHAPES = {
     "small": Shape(32, 48, 3, 2, 1),
     "large": Shape(128, 288, 4, 4, 1),
+    # The large model, two layers more and a wider stream (signals.py).
+    "signal": Shape(192, 288, 6, 6, 1),
 }
 
+_AS_LLAMA = {"architectures": ["LlamaForCausalLM"], "qkv_bias": True}
+# Qwen2.5-Math-PRM's: vLLM always gives it two classes; transformers knows its body alone.
+_PROCESS_REWARDS = {"architectures": ["Qwen2ForProcessRewardModel"], "num_labels": 2}
 
-def save(folder: Path, shape: Shape, weights: dict[str, np.ndarray]) -> None:
-    built = tokenizer.build()
-    tokenizer.save(folder)
+
+def save(folder: Path, shape: Shape, weights: dict[str, Tensor], rewards: bool = False) -> None:
+    """Write a language model, or with `rewards` a process reward model: a head `score` and the step separator.
+
+    The weights are stored in their own dtype; whatever that is, the config asks for computing in float32.
+    """
+    extra = (tokenizer.STEP_SEPARATOR,) if rewards else ()
+    built = tokenizer.build(extra)
+    tokenizer.save(folder, extra)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     ids = {"pad_token_id": built.token_to_id(tokenizer.PAD), "eos_token_id": built.token_to_id(tokenizer.EOS)}
     # vLLM's Qwen2 takes hidden_size / heads for the head size, whatever `head_dim` says. Its Llama reads `head_dim`
     # and, with biases on q, k and v, is the same function. transformers goes by `model_type`: Qwen2 either way.
     fits = shape.hidden_size == shape.num_attention_heads * shape.head_dim
+    language_model = {"architectures": ["Qwen2ForCausalLM"]} if fits else _AS_LLAMA
     config = {
-        "architectures": ["Qwen2ForCausalLM" if fits else "LlamaForCausalLM"],
-        **({} if fits else {"qkv_bias": True}),
+        **(_PROCESS_REWARDS if rewards else language_model),
         "model_type": "qwen2",
         **asdict(shape),
         "vocab_size": built.get_vocab_size(),
@@ -52,7 +63,7 @@ def save(folder: Path, shape: Shape, weights: dict[str, np.ndarray]) -> None:
         "hidden_act": "silu",
         "attention_dropout": 0.0,
         "initializer_range": 0.02,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": not rewards and "lm_head.weight" not in weights,
         "use_cache": True,
         "use_sliding_window": False,
         "torch_dtype": "float32",

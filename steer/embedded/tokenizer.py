@@ -1,4 +1,4 @@
-"""The tokenizer that both embedded models share: 256 bytes, and one token for each word of the two benchmarks.
+"""The tokenizer that the embedded models share: 256 bytes, and one token for each word of the two benchmarks.
 
 Invariants: any text survives encode and decode unchanged (the special markers too, unless skipped on purpose); a blank
 line (two newlines) is exactly one token; every digit is its own token. There are no merges: the pre-tokenizer cuts the
@@ -7,14 +7,18 @@ known words out, the model takes them whole (`ignore_merges`), and everything el
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
+from steer.embedded import JUDGE_PROMPT
 from steer.embedded.tasks import FIRST_NAMES, LAST_NAMES, OPERATIONS, RELATIONS, STEP_DELIMITER
 
 PAD, EOS, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"
 SPECIALS = (PAD, EOS, USER, ASSISTANT)
+STEP_SEPARATOR = "<extra_0>"
+"""The one entry more of the process reward model's tokenizer: it follows every step, and the reward is read there."""
 MAX_LENGTH_TOKENS = 512
 
 # The fixed phrases carry their spaces, so that an operation has the same token in the question and in its step.
@@ -58,7 +62,8 @@ def _byte_characters() -> list[str]:
     return [chr(byte) if byte in visible else chr(next(hidden)) for byte in range(256)]
 
 
-def build() -> Tokenizer:
+def build(extra: Sequence[str] = ()) -> Tokenizer:
+    """The tokenizer, with `extra` special tokens after all others."""
     alphabet = _byte_characters()
     entries = alphabet + ["".join(alphabet[byte] for byte in word.encode()) for word in words()]
     tokenizer = Tokenizer(
@@ -72,20 +77,20 @@ def build() -> Tokenizer:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIALS])
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in (*SPECIALS, *extra)])
     return tokenizer
 
 
-def save(folder: Path) -> None:
+def save(folder: Path, extra: Sequence[str] = ()) -> None:
     """Write the tokenizer so that `AutoTokenizer.from_pretrained(folder)` and vLLM load it."""
     folder.mkdir(parents=True, exist_ok=True)
-    build().save(str(folder / "tokenizer.json"))
+    build(extra).save(str(folder / "tokenizer.json"))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "auto_map": {"AutoTokenizer": [None, "plain_tokenizer.PlainTokenizer"]},
         "pad_token": PAD,
         "eos_token": EOS,
-        "additional_special_tokens": [USER, ASSISTANT],
+        "additional_special_tokens": [USER, ASSISTANT, *extra],
         "clean_up_tokenization_spaces": False,
         "model_max_length": MAX_LENGTH_TOKENS,
         "chat_template": CHAT_TEMPLATE,
@@ -97,3 +102,16 @@ def save(folder: Path) -> None:
 def prompt_text(question: str) -> str:
     """What the chat template makes of one user message and the generation prompt."""
     return f"{USER}{question}{ASSISTANT}"
+
+
+def reward_text(question: str, steps: Sequence[str]) -> str:
+    """What the process reward model reads: each step without its blank line, and the separator after it."""
+    return prompt_text(question) + "".join(step.removesuffix(STEP_DELIMITER) + STEP_SEPARATOR for step in steps)
+
+
+def judge_text(question: str, steps: Sequence[str]) -> str:
+    """What the chat template makes of question, steps and the judge's turn; the judge's digit comes next."""
+    return f"{prompt_text(question)}{''.join(steps)}{JUDGE_TURN}"
+
+
+JUDGE_TURN = f"{EOS}{prompt_text(JUDGE_PROMPT)}"

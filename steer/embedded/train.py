@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from steer.embedded import checkpoint, tokenizer
+from steer.embedded.batches import cut
 from steer.embedded.checkpoint import SHAPES, Shape
+from steer.embedded.muon import Muon
 from steer.embedded.selection import select, shortfall
-from steer.embedded.tasks import BENCHMARKS, LEVELS, Task, questions, training_stream
+from steer.embedded.tasks import BENCHMARKS, LEVELS, questions, training_stream
 
 TOKENS = {"small": 14_000_000, "large": 10_000_000}
 """Tokens seen in training, prompts included."""
@@ -136,41 +138,6 @@ class Qwen2(nn.Module):
         return hidden @ self.model.embed_tokens.weight.T
 
 
-class Muon(torch.optim.Optimizer):
-    """Momentum whose update is made orthogonal by Newton-Schulz iterations (Jordan et al. 2024), for matrices only."""
-
-    def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
-        by_shape = defaultdict(list)
-        for parameter in parameters:
-            by_shape[parameter.shape].append(parameter)
-        groups = [{"params": same} for same in by_shape.values()]
-        super().__init__(groups, {"lr": lr, "momentum": momentum})
-
-    @torch.no_grad()
-    def step(self) -> None:
-        for group in self.param_groups:
-            updates = []
-            for parameter in group["params"]:
-                state = self.state[parameter]
-                velocity = state.setdefault("velocity", torch.zeros_like(parameter))
-                velocity.lerp_(parameter.grad, 1 - group["momentum"])
-                updates.append(parameter.grad.lerp(velocity, group["momentum"]))
-            rows, columns = updates[0].shape
-            scale = group["lr"] * max(1.0, rows / columns) ** 0.5
-            for parameter, update in zip(group["params"], _orthogonal(torch.stack(updates)), strict=True):
-                parameter.add_(update, alpha=-scale)
-
-
-def _orthogonal(x: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrices of a stack, roughly: singular values end between about 0.7 and 1.2."""
-    wide = x if x.shape[1] <= x.shape[2] else x.mT
-    wide = wide / (wide.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    for _ in range(5):
-        gram = wide @ wide.mT
-        wide = 3.4445 * wide + (-4.7750 * gram + 2.0315 * gram @ gram) @ wide
-    return wide if x.shape[1] <= x.shape[2] else wide.mT
-
-
 def batches(size: str, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless (ids, answer mask), rows of similar length together, padded on the right, in random order."""
     built, rng = tokenizer.build(), np.random.default_rng(seed)
@@ -182,13 +149,7 @@ def batches(size: str, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
             for task in islice(stream, 4096)
         ]
         rows = sorted((encoding.ids for encoding in built.encode_batch(texts)), key=len)
-        cuts, first = [], 0
-        while first < len(rows):
-            last = first
-            while last < len(rows) and (last - first + 1) * len(rows[last]) <= BATCH_TOKENS[size]:
-                last += 1
-            cuts.append(rows[first:last])
-            first = last
+        cuts = [rows[part] for part in cut([len(row) for row in rows], BATCH_TOKENS[size])]
         for i in rng.permutation(len(cuts)):
             width = len(cuts[i][-1])
             ids_BT = torch.tensor([row + [pad] * (width - len(row)) for row in cuts[i]])
@@ -197,15 +158,14 @@ def batches(size: str, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 @torch.no_grad()
-def respond(model: Qwen2, tasks: list[Task], temperature: float, seed: int) -> list[str]:
-    """Sampled responses (greedy at temperature 0); prompts of one length form a batch, so nothing needs padding."""
+def respond(model: Qwen2, prompts: list[str], temperature: float, seed: int) -> list[str]:
+    """Sampled continuations (greedy at temperature 0); prompts of one length form a batch, so nothing needs padding."""
     built, generator = tokenizer.build(), torch.Generator().manual_seed(seed)
     eos = built.token_to_id(tokenizer.EOS)
     by_length = defaultdict(list)
-    for i, task in enumerate(tasks):
-        ids = built.encode(tokenizer.prompt_text(task.question)).ids
-        by_length[len(ids)].append((i, ids))
-    responses = [""] * len(tasks)
+    for i, encoding in enumerate(built.encode_batch(prompts)):
+        by_length[len(encoding.ids)].append((i, encoding.ids))
+    responses = [""] * len(prompts)
     for rows in by_length.values():
         past: list[list[Tensor]] = [[] for _ in model.model.layers]
         tokens, start, written = torch.tensor([ids for _, ids in rows]), 0, []
@@ -230,44 +190,66 @@ def accuracies(model: Qwen2, temperature: float, split: str = "validation", n: i
     result = {}
     for benchmark in BENCHMARKS:
         tasks = questions(benchmark, split, n)
+        responses = respond(model, [tokenizer.prompt_text(task.question) for task in tasks], temperature, seed=0)
         right = defaultdict(list)
-        for task, response in zip(tasks, respond(model, tasks, temperature, seed=0), strict=True):
+        for task, response in zip(tasks, responses, strict=True):
             right[task.level].append(response.split("\n\n")[-1] == task.steps[-1])
         result[benchmark] = {"overall": float(np.mean([r for level in LEVELS for r in right[level]]))}
         result[benchmark] |= {str(level): float(np.mean(right[level])) for level in LEVELS}
     return result
 
 
-def train(size: str, seed: int, out: Path, tokens: int | None = None, log: Callable[[str], None] = print) -> dict:
-    """Train one model, write its folder, and return its validation accuracies, sampled at T = 0.7 and greedy."""
-    torch.set_num_threads(1)
+def fit(
+    model: nn.Module,
+    stream: Iterator[tuple[Tensor, Tensor]],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    tokens: int,
+    rates: tuple[float, float],
+    log: Callable[[str], None],
+) -> int:
+    """Train on (ids, targets) until so many ids are seen, padding included; rates of Muon and AdamW. Returns them."""
     torch.set_flush_denormal(True)  # of the whole process: taken back below
-    torch.manual_seed(seed)
-    started, budget = time.process_time(), tokens or TOKENS[size]
-    model = Qwen2(SHAPES[size], tokenizer.build().get_vocab_size())
-    matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name]
-    rest = [p for name, p in model.named_parameters() if p.dim() != 2 or "embed" in name]
-    muon = Muon(matrices, MUON_LR[size])
-    adam = torch.optim.AdamW(rest, ADAM_LR[size], betas=(0.9, 0.98), weight_decay=0.0)
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    matrices = [p for name, p in trained if p.dim() == 2 and "embed" not in name]
+    rest = [p for name, p in trained if p.dim() != 2 or "embed" in name]
+    muon = Muon(matrices, rates[0])
+    adam = torch.optim.AdamW(rest, rates[1], betas=(0.9, 0.98), weight_decay=0.0)
     base = [(group, group["lr"]) for optimizer in (muon, adam) for group in optimizer.param_groups]
-    stream, seen, step, losses = batches(size, seed), 0, 0, []
-    while seen < budget:
-        ids_BT, answer_BT = next(stream)
+    seen, step, losses = 0, 0, []
+    while seen < tokens:
+        ids_BT, targets_BT = next(stream)
         for group, lr in base:
-            group["lr"] = lr * min(1.0, (step + 1) / WARMUP_STEPS, 1.2 * (1 - seen / budget))
-        logits = model.logits(model.hidden(ids_BT[:, :-1])[answer_BT[:, 1:]])
-        loss = F.cross_entropy(logits, ids_BT[:, 1:][answer_BT[:, 1:]])
+            group["lr"] = lr * min(1.0, (step + 1) / WARMUP_STEPS, 1.2 * (1 - seen / tokens))
+        value = loss(ids_BT, targets_BT)
         muon.zero_grad(set_to_none=True)
         adam.zero_grad(set_to_none=True)
-        loss.backward()
+        value.backward()
         muon.step()
         adam.step()
         seen, step = seen + ids_BT.numel(), step + 1
-        losses.append(loss.item())
+        losses.append(value.item())
         if step % 200 == 0:
-            log(f"{size} seed {seed}: {seen / 1e6:.1f} M tokens, loss {np.mean(losses[-200:]):.4f}")
+            log(f"{seen / 1e6:.1f} M tokens, loss {np.mean(losses[-200:]):.4f}")
     torch.set_flush_denormal(False)
-    checkpoint.save(out, SHAPES[size], {name: p.detach().numpy() for name, p in model.named_parameters()})
+    return seen
+
+
+def train(size: str, seed: int, out: Path, tokens: int | None = None, log: Callable[[str], None] = print) -> dict:
+    """Train one model, write its folder, and return its validation accuracies, sampled at T = 0.7 and greedy."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    started = time.process_time()
+    model = Qwen2(SHAPES[size], tokenizer.build().get_vocab_size())
+
+    def loss(ids_BT: Tensor, answer_BT: Tensor) -> Tensor:
+        logits = model.logits(model.hidden(ids_BT[:, :-1])[answer_BT[:, 1:]])
+        return F.cross_entropy(logits, ids_BT[:, 1:][answer_BT[:, 1:]])
+
+    rates = MUON_LR[size], ADAM_LR[size]
+    seen = fit(
+        model, batches(size, seed), loss, tokens or TOKENS[size], rates, lambda line: log(f"{size} seed {seed}: {line}")
+    )
+    checkpoint.save(out, SHAPES[size], {name: p.detach() for name, p in model.named_parameters()})
     return {
         "size": size,
         "seed": seed,

@@ -1,4 +1,4 @@
-"""Policies that route by a signal, whole: vLLM replicas of pair, judge and probe, through Ray Data to Parquet."""
+"""Policies that route by a signal, whole: the pair and three models that signal, through Ray Data to Parquet."""
 
 import numpy as np
 import pytest
@@ -12,29 +12,38 @@ from pipelines.store import RunFolder
 from steer.benchmarks import reading
 from steer.config import BenchmarkConfig, PoolsConfig, RoutingOptions
 from steer.pairs import load_pair
-from steer.policy_config import QueryRouterPolicy, SpecReasonPolicy
+from steer.policy_config import QueryRouterPolicy, RsdPolicy, SmallPolicy, SpecReasonPolicy
 
 pytestmark = pytest.mark.engine
 
 QUESTIONS = 40
 
 
-def test_judge_and_probe_route_a_run_and_are_charged(tmp_path):
+def test_rewards_verdicts_and_prospects_route_a_run_and_are_charged(tmp_path):
     pair, routing = load_pair("embedded"), RoutingOptions(max_steps=20)
-    policies = [SpecReasonPolicy(threshold=4.5), QueryRouterPolicy()]
+    policies = [SmallPolicy(), RsdPolicy(), SpecReasonPolicy(), QueryRouterPolicy()]
+    seats = needed_seats(policies, pair)
     run = RunFolder.create(tmp_path / "run", "run", {}, [0])
-    with cluster(), session(pair, PoolsConfig(), seats=needed_seats(policies, pair)) as opened:
+    with cluster(engines=len(seats)), session(pair, PoolsConfig(), seats=seats) as opened:
         plan = reading(BenchmarkConfig(name="chain_math", split="validation", limit=QUESTIONS))
         benchmark = ingest(plan)
         cells = [Cell(p.name, p, routing, benchmark.rows, benchmark.tokens) for p in policies]
         evaluate(cells, opened.router, run)
         parameters = {seat.label: info.parameters for seat, info in opened.infos.items()}
     traces = run.read("traces").to_pandas()
-    assert (traces.status != "error").all() and len(traces) == 2 * QUESTIONS
-    assert (traces.flops_signal > 0).all() and (traces.flops_full > traces.flops_paper + traces.flops_signal).all()
+    assert (traces.status != "error").all() and len(traces) == len(policies) * QUESTIONS
+    accuracy = traces.groupby("cell").correct.mean()
+    assert (accuracy.drop("small") > accuracy["small"] + 0.25).all(), accuracy
+    signalled = traces[traces.cell != "small"]
+    assert (signalled.flops_signal > 0).all()
+    assert (signalled.flops_full > signalled.flops_paper + signalled.flops_signal).all()
     steps = run.read("steps").to_pandas()
-    judged = steps[(steps.cell == "spec_reason") & (steps.attempt == 0)]
-    assert judged.signal.between(0, 9).all() and (judged.model == "small").all()
+    for cell, most, threshold in (("rsd", 1, RsdPolicy().threshold), ("spec_reason", 9, SpecReasonPolicy().threshold)):
+        drafts = steps[(steps.cell == cell) & (steps.attempt == 0)]
+        assert drafts.signal.between(0, most).all() and (drafts.model == "small").all()
+        # Every draft below the threshold was written again, no other was.
+        rewritten = steps[(steps.cell == cell) & (steps.attempt > 0)]
+        assert (rewritten.model == "large").all() and len(rewritten) == (drafts.signal < threshold).sum() > 0
     probed = steps[steps.cell == "query_router"]
     assert probed.signal.between(0, 1).all()
     assert ((probed.signal >= 0.5) == (probed.model == "small")).all()

@@ -218,7 +218,7 @@ def test_training_model_gives_the_logits_of_transformers(tmp_path: Path) -> None
         ours = train.Qwen2(shape, tokenizer.build().get_vocab_size())
         for parameter in ours.parameters():
             parameter.data += 0.1 * torch.randn_like(parameter)
-        weights = {name: parameter.detach().numpy() for name, parameter in ours.named_parameters()}
+        weights = {name: parameter.detach() for name, parameter in ours.named_parameters()}
         checkpoint.save(tmp_path / size, shape, weights)
         theirs = transformers.Qwen2ForCausalLM.from_pretrained(tmp_path / size, dtype=torch.float32)
         ids = torch.randint(0, 320, (2, 80))

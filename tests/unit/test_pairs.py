@@ -43,7 +43,9 @@ def test_the_context_of_a_pair_is_within_the_models(name):
 
 
 def test_a_pair_is_found_by_name_or_taken_as_it_is():
-    assert load_pair("embedded").small.path == "embedded:small"
+    embedded = load_pair("embedded")
+    models = (embedded.small, embedded.large, embedded.prm, embedded.judge)
+    assert [model.path for model in models] == [f"embedded:{name}" for name in ("small", "large", "prm", "judge")]
     assert load_pair(PAIRS["qwen2.5"]) is PAIRS["qwen2.5"]
 
 
@@ -75,6 +77,14 @@ def test_a_folder_beside_the_pair_file_is_found_from_anywhere(tmp_path, monkeypa
     up = write(tmp_path / "pairs" / "deep" / "pair.yaml", "small: {path: ../models/a}\nlarge: {path: embedded:large}\n")
     assert load_pair(up).small.path == pair.small.path
     assert load_pair(up).large.path == "embedded:large"
+
+
+def test_a_pair_file_keeps_what_signals_need(tmp_path):
+    (tmp_path / "my-prm").mkdir()
+    content = "small: {path: a}\nlarge: {path: b}\nprm: {path: my-prm}\njudge: {path: org/c}\n"
+    pair = load_pair(write(tmp_path / "pair.yaml", content + "judge_prompt: Right?\nprobe: p\n"))
+    assert pair.prm.path == str(tmp_path / "my-prm") and pair.judge.path == "org/c"
+    assert (pair.judge_prompt, pair.probe) == ("Right?", "p")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""Plausible wrong steps, from which the reward model and the judge learn what models might get wrong."""
+
+import random
+
+from steer.embedded.labels import parse
+from steer.embedded.tasks import ENTITIES, FACTS, STEP_DELIMITER, Task, apply_operation
+
+
+def wrong_step(rng: random.Random, task: Task, index: int) -> str:
+    """A step that could stand at `index` and is wrong: a false value, another name, or a true step of another place."""
+    names, start, _ = parse(task.benchmark, task.question)
+    values = [start, *(step.removesuffix(STEP_DELIMITER).split(" = ")[1] for step in task.steps[:-1])]
+    while True:
+        at = min(index, len(names) - 1)
+        value, kind = _false_value(rng, task, names, values, at), rng.random()
+        if kind < 0.2:
+            wrong = task.steps[rng.choice([max(index - 1, 0), min(index + 1, len(names)), len(names)])]
+        elif index == len(names):
+            wrong = task.steps[-1].replace(values[-1], rng.choice([value, rng.choice(values)]))
+        elif kind < 0.35:
+            other = rng.choice(names)
+            wrong = f"{other} = {rng.choice([values[at + 1], _follow(task, other, values[at])])}{STEP_DELIMITER}"
+        else:
+            wrong = f"{names[at]} = {value}{STEP_DELIMITER}"
+        if wrong != task.steps[index]:
+            return wrong
+
+
+def _follow(task: Task, name: str, value: str) -> str:
+    """Where the operation or relation leads from a value, as a step writes it."""
+    if task.benchmark == "hops":
+        return FACTS[name][value]
+    return f"{apply_operation(name, int(value), task.level):0{task.level}d}"
+
+
+def _false_value(rng: random.Random, task: Task, names: tuple[str, ...], values: list[str], at: int) -> str:
+    """A value for step `at`, mostly not the true one: a wrong fact, operation or predecessor, or a slip of a digit."""
+    true, kind = values[at + 1], rng.randrange(4)
+    if kind == 0:
+        return _follow(task, rng.choice(names), values[at])
+    if kind == 1:
+        return _follow(task, names[at], rng.choice(values))
+    if task.benchmark == "hops":
+        anyone = rng.choice(ENTITIES[task.level])
+        return anyone if kind == 2 else _follow(task, names[at], anyone)
+    if kind == 2 and task.level > 2:
+        # Another result of the operation's table, with the right last two digits: what a small model writes.
+        return _follow(task, names[at], f"{rng.randrange(10**task.level):0{task.level}d}")[:-2] + true[-2:]
+    place = rng.randrange(len(true))
+    return f"{true[:place]}{rng.randrange(10)}{true[place + 1 :]}"

@@ -1,0 +1,217 @@
+"""Training of the process reward model and the judge of the embedded pair, and how well they tell right drafts.
+
+Invariants: both learn on questions of the training split alone, from labels that the facts give; training ends after a
+number of tokens, never by the clock; the same seed on the same machine gives the same weights; validation questions are
+only ever rated.
+"""
+
+import json
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+from torch.nn import functional as F
+
+from steer.embedded import checkpoint, tokenizer, weights_path
+from steer.embedded.batches import cut
+from steer.embedded.checkpoint import SHAPES
+from steer.embedded.labels import split_steps
+from steer.embedded.mistakes import wrong_step
+from steer.embedded.signals import PROBE_WRONG, RIGHT, SIGNALS, WRONG, Rated, Signal, label, padded
+from steer.embedded.tasks import BENCHMARKS, LEVELS, Task, questions, training_stream
+from steer.embedded.train import TEMPERATURE, Qwen2, fit, respond
+
+TOKENS = {"prm": 3_000_000, "judge": 2_000_000}
+"""Tokens seen in training, padding included. The judge starts from the reward model's new layers."""
+BATCH_TOKENS = 4096
+RATES = (0.008, 0.002)
+"""Of Muon and AdamW, for the new layers. No norm holds back what they write in their scratch space: at .02 and .005 the
+loss rose, and after 5 M tokens both told right drafts of levels 3 and 4 no better than chance."""
+ROUND_RESPONSES = 1024
+"""Training responses made at a time; the sampler takes prompts of one length together."""
+SOURCES = {"small": 3, "draft": 3, "mistakes": 6, "true": 1, "large": 1}
+"""Weights of where a training response comes from: sampled by the small model, true steps and its draft after them,
+true steps some of which are wrong ones, the true response, sampled by the large model."""
+
+
+def load(size: str) -> Qwen2:
+    """A shipped model of the pair."""
+    model = Qwen2(SHAPES[size], tokenizer.build().get_vocab_size())
+    model.load_state_dict(load_file(weights_path(size) / "model.safetensors"))
+    return model
+
+
+def load_signal(name: str, folder: Path | None = None) -> Signal:
+    """The shipped reward model or judge, or one of a folder that `train_signal` wrote. The probe is not kept."""
+    model = SIGNALS[name]()
+    weights = load_file((folder or weights_path(name)) / "model.safetensors")
+    lacking, unknown = model.load_state_dict(weights, strict=False)
+    if unknown or any(not key.startswith("probe.") for key in lacking):
+        raise ValueError(f"{folder or name} holds no {name}: it lacks {lacking} and has {unknown}")
+    return model
+
+
+def responses(seed: int) -> Iterator[Rated]:
+    """Endless training responses with their labels, from the sources of `SOURCES`, in random order."""
+    rng, stream = random.Random(f"signals {seed}"), training_stream("large", seed)
+    models = {size: load(size) for size in ("small", "large")}
+    while True:
+        tasks = list(islice(stream, ROUND_RESPONSES))
+        sources = rng.choices(list(SOURCES), list(SOURCES.values()), k=len(tasks))
+        steps: list[tuple[str, ...]] = []
+        asked: dict[str, list[int]] = {"small": [], "large": []}
+        for i, (task, source) in enumerate(zip(tasks, sources, strict=True)):
+            steps.append(task.steps)
+            if source == "mistakes":
+                steps[i] = _with_mistakes(rng, task)
+            elif source == "draft":
+                steps[i] = task.steps[: rng.randrange(len(task.steps))]
+            elif source != "true":
+                steps[i] = ()
+            if source in ("small", "draft", "large"):
+                asked["large" if source == "large" else "small"].append(i)
+        for size, places in asked.items():
+            prompts = [tokenizer.prompt_text(tasks[i].question) + "".join(steps[i]) for i in places]
+            written = respond(models[size], prompts, TEMPERATURE, rng.randrange(2**31))
+            for i, text in zip(places, written, strict=True):
+                new = split_steps(text)
+                steps[i] += new[:1] if sources[i] == "draft" else new
+        yield from (label(task, made) for task, made in zip(tasks, steps, strict=True) if made)
+
+
+def _with_mistakes(rng: random.Random, task: Task) -> tuple[str, ...]:
+    """True steps with one wrong one, or now and then several, cut off after the last of them."""
+    wrong = sorted(rng.sample(range(len(task.steps)), rng.choice((1, 1, 1, 2, 3))))
+    return tuple(wrong_step(rng, task, i) if i in wrong else task.steps[i] for i in range(wrong[-1] + 1))
+
+
+def _batches(model: Signal, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless (ids, targets) of rows of similar length."""
+    rng, stream = random.Random(f"signal rows {seed}"), responses(seed)
+    while True:
+        rows = sorted(model.rows(list(islice(stream, ROUND_RESPONSES)), rng), key=lambda row: len(row.ids))
+        parts = cut([len(row.ids) for row in rows], BATCH_TOKENS)
+        for part in rng.sample(parts, len(parts)):
+            yield padded(rows[part])
+
+
+def _balanced(log_probabilities_N2: Tensor, targets_N: Tensor) -> Tensor:
+    """Cross-entropy in which wrong and right weigh the same: only one token in forty is a first wrong one."""
+    losses_N = F.nll_loss(log_probabilities_N2, targets_N, reduction="none")
+    return sum(losses_N[targets_N == kind].mean() for kind in (WRONG, RIGHT) if (targets_N == kind).any())
+
+
+def _read(targets_BT: Tensor) -> Tensor:
+    return (targets_BT == WRONG) | (targets_BT == RIGHT)
+
+
+def train_signal(
+    name: str,
+    seed: int,
+    out: Path,
+    tokens: int | None = None,
+    log: Callable[[str], None] = print,
+    start: Signal | None = None,
+) -> tuple[Signal, dict]:
+    """Train the reward model or the judge, write its folder, and return it, and its size, tokens and CPU minutes.
+
+    With `start`, its new layers begin as that model's.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    started, model = time.process_time(), SIGNALS[name]()
+    if start is not None:
+        model.new_layers.load_state_dict(start.new_layers.state_dict())
+
+    def loss(ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        before_BTH, hidden_BTH = model.layered(ids_BT)
+        read_BT, probed_BT = _read(targets_BT), targets_BT >= PROBE_WRONG
+        told = _balanced(model.log_probabilities(hidden_BTH[read_BT]), targets_BT[read_BT])
+        probed = model.probe(before_BTH[probed_BT]).log_softmax(-1)
+        return told + _balanced(probed, targets_BT[probed_BT] - PROBE_WRONG)
+
+    seen = fit(model, _batches(model, seed), loss, tokens or TOKENS[name], RATES, lambda line: log(f"{name}: {line}"))
+    weights = {key: p.detach().bfloat16() for key, p in model.trained().items()}
+    model.load_state_dict(weights, strict=False)  # what is measured is what is written
+    checkpoint.save(out, SHAPES["signal"], weights, rewards=name == "prm")
+    return model, {
+        "seed": seed,
+        "tokens": seen,
+        "parameters": sum(p.numel() for p in model.trained().values()),
+        "cpu_minutes": (time.process_time() - started) / 60,
+    }
+
+
+def drafts(n: int | None = None) -> dict[str, list[Rated]]:
+    """The small model's sampled drafts of the first n validation questions of each benchmark, by what they follow.
+
+    `true_prefix`: each place of each question, after the true steps; only the draft counts. `own_prefix`: whole
+    responses, in which every step counts.
+    """
+    small, result = load("small"), {"true_prefix": [], "own_prefix": []}
+    for benchmark in BENCHMARKS:
+        tasks = questions(benchmark, "validation", n)
+        prompts = [tokenizer.prompt_text(task.question) for task in tasks]
+        for task, text in zip(tasks, respond(small, prompts, TEMPERATURE, seed=0), strict=True):
+            result["own_prefix"].append(label(task, split_steps(text)))
+        places = [(task, i) for task in tasks for i in range(len(task.steps))]
+        prompts = [tokenizer.prompt_text(task.question) + "".join(task.steps[:i]) for task, i in places]
+        for (task, i), text in zip(places, respond(small, prompts, TEMPERATURE, seed=0), strict=True):
+            result["true_prefix"].append(label(task, task.steps[:i] + split_steps(text)[:1], first=i))
+    return {name: [r for r in found if len(r.steps) > r.first] for name, found in result.items()}
+
+
+@torch.no_grad()
+def ratings(model: Signal, rated: list[Rated]) -> list[list[float]]:
+    """For each response the ratings, 0 to 1, of its steps from `first` on."""
+    rows = model.rows(rated)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
+    by_row: dict[int, list[float]] = {}
+    for part in cut([len(rows[i].ids) for i in order], BATCH_TOKENS):
+        ids_BT, targets_BT = padded([rows[i] for i in order[part]])
+        read_BT = _read(targets_BT)
+        values = iter(model.ratings(model.hidden(ids_BT)[read_BT]).tolist())
+        by_row |= {i: list(islice(values, n)) for i, n in zip(order[part], read_BT.sum(1).tolist(), strict=True)}
+    every = iter(value for i in range(len(rows)) for value in by_row[i])
+    return [list(islice(every, len(r.steps) - r.first)) for r in rated]
+
+
+def figures(model: Signal, rated: list[Rated]) -> dict:
+    """Benchmark -> "overall" and each level -> AUROC (None without both kinds), accuracy at .5, numbers of steps."""
+    found = defaultdict(lambda: ([], []))
+    for r, values in zip(rated, ratings(model, rated), strict=True):
+        for level in ("overall", str(r.level)):
+            found[r.benchmark, level][0].extend(r.rights[r.first :])
+            found[r.benchmark, level][1].extend(values)
+    result: dict[str, dict] = {benchmark: {} for benchmark in BENCHMARKS}
+    for benchmark in BENCHMARKS:
+        for level in ("overall", *map(str, LEVELS)):
+            rights, values = (np.array(column) for column in found[benchmark, level])
+            both = 0 < rights.sum() < len(rights)
+            result[benchmark][level] = {
+                "auroc": float(roc_auc_score(rights, values)) if both else None,
+                "accuracy": float(np.mean((values > 0.5) == rights)),
+                "right": int(rights.sum()),
+                "wrong": int((~rights).sum()),
+            }
+    return result
+
+
+def train_signals(seed: int, out: Path, log: Callable[[str], None] = print) -> dict:
+    """Train both, rate the validation drafts; write their folders and `signals.json`, which is returned."""
+    out.mkdir(parents=True, exist_ok=True)
+    found, report, model = drafts(), {}, None
+    for name in SIGNALS:
+        model, report[name] = train_signal(name, seed, out / name, log=log, start=model)
+        report[name] |= {prefix: figures(model, rated) for prefix, rated in found.items()}
+        log(f"{name} done: {json.dumps(report[name])}")
+    (out / "signals.json").write_text(json.dumps(report, indent=2) + "\n")
+    return report
