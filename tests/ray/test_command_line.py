@@ -158,7 +158,8 @@ def test_the_paper_s_experiment_leaves_every_table_and_figure_and_called_again_s
 def test_a_stop_ends_cleanly_and_leaves_no_process(number, tmp_path):
     config, out = tmp_path / "run.yaml", tmp_path / "run"
     config.write_text(yaml.safe_dump({"pair": simulated_pair(step_s=2.0, steps=500)}))
-    run = start(["run", config, "--out", out, "--set", "benchmark.limit=20"], stderr=subprocess.PIPE)
+    few_steps = ["--set", "benchmark.limit=20", "--set", "policy.preset=stepwise"]
+    run = start(["run", config, "--out", out, *few_steps], stderr=subprocess.PIPE)
     try:
         for line in run.stderr:
             if "live 20" in line:
