@@ -62,6 +62,8 @@ class Variant(Strict):
     """Thresholds to try; none: the policy's own grid. A policy without a threshold has none."""
     groups: Annotated[int, Field(ge=1)] | None = None
     """K of Table 3 for this row; none: the benchmark's."""
+    on_validation: bool = True
+    """False: no threshold is to be chosen, and the row runs on test alone."""
     on_test: Literal["chosen", "grid", "never"] | None = None
     """What runs on test: the threshold that validation chose, the whole grid, or nothing; none: as `test_grid` says."""
 
@@ -70,6 +72,10 @@ class Variant(Strict):
         if self.grid is not None and threshold_key(self.policy.model_dump()) is None:
             remedy = "name it, one of its options, as threshold:" if self.policy.name == "custom" else "remove grid"
             raise ValueError(f"policy {self.policy.name} has no threshold: {remedy}")
+        if not self.on_validation and len(self.settings()) > 1:
+            raise ValueError(
+                f"{self.label}: on_validation: false leaves {len(self.settings())} thresholds without a choice"
+            )
         if self.grid == ():
             raise ValueError("grid is empty: name at least one threshold or leave grid out")
         self.settings()

@@ -27,9 +27,9 @@ class PaperConfig(Strict):
     pair: str | PairConfig = "embedded"
     benchmarks: Annotated[tuple[str | BenchmarkConfig, ...], Field(min_length=1)] = ("chain_math", "hops")
     """Names, or as under `benchmark:` of a run; `split` and `limit` are not read."""
-    validation_questions: Annotated[int, Field(ge=20)] | None = 200
+    validation_questions: Annotated[int, Field(ge=20)] | None = 160
     """Questions a benchmark on validation; none: all."""
-    test_questions: Annotated[int, Field(ge=20)] | None = 400
+    test_questions: Annotated[int, Field(ge=20)] | None = 320
     """Questions a benchmark on test; none: all."""
     test_seeds: Annotated[int, Field(ge=1)] = 1
     """Sampling seeds of every question on test."""

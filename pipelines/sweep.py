@@ -140,7 +140,7 @@ def entries(
     for benchmark in config.benchmarks:
         for variant in config.variants:
             runs = "grid" if choice is None else variant.on_test or standard
-            if runs == "never":
+            if runs == "never" or (choice is None and not variant.on_validation):
                 continue
             for setting, policy in variant.settings():
                 if runs == "grid" or _kept(benchmark.name, variant.label, setting, choice):
