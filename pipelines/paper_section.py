@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines import page, paper_charts, paper_frames
+from pipelines import page, paired, paper_charts, paper_frames
 from pipelines.report_numbers import Numbers
-from pipelines.report_tables import CURVE, WHERE, Column
+from pipelines.report_tables import AGAINST, CURVE, WHERE, Column
 
 _BY_NAME = {column.head: column for column in CURVE}
 _POLICY = Column("policy", "method", "text", "who decides which model writes")
@@ -63,6 +63,8 @@ class Paper:
     best: pd.DataFrame
     groups: pd.DataFrame
     percentiles: pd.DataFrame
+    against: pd.DataFrame
+    """Each method against `steer`, question by question."""
     latency: pd.DataFrame
     step_auroc: pd.DataFrame
 
@@ -73,6 +75,7 @@ def measured(n: Numbers) -> Paper:
         paper_frames.best_on_test(n.curve),
         paper_frames.groups(n.curve),
         paper_frames.percentiles(n.curve),
+        paired.against(n.traces[n.traces["policy"].isin(paper_frames.METHODS)], "steer"),
         paper_frames.latency(n.run, n.traces),
         paper_frames.step_auroc(n.run, n.traces),
     )
@@ -91,6 +94,17 @@ def sections(paper: Paper, written: Any) -> None:
             "<h3>Best on test</h3><p class='warning'>Threshold chosen on the test questions themselves, as the paper "
             "reports: optimistic.</p>",
             table("table-1-2-best-on-test", "Best threshold on test", METHODS, paper.best),
+        ],
+    )
+    written.section(
+        "paper-against",
+        "Against steer: who is ahead",
+        [
+            "<p>A is <code>steer</code> at its chosen threshold, B each other method at its own, question by question. "
+            "B is ahead where it is as accurate and the interval of its <code>flops_full</code> lies below 0, or where "
+            "it costs no more and the interval of its accuracy lies above 0.</p>",
+            table("against-steer", "Each method against steer", AGAINST, paper.against),
+            page.note(),
         ],
     )
     written.section(

@@ -133,7 +133,7 @@ def test_the_paper_s_experiment_leaves_every_table_and_figure_and_called_again_s
     assert "rsd: not run, the pair has no process reward model" in printed and "query_router: not run" in printed
 
     tables, figures = ({path.stem for path in (out / "report" / d).iterdir()} for d in ("tables", "figures"))
-    assert {"table-1-2", "table-1-2-best-on-test", "table-3", "figure-3", "figure-4"} <= tables
+    assert {"table-1-2", "table-1-2-best-on-test", "table-3", "figure-3", "figure-4", "against-steer"} <= tables
     assert {"figure-3-percentiles", "figure-4-latency"} <= figures
     page = (out / "report" / "report.html").read_text()
     assert all(f"{name}: " in page for name in ("Tables 1 and 2", "Table 3", "Figure 3", "Figure 4"))
