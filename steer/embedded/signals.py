@@ -210,8 +210,7 @@ class Judge(Signal):
     def __init__(self) -> None:
         super().__init__(tokenizer.build())
         self.digits = [self.tokenizer.token_to_id(str(digit)) for digit in range(10)]
-        # Two rows of the head say it all. With every row trained, Muon turned the noise of the others into large steps,
-        # and the loss rose.
+        # Two rows of the head say it all; Muon would make steps of the same size of the others' noise.
         self.lm_head = nn.Linear(SHAPES["signal"].hidden_size, self.tokenizer.get_vocab_size(), bias=False)
         nn.init.zeros_(self.lm_head.weight)
         self.lm_head.weight.register_hook(_rows_only([self.digits[0], self.digits[9]]))

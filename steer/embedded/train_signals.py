@@ -30,7 +30,8 @@ from steer.embedded.tasks import BENCHMARKS, LEVELS, Task, questions, training_s
 from steer.embedded.train import TEMPERATURE, Qwen2, fit, respond
 
 TOKENS = {"prm": 3_000_000, "judge": 2_000_000}
-"""Tokens seen in training, padding included. The judge starts from the reward model's new layers."""
+"""Tokens seen in training, padding included. The judge starts from the reward model's new layers; with 4 M it got
+worse."""
 BATCH_TOKENS = 4096
 RATES = (0.008, 0.002)
 """Of Muon and AdamW, for the new layers. No norm holds back what they write in their scratch space: at .02 and .005 the

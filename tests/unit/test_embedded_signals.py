@@ -147,6 +147,13 @@ def test_the_shipped_model_tells_right_drafts(name, shipped, drafts):
             assert levels["overall"]["auroc"] >= FLOORS[name], (prefix, benchmark, levels)
 
 
+def test_the_figures_beside_the_weights_are_of_these_models(shipped):
+    report = json.loads((weights_path("prm").parent / "signals.json").read_text())
+    assert set(report) == set(NAMES)
+    for name, model in shipped.items():
+        assert report[name]["parameters"] == sum(p.numel() for p in model.trained().values())
+
+
 def test_drafts_are_rated_in_their_order(shipped, drafts):
     from steer.embedded.train_signals import ratings
 
