@@ -20,14 +20,14 @@ from steer.policy_config import SteerPolicy
 pytestmark = pytest.mark.engine
 
 QUESTIONS = 48
-TIMING = {"seconds", "fit_ms"}
+TIMING = {"seconds", "fit_ms", "routing_seconds"}
 CACHE = {"cached_tokens", "prompt_tokens", "prefill_small", "prefill_large", "flops_full", "replica"}
 """Differ when a replica starts with another prefix cache; never the answers."""
 
 
-def routed(opened, folder, gamma=0.5) -> RunFolder:
+def routed(opened, folder, policy) -> RunFolder:
     benchmark = load_benchmark(BenchmarkConfig(name="chain_math", split="validation", limit=QUESTIONS))
-    cell = Cell("cell", SteerPolicy(gamma=gamma), RoutingOptions(), held(benchmark.rows), benchmark.tokens)
+    cell = Cell("cell", policy, RoutingOptions(), held(benchmark.rows), benchmark.tokens)
     run = RunFolder.create(folder, "run", {}, [0])
     evaluate([cell], opened.router, run)
     return run
@@ -38,17 +38,22 @@ def rows(run, table, without):
     return [repr(row) for row in run.read(table, columns=kept).to_pylist()]
 
 
+STEPWISE = SteerPolicy(preset="stepwise")
+
+
 def test_same_seed_same_tables_and_a_killed_replica_changes_no_answer(tmp_path):
-    runs = []
+    runs, ahead = [], []
     for name in ("first", "second"):
         with cluster(), session(load_pair("embedded"), PoolsConfig()) as opened:
-            runs.append(routed(opened, tmp_path / name))
+            runs.append(routed(opened, tmp_path / name, STEPWISE))
+            ahead.append(routed(opened, tmp_path / f"ahead {name}", SteerPolicy()))
             if name == "second":
                 killed = _routed_while_killing(opened, tmp_path / "killed", opened.large.pid)
                 assert opened.stats().replaced == 1
     first, second = runs
     for table in ("traces", "steps", "mixtures"):
         assert rows(first, table, TIMING) == rows(second, table, TIMING)
+        assert rows(ahead[0], table, TIMING) == rows(ahead[1], table, TIMING)
     traces = first.read("traces").to_pylist()
     assert len(traces) == QUESTIONS and {t["status"] for t in traces} == {"answered"}
     assert {s["model"] for s in first.read("steps").to_pylist()} == {"small", "large"}
@@ -66,7 +71,7 @@ def _routed_while_killing(opened, folder, pid) -> RunFolder:
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    run = routed(opened, folder)
+    run = routed(opened, folder, STEPWISE)
     killer.join(timeout=60)
     assert ray.is_initialized()
     return run

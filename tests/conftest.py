@@ -1,0 +1,17 @@
+"""In which order the tests run: by how much memory they need at the same time."""
+
+WHOLE_RUNS = ("test_notebooks.py", "test_routed_run.py", "test_signalled_run.py")
+"""Files of tests/engine whose runs start up to five engines in processes of their own, 2 GB each, on a cluster of their
+own."""
+
+
+def pytest_collection_modifyitems(items):
+    """Whole runs first, while this process is small and before `ray` tests start the cluster that they share; tests
+    with engines in this process last, since these stay until it ends: they come to 16 GB."""
+
+    def turn(item):
+        if item.path.name in WHOLE_RUNS:
+            return 0
+        return 2 if item.get_closest_marker("engine") else 1
+
+    items.sort(key=turn)
