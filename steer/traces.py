@@ -1,7 +1,7 @@
 """Questions, steps and traces, and the Arrow schemas of the tables they become.
 
 Invariant: every question and sample admitted to a group becomes exactly one row of `traces/`; every step a model
-generated, kept or discarded, becomes exactly one row of `steps/`.
+generated and the policy decided on, kept or discarded, becomes exactly one row of `steps/`.
 """
 
 from dataclasses import dataclass
@@ -135,7 +135,7 @@ class Trace:
     """Tokens the small model generated, discarded drafts included."""
     tokens_large: int
     tokens_discarded: int
-    """Tokens of both models that no kept step contains (drafts thrown away, probes)."""
+    """Tokens of both models that no kept step contains (drafts thrown away, probes, what was written ahead of them)."""
     prompt_tokens: int
     """Length of the prompt alone, in tokens of the model that wrote first."""
     prefill_small: int
