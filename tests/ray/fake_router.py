@@ -65,7 +65,7 @@ def _trace(question: Question, job) -> Trace:
     answer = "no idea" if WRONG in question.prompt else f"The answer is \\boxed{{{question.gold}}}."
     scores = (3.0, -0.5, 0.9)
     step = Step(
-        0, 0, Model.SMALL, True, "end", answer, 5, 7, 0, scores, None, 0.9, 0.8, nan, 0.0, "end", "small-0", 0.1
+        0, 0, Model.SMALL, True, "end", answer, 5, 7, 0, scores, None, 0.9, 0.8, nan, 0.0, 0.0, "end", "small-0", 0.1
     )
     return Trace(
         question=question, status=Status.ANSWERED, text=answer, steps=[step], tokens_small=5, tokens_large=0,
@@ -75,6 +75,7 @@ def _trace(question: Question, job) -> Trace:
 
 
 def _mixture(job) -> dict:
-    named = {"group": job.group, "step": 0, "draft": True, "scope": "pooled", "n": 9, "rule": "fresh", "fit_ms": 1.0}
+    named = {"group": job.group, "step": 0, "draft": True, "scope": "pooled", "measure": "max_prob"}
+    named |= {"n": 9, "rule": "fresh", "fit_ms": 1.0}
     fitted = dict.fromkeys(("mean_confident", "mean_unsure", "sd_confident", "sd_unsure"), 0.5)
     return {**named, **fitted, "weight_confident": 0.5, "weight_unsure": 0.5, "inversions": 0}

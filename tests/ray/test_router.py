@@ -26,7 +26,7 @@ from steer.traces import ROUTED_SCHEMA, Seat
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
-TIMING = {"seconds", "fit_ms", "replica", "cached_tokens", "prompt_tokens"}
+TIMING = {"seconds", "fit_ms", "routing_seconds", "replica", "cached_tokens", "prompt_tokens"}
 
 
 def questions(n, prompt="question {}"):
