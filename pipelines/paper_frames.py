@@ -12,6 +12,7 @@ from pipelines.analysis import MIN_SCORES, read
 from pipelines.auroc import clustered_auroc
 from pipelines.paper_rows import AGGREGATES, GROUP_COUNTS, GROUPED, METHODS, OBSERVED, group_label, percentile_label
 from pipelines.store import RunFolder
+from pipelines.summary import BAR
 from steer.embedded.labels import step_labels
 from steer.embedded.tasks import BENCHMARKS
 from steer.traces import MEASURES
@@ -23,7 +24,7 @@ def methods(curve: pd.DataFrame) -> pd.DataFrame:
     """Tables 1 and 2: a line a benchmark and method on test, at the threshold that validation chose; `a_f` is accuracy
     (%) by `flops_paper`, the paper's A/F."""
     kept = _kept(curve[(curve["split"] == "test") & curve["policy"].isin(METHODS)])
-    return _with_a_f(kept[~_of_the_bar_s_middle(kept)])
+    return _with_a_f(kept[~_other_coins(kept)])
 
 
 def best_on_test(curve: pd.DataFrame) -> pd.DataFrame:
@@ -64,14 +65,13 @@ def latency(run: RunFolder, traces: pd.DataFrame) -> pd.DataFrame:
     From `routing_seconds`: scoring passes, probes and signals from asking to answer, so under the run's own load, and
     the policy's share of work; the wait at a barrier is left out."""
     found = []
-    for (benchmark, policy), mine in traces[traces["policy"].isin(METHODS)].groupby(
-        ["benchmark", "policy"], observed=True, sort=False
-    ):
+    routed_by = traces[traces["policy"].isin(METHODS) & ~traces["policy"].isin(BAR)]
+    for (benchmark, policy), mine in routed_by.groupby(["benchmark", "policy"], observed=True, sort=False):
         cells = [str(cell) for cell in mine["cell"].unique()]
         steps = read(run, "steps", ("routing_seconds", "seconds"), pads.field("cell").isin(cells))
         routed = steps["routing_seconds"].to_numpy()
         routed = routed[routed > 0]
-        if not len(routed) or policy in ("small", "large", "random_query"):
+        if not len(routed):
             continue
         low, median, high = np.quantile(routed, [0.1, 0.5, 0.9])
         line = {"benchmark": benchmark, "policy": policy, "decisions": len(routed), "mean": routed.mean()}
@@ -128,8 +128,8 @@ def _kept(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["chosen"] | ~several | (rows["policy"] == "random_query")]
 
 
-def _of_the_bar_s_middle(rows: pd.DataFrame) -> pd.Series:
-    """`random_query` is a line of chances: one point of it stands in the table."""
+def _other_coins(rows: pd.DataFrame) -> pd.Series:
+    """`random_query` is a line of chances: only the fair coin's point stands in the table."""
     return (rows["policy"] == "random_query") & (rows["setting"] != "p=0.5")
 
 

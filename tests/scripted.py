@@ -5,7 +5,7 @@ import numpy as np
 from steer.config import RoutingOptions
 from steer.group import Group
 from steer.policies import make_policy
-from steer.traces import Finish, Question
+from steer.traces import Finish, Model, Question
 from steer.work import Ahead, Op, StepResults
 
 NAN3 = (np.nan,) * 3
@@ -95,3 +95,12 @@ def drive(group, script, rounds=10_000):
         assert rows, "live traces, but nothing to ask"
         group.apply(rows, script.answer(rows))
     raise AssertionError("the group did not end")
+
+
+def two_camps(trace, step, model):
+    """Even traces are sure (about 10), odd ones are not (about 2)."""
+    return (10.0 if trace % 2 == 0 else 2.0) + 0.01 * ((trace * 7 + step) % 13)
+
+
+def writers(trace):
+    return [(s.step, s.attempt, Model(s.model).label, s.accepted) for s in trace.steps]
