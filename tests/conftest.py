@@ -1,7 +1,7 @@
 """In which order the tests run: by how much memory they need at the same time."""
 
-WHOLE_RUNS = ("test_notebooks.py", "test_routed_run.py", "test_signalled_run.py")
-"""Files of tests/engine whose runs start up to five engines in processes of their own, 2 GB each, on a cluster of their
+WHOLE_RUNS = ("test_job_submit.py", "test_notebooks.py", "test_routed_run.py", "test_signalled_run.py")
+"""Files whose runs on real engines start up to five engines in processes of their own, 2 GB each, on a cluster of their
 own."""
 
 
