@@ -90,7 +90,7 @@ class Router:
                 seat_model(pair, seat),
                 getattr(pools, seat.label),
                 pools.measures,
-                replica_class or seat_class(seat),
+                replica_class or seat_class(seat, seat_model(pair, seat)),
                 self._deliver,
                 self._break,
             )

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from steer.config import ModelConfig, PairConfig
 from steer.embedded import weights_path
+from steer.pairs import SIMULATED
 from steer.policies import SIGNALS, make_policy
 from steer.policy_config import PolicyConfig
 from steer.traces import Seat
@@ -23,8 +24,12 @@ def seat_model(pair: PairConfig, seat: Seat) -> ModelConfig:
     return getattr(pair, seat.label)
 
 
-def seat_class(seat: Seat) -> type:
-    """The replica that a seat's pool starts."""
+def seat_class(seat: Seat, model: ModelConfig) -> type:
+    """The replica that a seat's pool starts for its model."""
+    if model.path.startswith(SIMULATED):
+        from actors.simulated import SimulatedReplica
+
+        return SimulatedReplica
     if seat in (Seat.PRM, Seat.QUERY):
         from actors.pooling import PoolingReplica
 

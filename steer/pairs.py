@@ -18,6 +18,9 @@ CONTEXT_TOKENS = 16_384
 """Of the 32,768 of Qwen2.5 and the 131,072 of Gemma-3: MuSiQue's passages take several thousand tokens and an answer
 4,096; twice that is room for longer prompts, while one sequence stays within a 24 GB card's cache."""
 
+SIMULATED = "simulated:"
+"""Begins the path of a model that is none: its replicas answer by rule (`actors/simulated.py`)."""
+
 
 def _qwen(hub_id: str, parameters: float, context: int) -> ModelConfig:
     return ModelConfig(path=f"Qwen/{hub_id}", parameters=parameters, max_model_len=context)
@@ -36,6 +39,10 @@ PAIRS = {
         judge_prompt=JUDGE_PROMPT,
         probe="embedded:probe",
     ),
+    "simulated": PairConfig(
+        small=ModelConfig(path=f"{SIMULATED}small", parameters=1e6),
+        large=ModelConfig(path=f"{SIMULATED}large", parameters=1e7),
+    ),
     "qwen2.5-math": PairConfig(
         small=_qwen("Qwen2.5-Math-1.5B-Instruct", 1.5e9, MATH_CONTEXT_TOKENS),
         large=_qwen("Qwen2.5-Math-7B-Instruct", 7e9, MATH_CONTEXT_TOKENS),
@@ -46,7 +53,8 @@ PAIRS = {
     ),
     "gemma-3": PairConfig(small=_gemma("gemma-3-4b-it", 4e9), large=_gemma("gemma-3-12b-it", 12e9)),
 }
-"""`embedded` ships with STEER; the others' weights come from the hub or its local cache."""
+"""`embedded` ships with STEER; `simulated` is no model: it tries out a cluster and a run's failures at no cost. The
+others' weights come from the hub or its local cache."""
 
 
 def load_pair(pair: str | PairConfig) -> PairConfig:

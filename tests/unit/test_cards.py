@@ -8,7 +8,8 @@ from steer.cards import CARDS, GIB, Shape, card_arguments, card_problems, known_
 from steer.config import ModelConfig, PoolConfig, PoolsConfig
 from steer.pairs import PAIRS
 
-MODELS = {model.path: model for name in PAIRS if name != "embedded" for model in (PAIRS[name].small, PAIRS[name].large)}
+HUB_PAIRS = ("qwen2.5-math", "qwen2.5", "gemma-3")
+MODELS = {model.path: model for name in HUB_PAIRS for model in (PAIRS[name].small, PAIRS[name].large)}
 GEMMA_12B = MODELS["google/gemma-3-12b-it"]
 SHAPE = Shape(
     parameters=GIB,
