@@ -12,6 +12,7 @@ be appended to (object stores), every write is a file of its own.
 import os
 import pickle
 import struct
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -84,6 +85,7 @@ class CellJournal:
 
     def __init__(self, files: fs.FileSystem, path: str):
         self._fs, self._path = files, path
+        self._saving = threading.Lock()
         self.bank = self._read_bank()
         self._logs = {folder: list(_records(files, f"{path}/{folder}")) for folder in _folders(files, path)}
         chapters = (pickle.loads(r.payload) for log in self._logs.values() for r in log if r.kind == _CHAPTER)
@@ -118,11 +120,12 @@ class CellJournal:
         return GroupLog(self._fs, f"{self._path}/{_name(group)}", self)
 
     def save_bank(self) -> None:
-        """Before a log that holds additions to the bank is cut or removed."""
-        data = encode(Record(_BANK, 0, pickle.dumps(self.bank, protocol=5)))
-        self._fs.create_dir(self._path, recursive=True)
-        _write(self._fs, f"{self._path}/.bank", data)
-        self._fs.move(f"{self._path}/.bank", f"{self._path}/bank")
+        """Before a log that holds additions to the bank is cut or removed; groups do so in threads."""
+        with self._saving:
+            data = encode(Record(_BANK, 0, pickle.dumps(self.bank, protocol=5)))
+            self._fs.create_dir(self._path, recursive=True)
+            _write(self._fs, f"{self._path}/.bank", data)
+            self._fs.move(f"{self._path}/.bank", f"{self._path}/bank")
 
     def _read_bank(self) -> ScoreBank:
         with suppress(FileNotFoundError):

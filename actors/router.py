@@ -206,6 +206,7 @@ class Router:
         if cell is not None:
             self._courses[job.group] = course
         self._stats.live += course.group.live
+        self._stats.done += course.waiting
         return course
 
     async def _open(self, cell: str) -> CellJournal:
