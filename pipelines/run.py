@@ -53,20 +53,22 @@ def run_one(
     with cluster(verbose, len(seats)):
         if new:
             benchmark = ingest(plan)
-            cell = _cell(config, benchmark.name, benchmark.split, benchmark.rows, benchmark.tokens)
+            name, split = benchmark.name, benchmark.split
+            cell = _cell(config, name, split, benchmark.rows, benchmark.tokens)
             with refusals_as_settings_errors():
                 refuse_uncuttable(cell)
                 run = run or RunFolder.create(out, "run", resolved(config, pair), [config.seed])
                 run.update(benchmarks=[benchmark.described()])
         else:
             (held,), (admitted,) = run.describe()["benchmarks"], run.describe()["cells"]
-            cell = _cell(config, held["benchmark"], held["split"], None, admitted["tokens"])
+            name, split = held["benchmark"], held["split"]
+            cell = _cell(config, name, split, None, admitted["tokens"])
         if cell.name not in run.finished_cells():
             start = partial(session, pair, config.pools, replica_class, seats, [config.policy], journal_of(run, config))
             with Lives(run, start, new) as lives:
                 lives.evaluate([cell], evaluate_all)
                 run.update(engines=described(lives.session()))
-    rows = summarise(run, [run_entry(config, cell)])
+    rows = summarise(run, [run_entry(config, name, split)])
     write_json(run, rows)
     run.finish()
     print(tables(rows), flush=True)
@@ -75,7 +77,7 @@ def run_one(
 
 def _cell(config: RunConfig, benchmark: str, split: str, rows: Rows | None, tokens: str) -> Cell:
     return Cell(
-        name=f"{benchmark}/{split}/{label_of(config.policy)}/seed{config.seed}",
+        name=cell_name(config, benchmark, split),
         policy=config.policy,
         routing=config.routing,
         rows=rows,
@@ -109,11 +111,16 @@ def refuse_unmeasured(policies: Iterable[PolicyConfig], pools: PoolsConfig) -> N
             raise ValueError(f"policy {policy.object} reads {name}, {left_out}")
 
 
-def run_entry(config: RunConfig, cell: Cell) -> Entry:
+def cell_name(config: RunConfig, benchmark: str, split: str) -> str:
+    return f"{benchmark}/{split}/{label_of(config.policy)}/seed{config.seed}"
+
+
+def run_entry(config: RunConfig, benchmark: str, split: str) -> Entry:
     """The one row of a run's summary."""
-    benchmark, split, _ = cell.name.split("/", 2)
+    bar = config.policy.name in BAR
+    cells = (cell_name(config, benchmark, split),)
     setting = setting_of(config.policy.model_dump())
-    return Entry(benchmark, split, label_of(config.policy), setting, (cell.name,), config.policy.name in BAR)
+    return Entry(benchmark, split, label_of(config.policy), setting, cells, bar)
 
 
 def evaluate_all(cells: Sequence[Cell], held: Session, run: RunFolder) -> None:
