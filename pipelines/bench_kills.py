@@ -118,7 +118,7 @@ class _Run:
         folder.mkdir()
         self.out, self._config, self._log = folder / "out", folder / "run.yaml", folder / "begun"
         self._rng, self.tally = rng, Tally(groups)
-        engine = {"steps": STEPS, "step_s": STEP_S, "log": str(self._log)}
+        engine = {"steps": STEPS, "exact": True, "step_s": STEP_S, "log": str(self._log)}
         model = {"parameters": 1e6, "engine": engine}
         config = {
             "benchmark": {"limit": QUESTIONS, "groups": groups},
