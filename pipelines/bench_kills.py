@@ -36,8 +36,8 @@ VICTIMS = {
 """A part of each process's command line."""
 SURVIVED = ("router", "replica")
 """The run goes on by itself."""
-QUESTIONS, STEPS, STEP_S = 96, 20, 0.25
-"""A run of some 12 s, after 8 s of starting."""
+QUESTIONS, STEPS, STEP_S = 96, 40, 0.25
+"""A run of some 25 s, after 8 s of starting."""
 WAIT_S = (0.5, 4.0)
 """A kill comes so long after the last one, or after the run has begun to journal."""
 MARK = "STEER_KILLS_RUN"
