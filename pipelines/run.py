@@ -11,6 +11,7 @@ from pipelines.cells import Cell, refuse_uncuttable
 from pipelines.evaluate import evaluate
 from pipelines.grids import label_of, setting_of
 from pipelines.ingest import ingest
+from pipelines.prewarm import prewarmed
 from pipelines.progress import Progress
 from pipelines.report import tables
 from pipelines.session import Session, StartFailed, cluster, session
@@ -35,7 +36,7 @@ def run_one(config: RunConfig, out: str | Path, replica_class: type | None = Non
         refuse_unmeasured([config.policy], config.pools)
         plan = reading(config.benchmark)
         RunFolder.refuse_used(out)
-    with cluster(verbose, len(seats)):
+    with cluster(verbose, len(seats)), prewarmed(config.pools, seats):
         benchmark = ingest(plan)
         cell = Cell(
             name=cell_name(config, benchmark.name, benchmark.split),
@@ -110,13 +111,14 @@ def evaluate_all(cells: list[Cell], held: Session, run: RunFolder) -> None:
 
 
 def described(held: Session) -> dict:
-    """What `run.json` says of the engines, and of the router's work."""
+    """What `run.json` says of the engines, and of the router's work; of a model that was never started, no entry."""
     stats = held.stats()
     return {
         **{seat.label: _engine(info) for seat, info in held.infos.items()},
         "replaced_replicas": stats.replaced,
         "outstanding_s": {seat.label: seconds for seat, seconds in stats.outstanding_s.items()},
         "busy_s": {seat.label: seconds for seat, seconds in stats.busy_s.items()},
+        "replica_s": {seat.label: seconds for seat, seconds in stats.replica_s.items()},
     }
 
 

@@ -17,6 +17,7 @@ from pipelines.grids import SweepConfig, Variant
 from pipelines.ingest import Ingested, ingest
 from pipelines.picture import save_curve
 from pipelines.report import best_on_test, tables
+from pipelines.prewarm import prewarmed
 from pipelines.run import described, evaluate_all, refuse_unmeasured, resolved, unused_if_not_started, usable_pair
 from pipelines.session import Session, cluster, session
 from pipelines.settings import SettingsError, refusals_as_settings_errors
@@ -51,7 +52,7 @@ def run_sweep(
         run = _same(resolved(config, pair), out) if resume else None
         if run is None:
             RunFolder.refuse_used(out)
-    with cluster(verbose, len(seats)), ExitStack() as stack:
+    with cluster(verbose, len(seats)), prewarmed(config.pools, seats), ExitStack() as stack:
         splits = {split: _ingested(config, split, plans[split]) for split in plans}
         new = run is None
         if new:
