@@ -153,7 +153,8 @@ class Replica:
         return (self._killed_s or time.monotonic()) - self._placed_s
 
     def kill(self) -> None:
-        """A stopped process (SIGSTOP) goes too: Ray's raylet sends SIGKILL when it has not left by itself (5 s, 2.60)."""
+        """Returns at once. A process that hangs, or is stopped (SIGSTOP), goes too: Ray 2.60's raylet sends it SIGKILL
+        when it has not left by itself within 5 s."""
         self._killed_s = self._killed_s or time.monotonic()
         ray.kill(self._actor, no_restart=True)
 

@@ -91,8 +91,9 @@ def session(
     seats: Sequence[Seat] = PAIR,
     policies: Sequence[PolicyConfig] = (),
 ) -> Iterator[Session]:
-    """A started router on the `cluster` around it, with a pool for each of the `seats`: the replicas that these begin
-    with are loaded when the block begins. `policies`: those of the run, of which the router makes the `custom` ones first. Raises StartFailed."""
+    """A started router on the `cluster` around it, with a pool for each of the `seats`: what these begin with is loaded
+    when the block begins. `policies`: those of the run, of which the router makes the `custom` ones first. Raises
+    StartFailed."""
     # num_cpus=0: the router waits most of the time, and must get a place on a node full of engines.
     router = ray.remote(Router).options(num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0)
     handle = router.remote(pair, pools, replica_class, seats)

@@ -16,8 +16,8 @@ from pipelines.choice import Point, choose
 from pipelines.grids import SweepConfig, Variant
 from pipelines.ingest import Ingested, ingest
 from pipelines.picture import save_curve
-from pipelines.report import best_on_test, tables
 from pipelines.prewarm import prewarmed
+from pipelines.report import best_on_test, tables
 from pipelines.run import described, evaluate_all, refuse_unmeasured, resolved, unused_if_not_started, usable_pair
 from pipelines.session import Session, cluster, session
 from pipelines.settings import SettingsError, refusals_as_settings_errors
