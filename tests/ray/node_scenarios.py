@@ -130,7 +130,7 @@ def _questions(n: int) -> pa.Table:
     return pa.Table.from_pylist([dict(id=f"q{i}", prompt=f"question {i}", system="", **made_up) for i in range(n)])
 
 
-# --- autoscaler: a whole run on nodes that Ray's autoscaler starts ------------------------------------------------------------------------------------------------
+# --- autoscaler: a whole run on nodes that Ray's autoscaler starts ----------------------------------------------------
 
 
 def autoscaler(path: str) -> dict:
