@@ -7,19 +7,19 @@ them (router, pools, messages, fits) is the real one, and so is the time it take
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import ray
 
-from actors.router import Job, Router, RouterStats
+from actors.router import Job, Router
+from actors.seats import PAIR
 from actors.simulated_timed import TimedReplica
 from actors.timed_engine import Speed
 from pipelines.bench_router import question_table
-from pipelines.step_lengths import SHIPPED, read
+from pipelines.time_spent import TRACES, Spent, spent
 from steer.cards import GIB, SHAPES
 from steer.config import ModelConfig, PairConfig, PoolConfig, PoolsConfig, RoutingOptions
 from steer.policy_config import SteerPolicy
@@ -35,7 +35,6 @@ PROMPT_TOKENS = 150
 UNSURE = 0.2
 """Share of the steps that the policy is unsure of. The large model takes about five times as long a token, so with one
 step in five the two pools have about equally much to do; otherwise the one with less must idle, whatever the loop."""
-BANK = SteerPolicy(preset="stepwise", fit_from="bank")
 
 
 @dataclass(frozen=True)
@@ -47,32 +46,25 @@ class Mode:
     barrier: str
     groups: int
     """What the traces are cut into (`benchmark.groups`)."""
-    in_flight: int
-    """Groups routed at the same time (`routing.groups_in_flight`)."""
-    times: int = 1
-    """So many times `LIVE` traces, of which `LIVE` are live at any time until the last groups run out."""
+    """All are routed at the same time (`routing.groups_in_flight`)."""
 
 
 STRICT = SteerPolicy(preset="stepwise")
+ROLLING = Mode("rolling, 1 group of all", SteerPolicy(preset="stepwise", fit_from="bank"), "rolling", 1)
 MODES = (
-    Mode("strict, 1 group of all", STRICT, "strict", 1, 1),
-    Mode("strict, 4 groups in flight", STRICT, "strict", 4, 4),
-    Mode("strict, 8 groups in flight", STRICT, "strict", 8, 8),
-    Mode("rolling, 1 group of all", BANK, "rolling", 1, 1),
-    Mode("default policy, 1 group of all", SteerPolicy(), "strict", 1, 1),
+    Mode("strict, 1 group of all", STRICT, "strict", 1),
+    Mode("strict, 4 groups in flight", STRICT, "strict", 4),
+    Mode("strict, 8 groups in flight", STRICT, "strict", 8),
+    ROLLING,
+    Mode("default policy, strict, 1 group of all", SteerPolicy(), "strict", 1),
 )
 
 
-class Share(NamedTuple):
-    """Of one pool in one run, as shares of its replicas' seconds (replicas x wall seconds)."""
-
-    idle: float
-    """No row in the engine."""
-    idle_waiting: float
-    """The part of `idle` in which rows were submitted to the pool and not answered: they were on their way, or at the
-    other replica."""
-    rows: float
-    """Mean number of rows that write in an engine that has any."""
+ABOUT = f"""idle: 1 - (seconds in which an engine had at least one row) / (replicas x wall seconds), while any trace was live
+idle_waiting: the part of idle in which rows were submitted to the pool: on their way, or at its other replica
+rows: mean rows that write in an engine that has any; live: mean live traces; on_the_way: share of the traces' seconds
+in which a row of it is out but in no engine; wall_vs_best: wall seconds by those of the fastest mode of these replicas
+simulated: {MODELS["small"]} and {MODELS["large"]} on an H100 by its datasheet; {UNSURE:.0%} of the steps unsure"""
 
 
 class Turn(NamedTuple):
@@ -80,33 +72,61 @@ class Turn(NamedTuple):
 
     wall_s: float
     """From handing the questions over until the last trace is back: some trace was live all the time."""
-    shares: dict[Seat, Share]
+    spent: Spent
+    row_s: dict[Seat, float]
+    """Seconds that writing rows were in the engines of a pool, summed."""
     large_steps: float
     """Share of the written steps."""
 
+    def idle(self, seat: Seat) -> float:
+        """Share of the replicas' seconds without a row in the engine."""
+        parts = self.spent[seat.label]
+        return (parts["idle"] + parts["idle_waiting"]) / sum(parts.values())
+
+    def idle_waiting(self, seat: Seat) -> float:
+        parts = self.spent[seat.label]
+        return parts["idle_waiting"] / sum(parts.values())
+
+    def rows(self, seat: Seat) -> float:
+        """Mean number of rows that write in an engine that has any."""
+        parts = self.spent[seat.label]
+        return self.row_s[seat] / max(parts["writing"] + parts["scoring"], 1e-9)
+
+    @property
+    def live(self) -> float:
+        return sum(self.spent[TRACES].values()) / self.wall_s
+
+    @property
+    def on_the_way(self) -> float:
+        return self.spent[TRACES]["on_the_way"] / sum(self.spent[TRACES].values())
+
+
+def bench_pools(lengths: list[list[int]]) -> list[dict]:
+    """Every mode with one replica a pool, the fastest also with two."""
+    return bench_loop(lengths) + bench_loop(lengths, [MODES[2], ROLLING], replicas=2)
+
 
 def bench_loop(
-    trace: Path | None = None, modes: Sequence[Mode] = MODES, live: int = LIVE, replicas: int = 1, turns: int = TURNS
+    lengths: list[list[int]], modes: Sequence[Mode] = MODES, live: int = LIVE, replicas: int = 1, turns: int = TURNS
 ) -> list[dict]:
-    """A row a mode, medians over `turns`; the modes take turns (A B C A B C ...). Raises SettingsError for a `trace`
-    that is no table of steps. `live`: traces that are live at the beginning, the same for every mode."""
-    lengths = read(trace or SHIPPED)
+    """A row a mode, medians over `turns`; the modes take turns (A B C A B C ...). `lengths`: tokens of the steps, a
+    list a trace; `live`: traces at the beginning, the same ones in every mode."""
     pool = PoolConfig(cpus=0.01, replicas=replicas)
-    models = {seat: model(shape, lengths) for seat, shape in MODELS.items()}
-    router = ray.remote(Router).options(num_cpus=0, max_concurrency=1000)
-    handle = router.remote(PairConfig(**models), PoolsConfig(small=pool, large=pool), TimedReplica)
-    ray.get(handle.start.remote())
+    pools = PoolsConfig(small=pool, large=pool)
+    pair = PairConfig(**{seat: model(shape, lengths) for seat, shape in MODELS.items()})
+    router = ray.remote(Router).options(num_cpus=0, max_concurrency=1000).remote(pair, pools, TimedReplica)
+    ray.get(router.start.remote())
+    measured: dict[Mode, list[Turn]] = {mode: [] for mode in modes}
     try:
-        run_turn(handle, modes[-1], live, replicas, turns)
-        measured: dict[Mode, list[Turn]] = {mode: [] for mode in modes}
+        run_turn(router, pools, modes[-1], live // 8, turns)  # warm up
         for turn in range(turns):
             for mode in modes:
-                measured[mode].append(run_turn(handle, mode, live, replicas, turn))
+                measured[mode].append(run_turn(router, pools, mode, live, turn))
     finally:
-        ray.get(handle.close.remote())
-        ray.kill(handle)
-    fastest = min(_median(measured[mode], mode.times) for mode in modes)
-    return [_row(mode, measured[mode], live, replicas, fastest) for mode in modes]
+        ray.get(router.close.remote())
+        ray.kill(router)
+    fastest = min(statistics.median(turn.wall_s for turn in taken) for taken in measured.values())
+    return [_row(mode, taken, live, replicas, fastest) for mode, taken in measured.items()]
 
 
 def model(shape_name: str, lengths: list[list[int]]) -> ModelConfig:
@@ -123,36 +143,25 @@ def model(shape_name: str, lengths: list[list[int]]) -> ModelConfig:
     return ModelConfig(path=f"timed-{shape_name}", parameters=shape.parameters, engine=options)
 
 
-def run_turn(router, mode: Mode, live: int, replicas: int, turn: int) -> Turn:
-    """Route `mode.times` x `live` questions, the same ones in every mode, and measure."""
-    options = RoutingOptions(barrier=mode.barrier)
-    questions, size = live * mode.times, live * mode.times // mode.groups
-    prompts = [f"question {i}" for i in range(questions)]
-    tables = [question_table(prompts[at : at + size], "math") for at in range(0, questions, size)]
-    jobs = [Job(f"{mode.name} {turn}", f"{i}", mode.policy, options, "all", turn) for i in range(len(tables))]
-    before = ray.get(router.stats.remote())
-    started = time.monotonic()
-    with ThreadPoolExecutor(mode.in_flight) as threads:
+def run_turn(router, pools: PoolsConfig, mode: Mode, live: int, turn: int) -> Turn:
+    """Route `live` questions in the groups of the mode, all at the same time, and measure."""
+    options = RoutingOptions(barrier=mode.barrier, groups_in_flight=mode.groups)
+    prompts = [f"question {i}" for i in range(live)]
+    tables = [question_table(prompts[i :: mode.groups], "math") for i in range(mode.groups)]
+    jobs = [Job(f"{mode.name} {turn}", f"{i}", mode.policy, options, "all", turn) for i in range(mode.groups)]
+    before, started = ray.get(router.stats.remote()), time.monotonic()
+    with ThreadPoolExecutor(mode.groups) as threads:
         written = list(threads.map(lambda *group: _written(router, *group), tables, jobs))
     wall_s = time.monotonic() - started
-    after = ray.get(router.stats.remote())
-    row_s = {seat: sum(seconds[seat] for seconds, _ in written) for seat in (Seat.SMALL, Seat.LARGE)}
-    shares = {seat: share(before, after, seat, replicas, wall_s, row_s[seat]) for seat in row_s}
-    steps = [sum(counts[seat] for _, counts in written) for seat in row_s]
-    return Turn(wall_s, shares, steps[Seat.LARGE] / sum(steps))
-
-
-def share(before: RouterStats, after: RouterStats, seat: Seat, replicas: int, wall_s: float, row_s: float) -> Share:
-    """`row_s`: seconds of the pool's rows in its engines, summed."""
-    busy_s = after.busy_s[seat] - before.busy_s[seat]
-    outstanding_s = after.outstanding_s[seat] - before.outstanding_s[seat]
-    idle = 1 - busy_s / (replicas * wall_s)
-    return Share(idle, (outstanding_s - busy_s / replicas) / wall_s, row_s / busy_s if busy_s else 0.0)
+    took = spent(before, ray.get(router.stats.remote()), pools.model_dump(mode="json"), wall_s)
+    row_s = {seat: sum(seconds[seat] for seconds, _ in written) for seat in PAIR}
+    steps = [sum(counts[seat] for _, counts in written) for seat in PAIR]
+    return Turn(wall_s, took, row_s, steps[Seat.LARGE] / sum(steps))
 
 
 def _written(router, table, job: Job) -> tuple[dict[Seat, float], dict[Seat, int]]:
     """Of one routed group: seconds of its writing rows in the engines, and written steps, by seat."""
-    seconds, counts = dict.fromkeys(Seat, 0.0), dict.fromkeys(Seat, 0)
+    seconds, counts = dict.fromkeys(PAIR, 0.0), dict.fromkeys(PAIR, 0)
     for ref in router.route.options(num_returns="streaming").remote(table, job):
         for steps in ray.get(ref)["step_rows"].to_pylist():
             for step in steps:
@@ -162,26 +171,23 @@ def _written(router, table, job: Job) -> tuple[dict[Seat, float], dict[Seat, int
     return seconds, counts
 
 
-def _median(turns: Sequence[Turn], times: int) -> float:
-    """Wall seconds for `live` traces."""
-    return statistics.median(turn.wall_s for turn in turns) / times
-
-
 def _row(mode: Mode, turns: Sequence[Turn], live: int, replicas: int, fastest: float) -> dict:
-    def of(seat: Seat, name: str) -> float:
-        return statistics.median(getattr(turn.shares[seat], name) for turn in turns)
+    def median(of: Callable[[Turn], float]) -> float:
+        return statistics.median(map(of, turns))
 
-    row = {"mode": mode.name, "live_traces": live, "traces": live * mode.times, "replicas": f"{replicas}+{replicas}"}
-    for seat in (Seat.SMALL, Seat.LARGE):
+    row = {"mode": mode.name, "traces": live, "replicas": f"{replicas}+{replicas}"}
+    for seat in PAIR:
         row |= {
-            f"{seat.label}_idle": round(of(seat, "idle"), 3),
-            f"{seat.label}_idle_waiting": round(of(seat, "idle_waiting"), 3),
-            f"{seat.label}_rows": round(of(seat, "rows")),
+            f"{seat.label}_idle": round(median(lambda turn: turn.idle(seat)), 3),
+            f"{seat.label}_idle_waiting": round(median(lambda turn: turn.idle_waiting(seat)), 3),
+            f"{seat.label}_rows": round(median(lambda turn: turn.rows(seat))),
         }
-    wall_s = _median(turns, mode.times)
+    wall_s = median(lambda turn: turn.wall_s)
     return row | {
-        "large_steps": round(statistics.median(turn.large_steps for turn in turns), 2),
-        "wall_s": round(wall_s * mode.times, 1),
+        "live": round(median(lambda turn: turn.live)),
+        "on_the_way": round(median(lambda turn: turn.on_the_way), 3),
+        "large_steps": round(median(lambda turn: turn.large_steps), 2),
+        "wall_s": round(wall_s, 1),
         "wall_vs_best": round(wall_s / fastest, 2),
         "turns": len(turns),
     }

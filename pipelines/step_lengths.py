@@ -76,7 +76,9 @@ def draw(parameters: LogNormal = FITTED, traces: int = TRACES, seed: int = SEED)
         tokens = np.clip(np.round(rng.lognormal(mean, parameters.tokens_within_sd, steps)), 1, MOST_TOKENS)
         rows += [("drawn", f"{trace}", step, int(n), True) for step, n in enumerate(tokens)]
     kinds = (pa.string(), pa.string(), pa.int32(), pa.int32(), pa.bool_())
-    return pa.table([pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)], COLUMNS)
+    return pa.table(
+        [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)], COLUMNS
+    )
 
 
 def read(path: str | Path = SHIPPED) -> list[list[int]]:
