@@ -1,10 +1,10 @@
-"""How long a continuously batching engine takes: rows in slots that decode together, by a formula and a clock that is
+"""How long a continuously batching engine takes: rows in slots that decode together, by a formula, on a clock that is
 handed in.
 
-The formula is a bound, not a measurement: a decoding step reads the weights and the rows' KV cache once from the card's
-memory, or computes 2 FLOPs a weight and row, whichever takes longer; a prompt token costs its 2 FLOPs a weight. A real
-engine takes longer (kernels reach a part of the card's peak, sampling and scheduling are left out), so a loop that keeps
-such an engine busy has more time with a real one.
+The formula is a bound, not a measurement: a decoding step reads the weights and the rows' KV cache once from the
+card's memory, or computes 2 FLOPs a weight and row, whichever takes longer; a prompt token costs its 2 FLOPs a weight.
+A real engine takes longer (kernels reach a part of the card's peak, sampling and scheduling are left out), so a loop
+that keeps such an engine busy has more time with a real one.
 """
 
 import heapq

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import ray
@@ -45,8 +46,7 @@ class Mode:
     policy: SteerPolicy
     barrier: str
     groups: int
-    """What the traces are cut into (`benchmark.groups`)."""
-    """All are routed at the same time (`routing.groups_in_flight`)."""
+    """What the traces are cut into (`benchmark.groups`); all are routed at the same time (`groups_in_flight`)."""
 
 
 STRICT = SteerPolicy(preset="stepwise")
@@ -60,7 +60,7 @@ MODES = (
 )
 
 
-ABOUT = f"""idle: 1 - (seconds in which an engine had at least one row) / (replicas x wall seconds), while any trace was live
+ABOUT = f"""idle: 1 - (seconds in which its engines had at least one row) / (replicas x wall seconds of the run)
 idle_waiting: the part of idle in which rows were submitted to the pool: on their way, or at its other replica
 rows: mean rows that write in an engine that has any; live: mean live traces; on_the_way: share of the traces' seconds
 in which a row of it is out but in no engine; wall_vs_best: wall seconds by those of the fastest mode of these replicas
@@ -113,20 +113,29 @@ def bench_loop(
     list a trace; `live`: traces at the beginning, the same ones in every mode."""
     pool = PoolConfig(cpus=0.01, replicas=replicas)
     pools = PoolsConfig(small=pool, large=pool)
-    pair = PairConfig(**{seat: model(shape, lengths) for seat, shape in MODELS.items()})
-    router = ray.remote(Router).options(num_cpus=0, max_concurrency=1000).remote(pair, pools, TimedReplica)
+    router = ray.remote(Router).options(num_cpus=0, max_concurrency=1000).remote(pair(lengths), pools, TimedReplica)
     ray.get(router.start.remote())
-    measured: dict[Mode, list[Turn]] = {mode: [] for mode in modes}
     try:
         run_turn(router, pools, modes[-1], live // 8, turns)  # warm up
-        for turn in range(turns):
-            for mode in modes:
-                measured[mode].append(run_turn(router, pools, mode, live, turn))
+        return take_turns(router, pools, modes, live, turns)
     finally:
         ray.get(router.close.remote())
         ray.kill(router)
+
+
+def take_turns(router, pools: PoolsConfig, modes: Sequence[Mode], live: int, turns: int) -> list[dict]:
+    """The rows, from a started router."""
+    measured: dict[Mode, list[Turn]] = {mode: [] for mode in modes}
+    for turn in range(turns):
+        for mode in modes:
+            measured[mode].append(run_turn(router, pools, mode, live, turn))
     fastest = min(statistics.median(turn.wall_s for turn in taken) for taken in measured.values())
-    return [_row(mode, taken, live, replicas, fastest) for mode, taken in measured.items()]
+    return [_row(mode, taken, live, pools, fastest) for mode, taken in measured.items()]
+
+
+def pair(lengths: list[list[int]]) -> PairConfig:
+    """`MODELS`, writing steps of these lengths."""
+    return PairConfig(**{seat: model(shape, lengths) for seat, shape in MODELS.items()})
 
 
 def model(shape_name: str, lengths: list[list[int]]) -> ModelConfig:
@@ -171,17 +180,18 @@ def _written(router, table, job: Job) -> tuple[dict[Seat, float], dict[Seat, int
     return seconds, counts
 
 
-def _row(mode: Mode, turns: Sequence[Turn], live: int, replicas: int, fastest: float) -> dict:
+def _row(mode: Mode, turns: Sequence[Turn], live: int, pools: PoolsConfig, fastest: float) -> dict:
     def median(of: Callable[[Turn], float]) -> float:
         return statistics.median(map(of, turns))
 
-    row = {"mode": mode.name, "traces": live, "replicas": f"{replicas}+{replicas}"}
+    row = {"mode": mode.name, "traces": live, "replicas": f"{pools.small.replicas}+{pools.large.replicas}"}
     for seat in PAIR:
-        row |= {
-            f"{seat.label}_idle": round(median(lambda turn: turn.idle(seat)), 3),
-            f"{seat.label}_idle_waiting": round(median(lambda turn: turn.idle_waiting(seat)), 3),
-            f"{seat.label}_rows": round(median(lambda turn: turn.rows(seat))),
-        }
+        for name, of, digits in (
+            ("idle", Turn.idle, 3),
+            ("idle_waiting", Turn.idle_waiting, 3),
+            ("rows", Turn.rows, None),
+        ):
+            row[f"{seat.label}_{name}"] = round(median(partial(of, seat=seat)), digits)
     wall_s = median(lambda turn: turn.wall_s)
     return row | {
         "live": round(median(lambda turn: turn.live)),

@@ -132,16 +132,6 @@ LARGE_SHARE = (
     Column("steps", "steps", "number", "steps there; a step over two tenths counts in both, by its parts"),
     Column("traces", "traces", "count", "traces of that difficulty and verdict"),
 )
-TIME = (
-    WHERE[0],
-    Column(
-        "of", "of", "text", "the whole: a pool's replicas x wall time, the traces' seconds, or what works beside them"
-    ),
-    Column("part", "part", "text", "what was done"),
-    Column("seconds", "seconds", "number", "summed over replicas, traces or tasks"),
-    Column("share", "%", "percent", "of the whole; of the wall time for what is beside"),
-    Column("meaning", "what it is", "text", "what the seconds hold"),
-)
 _ONLY_IF_SEVERAL = ("run", "split", "run_a", "run_b")
 _ONLY_IF_NOT_ZERO = ("only_a", "only_b", "tokens_discarded", "unanswered")
 

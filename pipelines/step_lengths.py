@@ -4,9 +4,10 @@
     python -m pipelines.step_lengths --fit FILE.jsonl ... fit the parameters below to the solutions of benchmark files
 
 The shipped file is drawn, not observed: no model wrote these steps. Its five parameters were fitted to the reference
-solutions of MATH-500 and Omni-MATH (2,579 of them; the texts themselves are no part of STEER), cut at blank lines, where
-STEER ends a step, with 1.3 tokens a word; only solutions of three steps and more, 267 of them, since shorter ones are
-answers without a reasoning. Any run of STEER on real models brings lengths that were observed: its `steps/` table.
+solutions of MATH-500 and Omni-MATH (2,579 of them; the texts themselves are no part of STEER), cut at blank lines,
+where STEER ends a step, with 1.3 tokens a word; only solutions of three steps and more, 267 of them, since most others
+are written in one paragraph, however long their reasoning. Any run of STEER on real models brings lengths that were
+observed: its `steps/` table.
 """
 
 import argparse
@@ -46,7 +47,7 @@ class LogNormal(NamedTuple):
 
 
 FITTED = LogNormal(2.10, 0.64, 3.24, 0.53, 0.96)
-"""The median trace has 8 steps, the median step 26 tokens and the mean one 47; one step in a hundred has 300 and more."""
+"""The median trace has 8 steps, the median step 26 tokens and the mean one 47; one in a hundred has 300 and more."""
 
 
 def fit(texts: Iterable[str]) -> LogNormal:
@@ -76,9 +77,9 @@ def draw(parameters: LogNormal = FITTED, traces: int = TRACES, seed: int = SEED)
         tokens = np.clip(np.round(rng.lognormal(mean, parameters.tokens_within_sd, steps)), 1, MOST_TOKENS)
         rows += [("drawn", f"{trace}", step, int(n), True) for step, n in enumerate(tokens)]
     kinds = (pa.string(), pa.string(), pa.int32(), pa.int32(), pa.bool_())
-    return pa.table(
-        [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)], COLUMNS
-    )
+    columns = zip(zip(*rows, strict=True), kinds, strict=True)
+    columns = zip(zip(*rows, strict=True), kinds, strict=True)
+    return pa.table([pa.array(column, kind) for column, kind in columns], COLUMNS)
 
 
 def read(path: str | Path = SHIPPED) -> list[list[int]]:

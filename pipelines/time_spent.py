@@ -1,16 +1,15 @@
 """Where a run's time goes: seconds by what was done, three ways of looking at the same wall time.
 
 - an engine pool's seconds (replicas x wall): writing, scoring, idle with rows on their way to it, idle. They add up.
-- the traces' seconds (every trace, from being admitted to being retired): in an engine, on the way, waiting. They add up.
+- the traces' seconds (of each from being admitted to being retired): in an engine, on the way, waiting. They add up.
 - what works beside the engines, as seconds of the wall time: these overlap with the engines and with each other.
 
 `run.json` holds the seconds (`time`), added up over the pipelines of a run; shares are worked out when they are shown.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from actors.router import RouterStats
 from actors.trace_time import Part
 from pipelines.store import RunFolder
 from steer.traces import Seat
@@ -29,17 +28,29 @@ TRACE_PARTS = {
     "small_writes": "from reaching the small model's engine to its answer, waiting for a slot in the batch included",
     "large_writes": "the same of the large model's",
     "scoring": "the same for scores, probes and signals, of every engine",
-    "on_the_way": "a row of it is out but in no engine: Ray's messages, a pool's credits, an answer that waits to be sent",
+    "on_the_way": "a row of it is out but in no engine: Ray's messages, a pool's credits, an answer not yet sent",
     "deciding": "its group's policy decides (fits included), and the journal is written",
     "barrier": "it is ready, and its group waits for answers of other traces",
     "router": "it is ready, and the router's event loop is busy with it or with other groups",
 }
 BESIDE_PARTS = {
-    "router": "CPU of the router's event loop: dispatching, taking answers in, Ray's messages as far as Python sees them",
+    "router": "CPU of the router's event loop: dispatching, taking answers in, Ray's messages as Python sees them",
     "policies": "policies (fits included), in threads of the router; several groups' may overlap",
     "journal": "writing the journal of live traces, in these threads too",
     "grading": "grading, in Ray Data's tasks; several may overlap",
 }
+
+
+class Counts(Protocol):
+    """What is read of `actors.router.RouterStats`, whose module would load Ray into every report."""
+
+    busy_s: dict[Seat, float]
+    outstanding_s: dict[Seat, float]
+    fit_s: float
+    journal_s: float
+    loop_s: float
+    trace_s: dict[str, float]
+    row_s: dict[tuple[Seat, bool], float]
 
 
 class Line(NamedTuple):
@@ -54,9 +65,7 @@ class Line(NamedTuple):
     meaning: str
 
 
-def spent(
-    before: RouterStats, after: RouterStats, pools: Mapping[str, Any], wall_s: float, grading_s: float = 0.0
-) -> Spent:
+def spent(before: Counts, after: Counts, pools: Mapping[str, Any], wall_s: float, grading_s: float = 0.0) -> Spent:
     """What one pipeline took, between two readings of the router's counts. `pools`: of the configuration as JSON."""
     seats = after.busy_s
     row_s = {key: seconds - before.row_s.get(key, 0.0) for key, seconds in after.row_s.items()}
@@ -83,7 +92,7 @@ def spent(
     return {WALL: {WALL: wall_s}, **engines, TRACES: traces, BESIDE: beside}
 
 
-def _engine(before, after, seat: Seat, pools, wall_s: float, row_s: dict) -> dict[str, float]:
+def _engine(before: Counts, after: Counts, seat: Seat, pools, wall_s: float, row_s: dict) -> dict[str, float]:
     busy_s = after.busy_s[seat] - before.busy_s[seat]
     outstanding_s = after.outstanding_s[seat] - before.outstanding_s[seat]
     held_s = _replica_s(before, after, seat, pools, wall_s)
@@ -95,7 +104,7 @@ def _engine(before, after, seat: Seat, pools, wall_s: float, row_s: dict) -> dic
     return {"writing": busy_s - scoring, "scoring": scoring, "idle_waiting": waiting, "idle": idle - waiting}
 
 
-def _replica_s(before, after, seat: Seat, pools, wall_s: float) -> float:
+def _replica_s(before: Counts, after: Counts, seat: Seat, pools, wall_s: float) -> float:
     """Seconds of the pool's replicas, from the router where it counts them."""
     counted = getattr(after, "replica_s", None)
     if counted is not None:

@@ -12,13 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines import charts, figures, page, paired, paper_section, trace_view
+from pipelines import charts, figures, page, paired, paper_section, time_section, trace_view
 from pipelines import report_tables as tabled
 from pipelines.analysis import KEYS, MIN_SCORES, Row, by_row
 from pipelines.report_numbers import Numbers, measured
 from pipelines.report_tables import Table
 from pipelines.settings import SettingsError
-from pipelines.time_spent import lines
 
 MOST_DETAILS = 80
 """Rows that can be chosen on the page: 20 kB each; the CSV tables hold all."""
@@ -60,7 +59,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> str:
     _against_large(written, numbers)
     details = _details(written, numbers)
     traces = _traces(written, numbers)
-    _time(written, numbers)
+    time_section.section(written, numbers)
     for place, n in enumerate(numbers):
         written.section(
             f"run-{place}", "The run" if len(numbers) == 1 else f"Run {n.name}", [page.run_section(n.name, n.described)]
@@ -227,24 +226,6 @@ def _traces(written: Written, numbers: Sequence[Numbers]) -> list[dict[str, Any]
     found = [r for n in numbers for r in trace_view.records(n.run, n.name, trace_view.sample(n.traces, most))]
     written.section("traces", "Traces, step by step", [page.traces_section(len(found), trace_view.MOST_TRACES)])
     return found
-
-
-def _time(written: Written, numbers: Sequence[Numbers]) -> None:
-    """Of the runs whose `run.json` says it."""
-    timed = [(n, n.described["time"]) for n in numbers if n.described.get("time")]
-    if not timed:
-        return
-    walls = "; ".join(
-        f"{n.name + ': ' if len(numbers) > 1 else ''}{spent['wall']['wall']:,.1f} s" for n, spent in timed
-    )
-    frame = pd.DataFrame([{"run": n.name, **line._asdict()} for n, spent in timed for line in lines(spent)])
-    said = (
-        f"<p>Wall time of the pipelines: <bdi>{page.escaped(walls)}</bdi>. The parts of an engine pool add up to its "
-        "replicas x the wall time, those of the traces to the seconds of all traces from being admitted to being "
-        "retired. What works beside the engines overlaps with them and with itself.</p>"
-    )
-    table = written.table("time", "Where the time goes", tabled.TIME, frame)
-    written.section("time", "Where the time goes", [said, table])
 
 
 def _figures(numbers: Sequence[Numbers], compared: pd.DataFrame | None) -> Iterator[tuple[str, Any]]:
