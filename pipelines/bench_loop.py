@@ -162,7 +162,7 @@ def run_turn(router, pools: PoolsConfig, mode: Mode, live: int, turn: int) -> Tu
     with ThreadPoolExecutor(mode.groups) as threads:
         written = list(threads.map(lambda *group: _written(router, *group), tables, jobs))
     wall_s = time.monotonic() - started
-    took = spent(before, ray.get(router.stats.remote()), pools.model_dump(mode="json"), wall_s)
+    took = spent(before, ray.get(router.stats.remote()), wall_s)
     row_s = {seat: sum(seconds[seat] for seconds, _ in written) for seat in PAIR}
     steps = [sum(counts[seat] for _, counts in written) for seat in PAIR]
     return Turn(wall_s, took, row_s, steps[Seat.LARGE] / sum(steps))

@@ -15,9 +15,9 @@ from pipelines.time_spent import added, lines, note_time, spent, table
 from pipelines.write_report import Written
 from steer.traces import Seat
 
-POOLS = {"small": {"replicas": 1}, "large": {"replicas": 2}}
 BEFORE = RouterStats(
     busy_s={Seat.SMALL: 1.0, Seat.LARGE: 1.0},
+    replica_s={Seat.SMALL: 4.0},
     outstanding_s={Seat.SMALL: 2.0, Seat.LARGE: 1.0},
     trace_s={"out": 10.0},
     row_s={(Seat.SMALL, True): 5.0},
@@ -25,6 +25,7 @@ BEFORE = RouterStats(
 )
 AFTER = RouterStats(
     busy_s={Seat.SMALL: 5.0, Seat.LARGE: 13.0},
+    replica_s={Seat.SMALL: 14.0, Seat.LARGE: 20.0},
     outstanding_s={Seat.SMALL: 7.0, Seat.LARGE: 9.0},
     trace_s={"out": 110.0, "deciding": 5.0, "barrier": 20.0, "router": 1.0},
     row_s={(Seat.SMALL, True): 35.0, (Seat.SMALL, False): 10.0, (Seat.LARGE, True): 40.0},
@@ -32,7 +33,7 @@ AFTER = RouterStats(
     journal_s=0.25,
     loop_s=2.0,
 )
-FOUND = spent(BEFORE, AFTER, POOLS, 10.0, grading_s=0.1)
+FOUND = spent(BEFORE, AFTER, 10.0, grading_s=0.1)
 
 
 def test_an_engine_pools_parts_add_up_to_its_replicas_seconds():
@@ -75,7 +76,7 @@ def test_pipelines_of_one_run_are_added_up(tmp_path):
 
 
 def test_a_run_of_which_nothing_was_routed_has_shares_of_nothing():
-    still = spent(BEFORE, BEFORE, POOLS, 0.0)
+    still = spent(AFTER, AFTER, 0.0)
     assert not list(lines(still))
     assert "0.0 s" in table(still)
 
