@@ -8,6 +8,7 @@ cluster of the machine).
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -52,6 +53,7 @@ def folder():
     try:
         yield path
     finally:
+        ray.shutdown()  # first: a driver that loses its cluster waits for it for a minute and then ends itself
         for entry in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 mine = path.encode() in entry.read_bytes() and int(entry.parent.name) != os.getpid()
@@ -72,17 +74,21 @@ def nodes(path: str) -> dict:
 
     # Else `ray.init()` of every other process on this machine would find this cluster.
     addresses.write_ray_address = addresses.reset_ray_address = lambda *_: None
-    cluster = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False, "temp_dir": path})
+    health = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": path, "_system_config": health}
+    head["labels"] = {"steer-pool": "none"}
+    cluster = Cluster(True, head_node_args=head)
 
     def node(pool: str):
         return cluster.add_node(num_cpus=1, labels={"steer-pool": pool})
 
     first, large = node("small"), node("large")
     ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
-    model = {"parameters": 1.0, "engine": {"step_s": 0.05, "steps": 400, "exact": True, "tokens": 1}}
+    model = {"parameters": 1.0, "engine": {"step_s": 0.05, "steps": 250, "exact": True, "tokens": 1}}
     pair = PairConfig(small=ModelConfig(path="small", **model), large=ModelConfig(path="large", **model))
     pools = PoolsConfig(small=PoolConfig(label="small"), large=PoolConfig(label="large"))
-    router = ray.remote(Router).options(num_cpus=0).remote(pair, pools, SimulatedReplica)
+    at_head = ray.remote(Router).options(num_cpus=0, label_selector={"steer-pool": "none"})
+    router = at_head.remote(pair, pools, SimulatedReplica)
     ray.get(router.start.remote())
 
     def stats():
@@ -104,8 +110,6 @@ def nodes(path: str) -> dict:
     table = pa.concat_tables([ray.get(ref) for ref in stream])
     end = stats()
     ray.get(router.close.remote())
-    ray.shutdown()
-    cluster.shutdown()
     return {
         "asked": 40,
         "answered": table["status"].to_pylist().count("answered"),
@@ -130,11 +134,13 @@ def _questions(n: int) -> pa.Table:
     return pa.Table.from_pylist([dict(id=f"q{i}", prompt=f"question {i}", system="", **made_up) for i in range(n)])
 
 
-# --- autoscaler: a whole run on nodes that Ray's autoscaler starts ------------------------------------------------------
+# --- autoscaler: a whole run on nodes that Ray's autoscaler starts -------------------------------------------------
 
 
 def autoscaler(path: str) -> dict:
     """`steer run` with elastic pools on a cluster that has only its head: what was asked for, which nodes came."""
+    # Ray asks for a token from 2.59 on: this cluster has one of its own, which ends with it.
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
@@ -143,7 +149,7 @@ def autoscaler(path: str) -> dict:
     command = ["ray", "start", "--head", "--block", f"--port={port}", f"--temp-dir={path}", "--num-cpus=2"]
     command += ["--include-dashboard=false", f"--autoscaling-config={config}", "--object-store-memory=100000000"]
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         "RAY_FAKE_CLUSTER": "1",
@@ -245,7 +251,7 @@ def _autoscaled_run(address: str, path: str) -> dict:
     described = json.loads((Path(path) / "run" / "run.json").read_text())
     return {
         "asked": 100,
-        "answered": summary.traces,
+        "answered": summary.n,
         "asked_before_start": asked[0],
         "standing_while_loaded": loaded["standing"],
         "most": seen,
