@@ -16,6 +16,7 @@ from steer.config import ModelConfig, PoolConfig
 from steer.traces import MEASURES, Finish
 from steer.work import EngineInfo, Op, StepBatch, StepResults
 
+WRITING = (Op.STEP, Op.WHOLE, Op.AHEAD)
 _ANSWER = "The answer is \\boxed{7}."
 
 
@@ -25,7 +26,8 @@ class SimulatedReplica:
     0), `slow` (name of a replica whose calls take ten times as long), `start_s` (seconds to load, 0), `unusable` (it
     cannot be loaded), `sure` (mean confidence, 0.9), `die_after` (rows after which the process of the first replica
     dies, once), `die_mark` (file that remembers that it died), `poison` (part of a prompt on which the process always
-    dies), `fault` (likewise, but the call raises), `max_len` (longer prompts end as an error)."""
+    dies), `fault` (likewise, but the call raises), `log` (file that gets the seed of every text that is
+    begun), `max_len` (longer prompts end as an error)."""
 
     def __init__(self, name: str, model: ModelConfig, pool: PoolConfig, measures: tuple[str, ...]):
         options = {
@@ -64,6 +66,7 @@ class SimulatedReplica:
 
     async def run(self, batch: StepBatch) -> AsyncIterator[StepResults]:
         started = time.monotonic()
+        self._note(batch)
         if self._options["step_s"]:
             await asyncio.sleep(self._options["step_s"] * self._factor)
         if self._options["batch_s"]:
@@ -74,6 +77,12 @@ class SimulatedReplica:
         results = self._answer(batch)
         self._busy_s += time.monotonic() - started
         yield results
+
+    def _note(self, batch: StepBatch) -> None:
+        if "log" in self._options:
+            seeds = [seed for op, seed in zip(batch.op_B, batch.seed_B, strict=True) if op in WRITING]
+            with open(self._options["log"], "a") as file:
+                file.write("".join(f"{seed}\n" for seed in seeds))
 
     def _perhaps_die(self, batch: StepBatch) -> None:
         self._rows += len(batch.key_B)
