@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.session import cluster
 
-NAMES = ("overhead", "router", "mixture", "grading", "kills")
+NAMES = ("overhead", "router", "mixture", "grading", "kills", "elastic")
 
 
 def run(name: str, json_path: Path | None = None) -> list[dict]:
@@ -37,6 +37,11 @@ def run(name: str, json_path: Path | None = None) -> list[dict]:
             from pipelines.bench_kills import bench_kills
 
             rows = bench_kills()
+        case "elastic":
+            from pipelines.bench_elastic import bench_elastic
+
+            with cluster():
+                rows = bench_elastic()
         case _:
             raise ValueError(f"no benchmark {name!r}: there are {', '.join(NAMES)}")
     print(f"# steer bench {name} on {machine()}")
