@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.session import cluster
 
-NAMES = ("overhead", "router", "mixture", "grading", "loop", "kills")
+NAMES = ("overhead", "router", "mixture", "grading", "loop", "elastic", "kills")
 
 
 def run(name: str, json_path: Path | None = None, trace: Path | None = None) -> list[dict]:
@@ -46,6 +46,11 @@ def run(name: str, json_path: Path | None = None, trace: Path | None = None) -> 
             with cluster():
                 rows = bench_pools(lengths)
             print(ABOUT)
+        case "elastic":
+            from pipelines.bench_elastic import bench_elastic
+
+            with cluster():
+                rows = bench_elastic()
         case _:
             raise ValueError(f"no benchmark {name!r}: there are {', '.join(NAMES)}")
     print(f"# steer bench {name} on {machine()}")

@@ -2,7 +2,8 @@
 
     python tests/ray/node_scenarios.py nodes | autoscaler
 
-A process of its own, so that the tests' Ray knows nothing of it; nothing of it stays (`ray stop` would end every
+Ray reads its cluster's token (RAY_AUTH_MODE, RAY_AUTH_TOKEN) when it is imported: they must be set. A process of its
+own, so that the tests' Ray knows nothing of it; nothing of it stays (`ray stop` would end every
 cluster of the machine).
 """
 
@@ -52,6 +53,7 @@ def folder():
     try:
         yield path
     finally:
+        ray.shutdown()  # first: a driver that loses its cluster waits for it for a minute and then ends itself
         for entry in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 mine = path.encode() in entry.read_bytes() and int(entry.parent.name) != os.getpid()
@@ -72,17 +74,21 @@ def nodes(path: str) -> dict:
 
     # Else `ray.init()` of every other process on this machine would find this cluster.
     addresses.write_ray_address = addresses.reset_ray_address = lambda *_: None
-    cluster = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False, "temp_dir": path})
+    health = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": path, "_system_config": health}
+    head["labels"] = {"steer-pool": "none"}
+    cluster = Cluster(True, head_node_args=head)
 
     def node(pool: str):
         return cluster.add_node(num_cpus=1, labels={"steer-pool": pool})
 
     first, large = node("small"), node("large")
     ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
-    model = {"parameters": 1.0, "engine": {"step_s": 0.05, "steps": 400, "exact": True, "tokens": 1}}
+    model = {"parameters": 1.0, "engine": {"step_s": 0.05, "steps": 250, "exact": True, "tokens": 1}}
     pair = PairConfig(small=ModelConfig(path="small", **model), large=ModelConfig(path="large", **model))
     pools = PoolsConfig(small=PoolConfig(label="small"), large=PoolConfig(label="large"))
-    router = ray.remote(Router).options(num_cpus=0).remote(pair, pools, SimulatedReplica)
+    at_head = ray.remote(Router).options(num_cpus=0, label_selector={"steer-pool": "none"})
+    router = at_head.remote(pair, pools, SimulatedReplica)
     ray.get(router.start.remote())
 
     def stats():
@@ -104,8 +110,6 @@ def nodes(path: str) -> dict:
     table = pa.concat_tables([ray.get(ref) for ref in stream])
     end = stats()
     ray.get(router.close.remote())
-    ray.shutdown()
-    cluster.shutdown()
     return {
         "asked": 40,
         "answered": table["status"].to_pylist().count("answered"),
@@ -130,7 +134,7 @@ def _questions(n: int) -> pa.Table:
     return pa.Table.from_pylist([dict(id=f"q{i}", prompt=f"question {i}", system="", **made_up) for i in range(n)])
 
 
-# --- autoscaler: a whole run on nodes that Ray's autoscaler starts ----------------------------------------------------
+# --- autoscaler: a whole run on nodes that Ray's autoscaler starts -------------------------------------------------
 
 
 def autoscaler(path: str) -> dict:
@@ -143,7 +147,7 @@ def autoscaler(path: str) -> dict:
     command = ["ray", "start", "--head", "--block", f"--port={port}", f"--temp-dir={path}", "--num-cpus=2"]
     command += ["--include-dashboard=false", f"--autoscaling-config={config}", "--object-store-memory=100000000"]
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         "RAY_FAKE_CLUSTER": "1",
@@ -151,7 +155,7 @@ def autoscaler(path: str) -> dict:
         "RAY_CLOUD_INSTANCE_ID": HEAD,
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD,
     }
-    head = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    head = subprocess.Popen(command, env=environment, stdout=sys.stderr, stderr=sys.stderr)
     address = f"{ray.util.get_node_ip_address()}:{port}"
     os.environ["RAY_ADDRESS"] = address
     try:
@@ -170,13 +174,19 @@ def _cluster_config(gcs_address: str) -> dict:
         return {"resources": {"CPU": 1, "object_store_memory": 100_000_000}, "labels": {"steer-pool": pool},
                 "node_config": {}, "min_workers": 0, "max_workers": 2}  # fmt: skip
 
+    synced = ("cluster_synced_files", "rsync_exclude", "rsync_filter")
+    commands = ("setup_commands", "head_setup_commands", "worker_setup_commands", "initialization_commands")
     return {
+        **{name: [] for name in (*commands, "head_start_ray_commands", "worker_start_ray_commands", *synced)},
+        **{name: {} for name in ("auth", "file_mounts", "docker")},
         "cluster_name": "steer",
         "max_workers": 4,
         "upscaling_speed": 10,
         "idle_timeout_minutes": 0.05,
         "provider": {
-            "type": "fake_multinode",
+            # Ray's own fake one, by its name as an external: as `fake_multinode` it wants a file that wheels lack.
+            "type": "external",
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
             "gcs_address": gcs_address,
             "head_node_id": HEAD,
             "launch_multiple": True,
@@ -221,9 +231,9 @@ def _autoscaled_run(address: str, path: str) -> dict:
                 for label, number in _workers().items():
                     seen[label] = max(seen[label], number)
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    engine = {"batch_s": 0.05, "tokens": 2}
+    engine = {"row_s": 0.05, "tokens": 2}
     pair = PairConfig(
         small=ModelConfig(path="simulated:small", parameters=1.0, engine=engine),
         large=ModelConfig(path="simulated:large", parameters=1.0, engine=engine),
@@ -245,7 +255,7 @@ def _autoscaled_run(address: str, path: str) -> dict:
     described = json.loads((Path(path) / "run" / "run.json").read_text())
     return {
         "asked": 100,
-        "answered": summary.traces,
+        "answered": summary.n,
         "asked_before_start": asked[0],
         "standing_while_loaded": loaded["standing"],
         "most": seen,
