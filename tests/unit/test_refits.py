@@ -1,4 +1,4 @@
-"""Under a rolling barrier a step's mixture is fitted anew when enough has come in, measured by what it was fitted on."""
+"""Under a rolling barrier a step is fitted anew when enough has come in, measured by what it was fitted on."""
 
 from types import SimpleNamespace
 
