@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.session import cluster
 
-NAMES = ("overhead", "router", "mixture", "grading", "loop")
+NAMES = ("overhead", "router", "mixture", "grading", "loop", "kills")
 
 
 def run(name: str, json_path: Path | None = None, trace: Path | None = None) -> list[dict]:
@@ -34,6 +34,10 @@ def run(name: str, json_path: Path | None = None, trace: Path | None = None) -> 
             from pipelines.bench_grading import bench_grading
 
             rows = bench_grading()
+        case "kills":
+            from pipelines.bench_kills import bench_kills
+
+            rows = bench_kills()
         case "loop":
             from pipelines.bench_loop import ABOUT, bench_pools
             from pipelines.step_lengths import SHIPPED, read
