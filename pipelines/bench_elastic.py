@@ -21,7 +21,7 @@ STEPS = 8
 """Of a trace, on average: the longest takes about six times as many, which makes the tail of both parts."""
 SEQS = 16
 ROW_S = 0.15
-"""Seconds a row, of which a replica runs `SEQS` at once: at first four or five times as many wait for each fixed one."""
+"""Seconds a row, of which a replica runs `SEQS` at once: at first four or five times as many wait for each."""
 START_S = 1.0
 """Seconds that an engine loads after its process has started (one to two seconds on this kind of machine): the same
 proportion to the run as 90 s of loading to half an hour."""

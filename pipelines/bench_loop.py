@@ -102,8 +102,8 @@ class Turn(NamedTuple):
 
 
 def bench_pools(lengths: list[list[int]]) -> list[dict]:
-    """Every mode with one replica a pool, the fastest also with two."""
-    return bench_loop(lengths) + bench_loop(lengths, [MODES[2], ROLLING], replicas=2)
+    """Every mode with one replica a pool, and the fastest with two."""
+    return bench_loop(lengths) + bench_loop(lengths, [ROLLING], replicas=2)
 
 
 def bench_loop(

@@ -102,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
     _into_folder(pairs)
     pairs.set_defaults(command=_sweep_pairs)
 
-    bench = commands.add_parser("bench", help="measure the system's speed: overhead, router, mixture, grading, loop")
+    bench = commands.add_parser("bench", help="measure the system's speed, and what failures cost it")
     bench.add_argument("name", choices=("overhead", "router", "mixture", "grading", "loop", "elastic", "kills"))
     bench.add_argument("--trace", metavar="FILE", help="loop: step lengths from a run's steps/ (none: drawn ones)")
     bench.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
