@@ -22,11 +22,12 @@ _ANSWER = "The answer is \\boxed{7}."
 
 class SimulatedReplica:
     """Options: `steps` (mean number of steps of a trace, 8), `exact` (every trace has just so many), `tokens` (a step,
-    10), `step_s` (seconds a call, 0), `row_s` (seconds a row, `max_num_seqs` of which run at once, 0), `slow` (name of a replica whose calls take ten times as long), `start_s` (seconds to load, 0), `unusable` (it
-    cannot be loaded), `sure` (mean confidence, 0.9), `die_after` (rows after which the process of the first replica
-    dies, once), `die_mark` (file that remembers that it died), `poison` (part of a prompt on which the process always
-    dies), `fault` (likewise, but the call raises), `log` (file that gets the seed of every text that is
-    begun), `max_len` (longer prompts end as an error)."""
+    10), `step_s` (seconds a call, 0), `row_s` (seconds a row, `max_num_seqs` of which run at once, 0), `slow` (name of
+    a replica whose calls take ten times as long), `start_s` (seconds to load, 0), `unusable` (it cannot be loaded),
+    `sure` (mean confidence, 0.9), `die_after` (rows after which the process of the first replica dies, once),
+    `die_mark` (file that remembers that it died), `poison` (part of a prompt on which the process always dies), `fault`
+    (likewise, but the call raises), `log` (file that gets the seed of every text that is begun), `max_len` (longer
+    prompts end as an error)."""
 
     def __init__(self, name: str, model: ModelConfig, pool: PoolConfig, measures: tuple[str, ...]):
         options = {
