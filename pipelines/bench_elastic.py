@@ -14,17 +14,17 @@ from steer.config import ModelConfig, PairConfig, PoolConfig, PoolsConfig, Routi
 from steer.policy_config import RandomStepPolicy
 from steer.traces import Seat
 
-HARD, EASY = 300, 60
+HARD, EASY = 1200, 60
 """Questions: the hard ones, which come first, send every second step to the large model; the easy ones then none. So
 both pools are full at first, and later only the small one has work, for a few rows at a time."""
 STEPS = 8
 """Of a trace, on average: the longest takes about six times as many, which makes the tail of both parts."""
 SEQS = 16
-ROW_S = 0.15
-"""Seconds a row, of which a replica runs `SEQS` at once: at first four or five times as many wait for each."""
+ROW_S = 0.1
+"""Seconds a row, of which a replica runs `SEQS` at once: at first nearly ten times as many wait for each fixed one."""
 START_S = 1.0
-"""Seconds that an engine loads after its process has started (one to two seconds on this kind of machine): the same
-proportion to the run as 90 s of loading to half an hour."""
+"""Seconds that an engine loads when its process has started. With that a start takes four to five seconds where two
+cores start several, a quarter of the whole run on fixed pools: starts weigh far more here than in a run of hours."""
 MOST = 4
 TURNS = 2
 

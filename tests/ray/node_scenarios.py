@@ -167,6 +167,8 @@ def autoscaler(path: str) -> dict:
 
 
 HEAD = "f" * 51 + "00000"
+HEAD_TYPE = "ray.head.default"
+"""Names that the fake provider gives its head."""
 
 
 def _cluster_config(gcs_address: str) -> dict:
@@ -192,11 +194,11 @@ def _cluster_config(gcs_address: str) -> dict:
             "launch_multiple": True,
         },
         "available_node_types": {
-            "head": {"resources": {"CPU": 2}, "node_config": {}, "max_workers": 0},
+            HEAD_TYPE: {"resources": {"CPU": 2}, "node_config": {}, "max_workers": 0},
             "small": workers("small"),
             "large": workers("large"),
         },
-        "head_node_type": "head",
+        "head_node_type": HEAD_TYPE,
     }
 
 
