@@ -134,9 +134,9 @@ def evaluate_all(cells: Sequence[Cell], held: Session, run: RunFolder) -> None:
     before, started = held.stats(), time.monotonic()
     with Progress(held.stats, sys.stderr):
         grading_s = evaluate(cells, held.router, run)
-    wall_s, pools = time.monotonic() - started, run.describe()["config"]["pools"]
+    wall_s = time.monotonic() - started
     note_seconds(run, [cell.name for cell in cells], wall_s)
-    note_time(run, spent(before, held.stats(), pools, wall_s, grading_s))
+    note_time(run, spent(before, held.stats(), wall_s, grading_s))
 
 
 def described(held: Session) -> dict:

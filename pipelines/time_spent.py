@@ -1,14 +1,15 @@
 """Where a run's time goes: seconds by what was done, three ways of looking at the same wall time.
 
-- an engine pool's seconds (replicas x wall): writing, scoring, idle with rows on their way to it, idle. They add up.
+- an engine pool's seconds (replicas x wall time, or as long as each held a place): writing, scoring, idle with rows on
+  their way to it, idle. They add up.
 - the traces' seconds (of each from being admitted to being retired): in an engine, on the way, waiting. They add up.
 - what works beside the engines, as seconds of the wall time: these overlap with the engines and with each other.
 
 `run.json` holds the seconds (`time`), added up over the pipelines of a run; shares are worked out when they are shown.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 from actors.trace_time import Part
 from pipelines.store import RunFolder
@@ -44,6 +45,7 @@ BESIDE_PARTS = {
 class Counts(Protocol):
     """What is read of `actors.router.RouterStats`, whose module would load Ray into every report."""
 
+    replica_s: dict[Seat, float]
     busy_s: dict[Seat, float]
     outstanding_s: dict[Seat, float]
     fit_s: float
@@ -65,11 +67,11 @@ class Line(NamedTuple):
     meaning: str
 
 
-def spent(before: Counts, after: Counts, pools: Mapping[str, Any], wall_s: float, grading_s: float = 0.0) -> Spent:
-    """What one pipeline took, between two readings of the router's counts. `pools`: of the configuration as JSON."""
+def spent(before: Counts, after: Counts, wall_s: float, grading_s: float = 0.0) -> Spent:
+    """What one pipeline took, between two readings of the router's counts."""
     seats = after.busy_s
     row_s = {key: seconds - before.row_s.get(key, 0.0) for key, seconds in after.row_s.items()}
-    engines = {seat.label: _engine(before, after, seat, pools, wall_s, row_s) for seat in seats}
+    engines = {seat.label: _engine(before, after, seat, wall_s, row_s) for seat in seats}
     passed = {part: after.trace_s.get(part, 0.0) - before.trace_s.get(part, 0.0) for part in Part}
     small, large = (row_s.get((seat, True), 0.0) for seat in (Seat.SMALL, Seat.LARGE))
     scoring = sum(seconds for (_, wrote), seconds in row_s.items() if not wrote)
@@ -92,24 +94,16 @@ def spent(before: Counts, after: Counts, pools: Mapping[str, Any], wall_s: float
     return {WALL: {WALL: wall_s}, **engines, TRACES: traces, BESIDE: beside}
 
 
-def _engine(before: Counts, after: Counts, seat: Seat, pools, wall_s: float, row_s: dict) -> dict[str, float]:
+def _engine(before: Counts, after: Counts, seat: Seat, wall_s: float, row_s: dict) -> dict[str, float]:
     busy_s = after.busy_s[seat] - before.busy_s[seat]
     outstanding_s = after.outstanding_s[seat] - before.outstanding_s[seat]
-    held_s = _replica_s(before, after, seat, pools, wall_s)
+    held_s = after.replica_s[seat] - before.replica_s.get(seat, 0.0)
     wrote, scored = (row_s.get((seat, kind), 0.0) for kind in (True, False))
     scoring = busy_s * scored / (wrote + scored) if scored else 0.0
     idle = max(held_s - busy_s, 0.0)
     # Rows are out for at most `outstanding_s` of the wall time; so long every replica might have been busy.
     waiting = min(max(outstanding_s * held_s / wall_s - busy_s, 0.0), idle) if wall_s else 0.0
     return {"writing": busy_s - scoring, "scoring": scoring, "idle_waiting": waiting, "idle": idle - waiting}
-
-
-def _replica_s(before: Counts, after: Counts, seat: Seat, pools, wall_s: float) -> float:
-    """Seconds of the pool's replicas, from the router where it counts them."""
-    counted = getattr(after, "replica_s", None)
-    if counted is not None:
-        return counted[seat] - before.replica_s.get(seat, 0.0)
-    return wall_s * pools[seat.label]["replicas"]
 
 
 def note_time(run: RunFolder, found: Spent) -> None:

@@ -15,8 +15,8 @@ from pipelines.time_spent import added, lines, note_time, spent, table
 from pipelines.write_report import Written
 from steer.traces import Seat
 
-POOLS = {"small": {"replicas": 1}, "large": {"replicas": 2}}
 BEFORE = RouterStats(
+    replica_s={Seat.SMALL: 3.0, Seat.LARGE: 6.0},
     busy_s={Seat.SMALL: 1.0, Seat.LARGE: 1.0},
     outstanding_s={Seat.SMALL: 2.0, Seat.LARGE: 1.0},
     trace_s={"out": 10.0},
@@ -24,6 +24,7 @@ BEFORE = RouterStats(
     fit_s=1.0,
 )
 AFTER = RouterStats(
+    replica_s={Seat.SMALL: 13.0, Seat.LARGE: 26.0},
     busy_s={Seat.SMALL: 5.0, Seat.LARGE: 13.0},
     outstanding_s={Seat.SMALL: 7.0, Seat.LARGE: 9.0},
     trace_s={"out": 110.0, "deciding": 5.0, "barrier": 20.0, "router": 1.0},
@@ -32,7 +33,7 @@ AFTER = RouterStats(
     journal_s=0.25,
     loop_s=2.0,
 )
-FOUND = spent(BEFORE, AFTER, POOLS, 10.0, grading_s=0.1)
+FOUND = spent(BEFORE, AFTER, 10.0, grading_s=0.1)
 
 
 def test_an_engine_pools_parts_add_up_to_its_replicas_seconds():
@@ -75,7 +76,7 @@ def test_pipelines_of_one_run_are_added_up(tmp_path):
 
 
 def test_a_run_of_which_nothing_was_routed_has_shares_of_nothing():
-    still = spent(BEFORE, BEFORE, POOLS, 0.0)
+    still = spent(BEFORE, BEFORE, 0.0)
     assert not list(lines(still))
     assert "0.0 s" in table(still)
 
