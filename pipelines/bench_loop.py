@@ -116,7 +116,7 @@ def bench_loop(
     router = ray.remote(Router).options(num_cpus=0, max_concurrency=1000).remote(pair(lengths), pools, TimedReplica)
     ray.get(router.start.remote())
     try:
-        run_turn(router, pools, modes[-1], live // 8, turns)  # warm up
+        run_turn(router, modes[-1], live // 8, turns)  # warm up
         return take_turns(router, pools, modes, live, turns)
     finally:
         ray.get(router.close.remote())
@@ -128,7 +128,7 @@ def take_turns(router, pools: PoolsConfig, modes: Sequence[Mode], live: int, tur
     measured: dict[Mode, list[Turn]] = {mode: [] for mode in modes}
     for turn in range(turns):
         for mode in modes:
-            measured[mode].append(run_turn(router, pools, mode, live, turn))
+            measured[mode].append(run_turn(router, mode, live, turn))
     fastest = min(statistics.median(turn.wall_s for turn in taken) for taken in measured.values())
     return [_row(mode, taken, live, pools, fastest) for mode, taken in measured.items()]
 
@@ -152,7 +152,7 @@ def model(shape_name: str, lengths: list[list[int]]) -> ModelConfig:
     return ModelConfig(path=f"timed-{shape_name}", parameters=shape.parameters, engine=options)
 
 
-def run_turn(router, pools: PoolsConfig, mode: Mode, live: int, turn: int) -> Turn:
+def run_turn(router, mode: Mode, live: int, turn: int) -> Turn:
     """Route `live` questions in the groups of the mode, all at the same time, and measure."""
     options = RoutingOptions(barrier=mode.barrier, groups_in_flight=mode.groups)
     prompts = [f"question {i}" for i in range(live)]

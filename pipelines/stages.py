@@ -187,10 +187,10 @@ class RunFolderSink(Datasink[float]):
         """Seconds that grading these parcels took."""
         grading_s = 0.0
         for parcels in blocks:
-            grading_s += sum(parcels["grading_s"].to_pylist())
             for i in range(parcels.num_rows):
                 traces = from_parcel(parcels.slice(i, 1)).cast(GRADED_SCHEMA)
                 self._run.commit(traces)
+                grading_s += parcels["grading_s"][i].as_py()
                 self._router.committed.remote(traces["group"][0].as_py(), traces["trace_id"].to_pylist())
         return grading_s
 

@@ -16,6 +16,7 @@ from pipelines.write_report import Written
 from steer.traces import Seat
 
 BEFORE = RouterStats(
+    replica_s={Seat.SMALL: 3.0, Seat.LARGE: 6.0},
     busy_s={Seat.SMALL: 1.0, Seat.LARGE: 1.0},
     replica_s={Seat.SMALL: 4.0},
     outstanding_s={Seat.SMALL: 2.0, Seat.LARGE: 1.0},
@@ -24,6 +25,7 @@ BEFORE = RouterStats(
     fit_s=1.0,
 )
 AFTER = RouterStats(
+    replica_s={Seat.SMALL: 13.0, Seat.LARGE: 26.0},
     busy_s={Seat.SMALL: 5.0, Seat.LARGE: 13.0},
     replica_s={Seat.SMALL: 14.0, Seat.LARGE: 20.0},
     outstanding_s={Seat.SMALL: 7.0, Seat.LARGE: 9.0},
