@@ -18,7 +18,6 @@ from steer.traces import Seat
 BEFORE = RouterStats(
     replica_s={Seat.SMALL: 3.0, Seat.LARGE: 6.0},
     busy_s={Seat.SMALL: 1.0, Seat.LARGE: 1.0},
-    replica_s={Seat.SMALL: 4.0},
     outstanding_s={Seat.SMALL: 2.0, Seat.LARGE: 1.0},
     trace_s={"out": 10.0},
     row_s={(Seat.SMALL, True): 5.0},
@@ -27,7 +26,6 @@ BEFORE = RouterStats(
 AFTER = RouterStats(
     replica_s={Seat.SMALL: 13.0, Seat.LARGE: 26.0},
     busy_s={Seat.SMALL: 5.0, Seat.LARGE: 13.0},
-    replica_s={Seat.SMALL: 14.0, Seat.LARGE: 20.0},
     outstanding_s={Seat.SMALL: 7.0, Seat.LARGE: 9.0},
     trace_s={"out": 110.0, "deciding": 5.0, "barrier": 20.0, "router": 1.0},
     row_s={(Seat.SMALL, True): 35.0, (Seat.SMALL, False): 10.0, (Seat.LARGE, True): 40.0},
