@@ -1,8 +1,8 @@
 """`quota://PATH`: a folder of this machine that can be full or read-only, for any user, as root too.
 
 A file `.quota` in one of the folders above says how: the bytes that fit below that folder, or `read-only`. It is read
-at every write, so a test fills the disk in mid-run and frees it again. `install` makes the scheme known to every process
-that has the folder on its PYTHONPATH, Ray's workers too.
+at every write, so a test fills the disk in mid-run and frees it again. `install` makes the scheme known to every
+process that has the folder on its PYTHONPATH, Ray's workers too.
 """
 
 import errno
