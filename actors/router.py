@@ -6,21 +6,24 @@ Invariant: every question handed to `route` comes back in exactly one row.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from actors.course import Course, begun, recovered
+from actors.journal import CellJournal, Journal
 from actors.pool import Answer, Load, Pool
 from actors.seats import PAIR, seat_class, seat_model
+from steer.bank import ScoreBank
 from steer.config import PairConfig, PoolsConfig, RoutingOptions
 from steer.group import Group
-from steer.mixture import ScoreBank
+from steer.history import Moment
 from steer.policies import make_policy
 from steer.policy_config import PolicyConfig
 from steer.rows import Row
 from steer.tables import routed_table
-from steer.traces import Question, Seat, Trace
+from steer.traces import Question, Seat
 from steer.work import EngineInfo, Op, Sampling
 
 FLUSH_S = 0.2
@@ -67,6 +70,8 @@ class RouterStats:
     """Engine seconds with work, summed over a pool's replicas."""
     fit_s: float = 0.0
     """Seconds spent in policies (fits included)."""
+    journal_s: float = 0.0
+    """Seconds spent writing the journal."""
 
     @property
     def queued(self) -> int:
@@ -75,12 +80,22 @@ class RouterStats:
 
 class Router:
     def __init__(
-        self, pair: PairConfig, pools: PoolsConfig, replica_class: type | None = None, seats: Sequence[Seat] = PAIR
+        self,
+        pair: PairConfig,
+        pools: PoolsConfig,
+        replica_class: type | None = None,
+        seats: Sequence[Seat] = PAIR,
+        journal: str | None = None,
     ):
-        """`replica_class`: what a pool starts; none: vLLM engines. `seats`: those that the policies need."""
+        """`replica_class`: what a pool starts; none: vLLM engines, or what the models' paths say. `seats`: those that
+        the policies need. `journal`: the folder of the journal, a path or URL; none: without one."""
         self._stats = RouterStats()
         self._inboxes: dict[Group, asyncio.Queue[Answer | Exception]] = {}
         self._banks: dict[str, ScoreBank] = {}
+        self._journal = None if journal is None else Journal(journal)
+        self._cells: dict[str, asyncio.Task[CellJournal]] = {}
+        self._courses: dict[str, Course] = {}
+        """Groups that are live or not yet committed, by name; of a run with a journal."""
         self._admitted = 0
         self._broken: Exception | None = None
         self._judge_prompt = pair.judge_prompt
@@ -121,63 +136,91 @@ class Router:
         for pool in self._pools.values():
             pool.close()
 
-    async def route(self, questions: pa.Table, job: Job):
-        """Route one group; yields tables (ROUTED_SCHEMA) of finished traces as they end."""
-        group = self._admit(questions, job)
+    async def route(self, questions: pa.Table, job: Job, committed: Collection[str] = ()):
+        """Route one group; yields tables (ROUTED_SCHEMA) of finished traces as they end. `committed`: traces (ids)
+        that have their rows already; the journal says how far the others are."""
+        course = await self._admit([Question(**row) for row in questions.to_pylist()], job, committed)
+        group = course.group
         signal, routing = group.policy.signal, job.routing
         greedy = signal is not None and signal.greedy
         aggregate = getattr(job.policy, "aggregate", "mean")
         sampling = Sampling(routing.temperature, routing.top_p, job.tokens, aggregate, greedy, self._judge_prompt)
         inbox = self._inboxes[group] = asyncio.Queue()
-        finished: list[Trace] = []
         yielded = time.monotonic()
         try:
             while True:
-                rows = await self._decide(group)
+                rows = await self._decide(course)
                 self._dispatch(group, rows, sampling)
-                finished += self._retire(group)
-                if len(finished) >= YIELD_TRACES or (finished and time.monotonic() - yielded > YIELD_S):
-                    yield self._table(group, finished)
-                    finished, yielded = [], time.monotonic()
+                self._retire(course)
+                if course.waiting >= YIELD_TRACES or (course.waiting and time.monotonic() - yielded > YIELD_S):
+                    yield self._table(course)
+                    yielded = time.monotonic()
                 if not group.live:
                     break
                 if not group.out:
                     raise RuntimeError(
                         f"group {group.name} of cell {group.cell}: {group.live} live traces, none of them out"
                     )
-                await self._collect(group, inbox)
-            if finished:
-                yield self._table(group, finished)
+                await self._collect(course, inbox)
+            if course.waiting:
+                yield self._table(course)
+            course.end()
         finally:
             del self._inboxes[group]
             self._stats.live -= group.live
 
+    async def committed(self, group: str, trace_ids: Sequence[str]) -> None:
+        """Rows of a group are in the run's tables: the journal lets go of these traces."""
+        course = self._courses.get(group)
+        if course is not None and course.committed(trace_ids):
+            del self._courses[group]
+            await asyncio.to_thread(course.remove_journal)
+
     # --- admit -> decide -> dispatch -> collect -> retire -----------------------------------------------------------
 
-    def _admit(self, questions: pa.Table, job: Job) -> Group:
+    async def _admit(self, questions: list[Question], job: Job, committed: Collection[str]) -> Course:
         if self._broken is not None:
             raise self._broken
-        bank = self._banks.setdefault(job.cell, ScoreBank())
         self._admitted += 1
-        group = Group(
-            self._admitted,
-            [Question(**row) for row in questions.to_pylist()],
-            make_policy(job.policy, job.seed, bank),
-            job.routing,
-            job.seed,
-            tokenizers=tuple(self._pools[seat].info.tokenizer if seat in self._pools else "" for seat in PAIR),
-            judge=Seat.JUDGE if Seat.JUDGE in self._pools else Seat.LARGE,
-            name=job.group,
-            cell=job.cell,
-        )
-        self._stats.live += group.live
-        return group
+        number = self._admitted
+        tokenizers = tuple(self._pools[seat].info.tokenizer if seat in self._pools else "" for seat in PAIR)
+        cell = None if self._journal is None else await self._open(job.cell)
+        course = None
+        if cell is not None:
+            known = (cell, job.group, questions, frozenset(committed), number, tokenizers)
+            course = await asyncio.to_thread(recovered, *known)
+        if course is None:
+            bank = self._banks.setdefault(job.cell, ScoreBank()) if cell is None else cell.bank
+            group = Group(
+                number,
+                [question for question in questions if question.trace_id not in committed],
+                make_policy(job.policy, job.seed, bank),
+                job.routing,
+                job.seed,
+                tokenizers=tokenizers,
+                judge=Seat.JUDGE if Seat.JUDGE in self._pools else Seat.LARGE,
+                name=job.group,
+                cell=job.cell,
+            )
+            course = Course(Moment(group)) if cell is None else await asyncio.to_thread(begun, cell, Moment(group))
+        if cell is not None:
+            self._courses[job.group] = course
+        self._stats.live += course.group.live
+        self._stats.done += course.waiting
+        return course
 
-    async def _decide(self, group: Group) -> list[Row]:
-        started = time.monotonic()
+    async def _open(self, cell: str) -> CellJournal:
+        """The journal of a cell, read once."""
+        if cell not in self._cells:
+            self._cells[cell] = asyncio.create_task(asyncio.to_thread(self._journal.open, cell))
+        return await asyncio.shield(self._cells[cell])
+
+    async def _decide(self, course: Course) -> list[Row]:
         # Off the event loop: a fit takes milliseconds, in which other groups' answers come in.
-        rows = await asyncio.to_thread(group.decide)
-        self._stats.fit_s += time.monotonic() - started
+        fit_s, journal_s = course.fit_s, course.journal_s
+        rows = await asyncio.to_thread(course.decide)
+        self._stats.fit_s += course.fit_s - fit_s
+        self._stats.journal_s += course.journal_s - journal_s
         return rows
 
     def _dispatch(self, group: Group, rows: list[Row], sampling: Sampling) -> None:
@@ -191,18 +234,16 @@ class Router:
             flush_s = None if group.strict and not scored_next else FLUSH_S
             pool.submit(Load(group, share, sampling, flush_s))
 
-    async def _collect(self, group: Group, inbox: asyncio.Queue) -> None:
+    async def _collect(self, course: Course, inbox: asyncio.Queue) -> None:
         answers = [await inbox.get()]
         while not inbox.empty():
             answers.append(inbox.get_nowait())
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
-            if answer.results is None:
-                group.lost(answer.rows, answer.reason)
-            else:
+            if answer.results is not None:
                 self._count(answer)
-                group.apply(answer.rows, answer.results)
+            course.take(answer)
 
     def _count(self, answer: Answer) -> None:
         stats, more = self._stats, [step for steps in answer.results.more_R.values() for step in steps]
@@ -216,13 +257,12 @@ class Router:
             stats.tokens_large += tokens
             stats.steps_large += steps
 
-    def _retire(self, group: Group) -> list[Trace]:
-        finished = group.take_finished()
+    def _retire(self, course: Course) -> None:
+        ended = course.retire()
         for pool in self._pools.values():
-            pool.forget(group, [i for i, _ in finished])
-        self._stats.done += len(finished)
-        self._stats.live -= len(finished)
-        return [trace for _, trace in finished]
+            pool.forget(course.group, ended)
+        self._stats.done += len(ended)
+        self._stats.live -= len(ended)
 
     # --- answers ----------------------------------------------------------------------------------------------------
 
@@ -237,7 +277,6 @@ class Router:
         for inbox in self._inboxes.values():
             inbox.put_nowait(error)
 
-    def _table(self, group: Group, finished: list[Trace]) -> pa.Table:
+    def _table(self, course: Course) -> pa.Table:
         parameters = [self._pools[s].info.parameters if s in self._pools else 0.0 for s in Seat]
-        mixtures = [{"group": group.name, **row} for row in group.policy.mixtures()]
-        return routed_table(finished, mixtures, parameters)
+        return routed_table(*course.hand_over(), parameters)

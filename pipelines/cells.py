@@ -26,7 +26,8 @@ class Cell:
     """Unique in the run's folder; column `cell` of every table."""
     policy: PolicyConfig
     routing: RoutingOptions
-    rows: Rows
+    rows: Rows | None
+    """None: the run has the cell already, and its questions."""
     tokens: Literal["math", "all"]
     seed: int = 0
     groups: int = 1

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+NEW_FOLDER = "new folder for tables, summary.json and run.json"
+VERBOSE = "show the logs of Ray and of the engines"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,14 +37,21 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="evaluate one policy on one benchmark")
     _configured(run)
-    _into_folder(run)
+    folder = run.add_mutually_exclusive_group(required=True)
+    folder.add_argument("--out", metavar="DIR", help=NEW_FOLDER)
+    folder.add_argument(
+        "--resume",
+        metavar="DIR",
+        help="go on with the run in DIR, on other pools if you like; with CONFIG, or begin it",
+    )
+    run.add_argument("--verbose", action="store_true", help=VERBOSE)
     run.set_defaults(command=_run)
 
     sweep = commands.add_parser("sweep", help="compare policies: thresholds on validation, the chosen ones on test")
     _configured(sweep)
     _into_folder(sweep)
     sweep.add_argument("--test-grid", action="store_true", help="run the whole grid on test too (best-on-test figure)")
-    sweep.add_argument("--resume", action="store_true", help="go on in DIR: cells that have ended are not run again")
+    sweep.add_argument("--resume", action="store_true", help="go on in DIR where an earlier call was cut off")
     sweep.set_defaults(command=_sweep)
 
     prompt = commands.add_parser("show-prompt", help="print a question as the models are asked it")
@@ -137,19 +146,32 @@ def _settable(command: argparse.ArgumentParser, about: str) -> None:
 
 
 def _into_folder(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--out", required=True, metavar="DIR", help="new folder for tables, summary.json and run.json")
-    command.add_argument("--verbose", action="store_true", help="show the logs of Ray and of the engines")
+    command.add_argument("--out", required=True, metavar="DIR", help=NEW_FOLDER)
+    command.add_argument("--verbose", action="store_true", help=VERBOSE)
 
 
 def _run(args: argparse.Namespace) -> None:
     from pipelines.settings import load_config
 
-    config = load_config(args.config, args.sets)
+    out = args.out or args.resume
+    config = load_config(args.config, args.sets) if args.config or args.out else _held_config(out, args.sets)
 
     from pipelines.run import run_one
 
-    run_one(config, args.out, verbose=args.verbose)
-    print(f"\n{args.out}: traces/ steps/ mixtures/ run.json summary.json")
+    run_one(config, out, verbose=args.verbose, resume=bool(args.resume))
+    print(f"\n{out}: traces/ steps/ mixtures/ run.json summary.json")
+
+
+def _held_config(folder: str, sets: Sequence[str]):
+    """The configuration that a run in a folder was begun with; `sets` may change its pools."""
+    from pipelines.resume import held_run
+    from pipelines.settings import SettingsError, load
+    from steer.config import RunConfig
+
+    run = held_run(folder, "run")
+    if run is None:
+        raise SettingsError(f"{folder} holds no run to go on with: give CONFIG to begin one there")
+    return load(RunConfig, f"{folder}/run.json", sets, run.describe()["config"])
 
 
 def _sweep(args: argparse.Namespace) -> None:

@@ -131,6 +131,8 @@ class SweepConfig(Strict):
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)] = Field(default_factory=_standard)
     routing: RoutingOptions = RoutingOptions()
     pools: PoolsConfig = PoolsConfig()
+    journal: bool = True
+    """Keep the live traces in the sweep's folder after every round, so that `--resume` goes on from there."""
     seed: int = 0
     """The first sampling seed; the others follow it."""
     validation_seeds: Annotated[int, Field(ge=1)] = 1

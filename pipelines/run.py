@@ -2,18 +2,20 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from actors.seats import needed_seats
 from pipelines.cells import Cell, refuse_uncuttable
 from pipelines.evaluate import evaluate
 from pipelines.grids import label_of, setting_of
-from pipelines.ingest import ingest
+from pipelines.ingest import Rows, ingest
+from pipelines.lives import Lives
 from pipelines.progress import Progress
 from pipelines.report import tables
-from pipelines.session import Session, StartFailed, cluster, session
+from pipelines.resume import go_on, held_run
+from pipelines.session import Session, cluster, session
 from pipelines.settings import refusals_as_settings_errors
 from pipelines.store import RunFolder
 from pipelines.summary import BAR, Entry, Summary, note_seconds, summarise, write_json
@@ -26,38 +28,68 @@ from steer.policy_config import PolicyConfig
 from steer.traces import MEASURES
 
 
-def run_one(config: RunConfig, out: str | Path, replica_class: type | None = None, verbose: bool = False) -> Summary:
+def run_one(
+    config: RunConfig,
+    out: str | Path,
+    replica_class: type | None = None,
+    verbose: bool = False,
+    resume: bool = False,
+) -> Summary:
     """Raises SettingsError for what cannot be loaded and for a folder in use, before anything starts.
-    `replica_class`: see `actors.router.Router`."""
+
+    `replica_class`: see `actors.router.Router`. `resume`: go on with the run in `out`, of the same configuration but
+    for its pools, or begin it where there is none; where nothing is left to do no model is started."""
     with refusals_as_settings_errors():
         pair = usable_pair(config.pair, config.pools)
         seats = needed_seats([config.policy], pair)
         refuse_unmeasured([config.policy], config.pools)
-        plan = reading(config.benchmark)
-        RunFolder.refuse_used(out)
+        run = held_run(out, "run") if resume else None
+        if run is None:
+            RunFolder.refuse_used(out)
+        else:
+            go_on(run, resolved(config, pair), out)
+        new = run is None or not run.describe()["cells"]
+        plan = reading(config.benchmark) if new else None
     with cluster(verbose, len(seats)):
-        benchmark = ingest(plan)
-        cell = Cell(
-            name=cell_name(config, benchmark.name, benchmark.split),
-            policy=config.policy,
-            routing=config.routing,
-            rows=benchmark.rows,
-            tokens=benchmark.tokens,
-            seed=config.seed,
-            groups=config.benchmark.groups,
-        )
-        with refusals_as_settings_errors():
-            refuse_uncuttable(cell)
-            run = RunFolder.create(out, "run", resolved(config, pair), [config.seed])
-            run.update(benchmarks=[benchmark.described()])
-        with unused_if_not_started(run), session(pair, config.pools, replica_class, seats, [config.policy]) as held:
-            evaluate_all([cell], held, run)
-            engines = described(held)
-    rows = summarise(run, [run_entry(config, benchmark.name, benchmark.split)])
+        if new:
+            benchmark = ingest(plan)
+            name, split = benchmark.name, benchmark.split
+            cell = _cell(config, name, split, benchmark.rows, benchmark.tokens)
+            with refusals_as_settings_errors():
+                refuse_uncuttable(cell)
+                run = run or RunFolder.create(out, "run", resolved(config, pair), [config.seed])
+                run.update(benchmarks=[benchmark.described()])
+        else:
+            (held,), (admitted,) = run.describe()["benchmarks"], run.describe()["cells"]
+            name, split = held["benchmark"], held["split"]
+            cell = _cell(config, name, split, None, admitted["tokens"])
+        if cell.name not in run.finished_cells():
+            start = partial(session, pair, config.pools, replica_class, seats, [config.policy], journal_of(run, config))
+            with Lives(run, start, new) as lives:
+                lives.evaluate([cell], evaluate_all)
+                run.update(engines=described(lives.session()))
+    rows = summarise(run, [run_entry(config, name, split)])
     write_json(run, rows)
-    run.finish(engines=engines)
+    run.finish()
     print(tables(rows), flush=True)
     return rows[0]
+
+
+def _cell(config: RunConfig, benchmark: str, split: str, rows: Rows | None, tokens: str) -> Cell:
+    return Cell(
+        name=cell_name(config, benchmark, split),
+        policy=config.policy,
+        routing=config.routing,
+        rows=rows,
+        tokens=tokens,
+        seed=config.seed,
+        groups=config.benchmark.groups,
+    )
+
+
+def journal_of(run: RunFolder, config) -> str | None:
+    """Where the router keeps the live traces of a run; None: nowhere."""
+    return run.journal if config.journal else None
 
 
 def usable_pair(pair: str | PairConfig, pools: PoolsConfig) -> PairConfig:
@@ -91,17 +123,7 @@ def run_entry(config: RunConfig, benchmark: str, split: str) -> Entry:
     return Entry(benchmark, split, label_of(config.policy), setting, cells, bar)
 
 
-@contextmanager
-def unused_if_not_started(run: RunFolder) -> Iterator[None]:
-    """Models that did not start leave no folder behind, so that the mended command may name the same one."""
-    try:
-        yield
-    except StartFailed:
-        run.remove()
-        raise
-
-
-def evaluate_all(cells: list[Cell], held: Session, run: RunFolder) -> None:
+def evaluate_all(cells: Sequence[Cell], held: Session, run: RunFolder) -> None:
     """Route, grade and commit the cells with progress on standard error; what that took goes into `run.json`."""
     started = time.monotonic()
     with Progress(held.stats, sys.stderr):

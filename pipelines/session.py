@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.router import Router, RouterStats
 from actors.seats import PAIR
@@ -79,6 +80,11 @@ def cluster(verbose: bool = False, engines: int = len(PAIR)) -> Iterator[None]:
         ray.shutdown()
 
 
+def beside_driver() -> NodeAffinitySchedulingStrategy:
+    """For what the run cannot lose without its driver's node being lost too, which is not one to be preempted."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+
+
 @contextmanager
 def session(
     pair: PairConfig,
@@ -86,12 +92,16 @@ def session(
     replica_class: type | None = None,
     seats: Sequence[Seat] = PAIR,
     policies: Sequence[PolicyConfig] = (),
+    journal: str | None = None,
 ) -> Iterator[Session]:
     """A started router on the `cluster` around it, with a pool for each of the `seats`: all are loaded when the block
-    begins. `policies`: those of the run, of which the router makes the `custom` ones first. Raises StartFailed."""
+    begins. `policies`: those of the run, of which the router makes the `custom` ones first. `journal`: the folder in
+    which it keeps live traces. Raises StartFailed."""
     # num_cpus=0: the router waits most of the time, and must get a place on a node full of engines.
-    router = ray.remote(Router).options(num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0)
-    handle = router.remote(pair, pools, replica_class, seats)
+    router = ray.remote(Router).options(
+        num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0, scheduling_strategy=beside_driver()
+    )
+    handle = router.remote(pair, pools, replica_class, seats, journal)
     try:
         try:
             infos = ray.get(handle.start.remote([policy for policy in policies if policy.name == "custom"]))

@@ -32,10 +32,10 @@ def load_config(path: str | Path | None, sets: Sequence[str] = ()) -> RunConfig:
     return load(RunConfig, path, sets)
 
 
-def load(model: type[C], path: str | Path | None, sets: Sequence[str] = ()) -> C:
-    """Raises SettingsError with one line for each thing that is wrong."""
+def load(model: type[C], path: str | Path | None, sets: Sequence[str] = (), held: dict[str, Any] | None = None) -> C:
+    """Raises SettingsError with one line for each thing that is wrong. `held`: what was read from `path` already."""
     source = "defaults" if path is None else str(path)
-    data = {} if path is None else _read(Path(path))
+    data = held if held is not None else {} if path is None else _read(Path(path))
     for item in sets:
         _override(data, item)
     if "policy" in model.model_fields:

@@ -18,11 +18,11 @@ from ray.actor import ActorHandle
 from ray.data.datasource import Datasink
 
 from pipelines.ingest import in_one_cell
-from pipelines.store import GRADED_SCHEMA, VERDICT_FIELDS, RunFolder
+from pipelines.store import GRADED_SCHEMA, MIXTURE_KEYS, VERDICT_FIELDS, Committed, RunFolder
 from steer.config import RoutingOptions
 from steer.grading import NO_RESPONSE, grade
 from steer.policy_config import PolicyConfig
-from steer.traces import ROUTED_SCHEMA, Status
+from steer.traces import MIXTURE_STRUCT, ROUTED_SCHEMA, Status
 
 COMMIT_S = 5.0
 """Finished traces are committed at least this often: what a lost driver can cost, against the number of files."""
@@ -43,6 +43,11 @@ class CellJob:
     seed: int
 
 
+class RouterLost(Exception):
+    """The router died; what it had not handed on is in its journal. (Ray's own exception does not survive its way
+    through Ray Data.)"""
+
+
 class RouteGroup:
     """Ray Data's stateful callable: a group in, parcels of routed traces out, as they come.
 
@@ -50,14 +55,16 @@ class RouteGroup:
     async generator yields for a batch before it hands on the first: a group's traces would only come out at its end.)
     """
 
-    def __init__(self, router: ActorHandle, jobs: dict[str, CellJob]):
-        self._router, self._jobs = router, jobs
+    def __init__(self, router: ActorHandle, jobs: dict[str, CellJob], committed: dict[str, Committed]):
+        """`committed`: by group, what the run's tables held before this pipeline began."""
+        self._router, self._jobs, self._committed = router, jobs, committed
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         (group,) = batch.to_pylist()
         job = self._jobs[group["cell"]]
-        awaited = Counter(f"{row['id']}#{row['sample']}" for row in group["questions"])
-        for routed in self._routed(group, job):
+        held = self._committed.get(group["group"], Committed())
+        awaited = Counter(i for i in map(_trace_id, group["questions"]) if i not in held.trace_ids)
+        for routed in self._routed(group, job, held):
             awaited.subtract(routed["trace_id"].to_pylist())
             yield as_parcel(routed)
         wrong = [trace for trace, count in awaited.items() if count]
@@ -66,20 +73,24 @@ class RouteGroup:
                 f"group {group['group']}: {len(wrong)} traces were not answered exactly once, among them {wrong[0]}"
             )
 
-    def _routed(self, group: dict, job: CellJob) -> Iterator[pa.Table]:
-        good = [row for row in group["questions"] if not row["error"]]
-        bad = [row for row in group["questions"] if row["error"]]
+    def _routed(self, group: dict, job: CellJob, held: Committed) -> Iterator[pa.Table]:
+        bad = [row for row in group["questions"] if row["error"] and _trace_id(row) not in held.trace_ids]
         if bad:
             yield error_rows(bad, group["cell"], group["group"], job.seed)
-        if good:
+        if left_to_ask(group, self._committed):
+            # All of them, since the journal knows the group as it was admitted.
+            good = [row for row in group["questions"] if not row["error"]]
             questions = pa.Table.from_pylist([{name: row[name] for name in QUESTION_COLUMNS} for row in good])
-            yield from self._from_router(questions, group["cell"], group["group"], job)
+            for routed in self._from_router(questions, group["cell"], group["group"], job, held.trace_ids):
+                yield without_mixtures(routed, held.mixtures)
 
-    def _from_router(self, questions: pa.Table, cell: str, group: str, job: CellJob) -> Iterator[pa.Table]:
+    def _from_router(
+        self, questions: pa.Table, cell: str, group: str, job: CellJob, committed: frozenset[str]
+    ) -> Iterator[pa.Table]:
         from actors.router import Job
 
         message = Job(cell, group, job.policy, job.routing, job.tokens, job.seed)
-        stream = self._router.route.options(num_returns="streaming").remote(questions, message)
+        stream = self._router.route.options(num_returns="streaming").remote(questions, message, committed)
         held: list[pa.Table] = []
         due = time.monotonic() + COMMIT_S
         while True:
@@ -89,11 +100,36 @@ class RouteGroup:
                     held.append(ray.get(next(stream)).cast(ROUTED_SCHEMA))
                 except StopIteration:
                     break
+                except ray.exceptions.RayActorError as death:
+                    raise RouterLost(f"the router died: {death}") from None
             if held and (time.monotonic() >= due or sum(table.num_rows for table in held) >= COMMIT_TRACES):
                 yield pa.concat_tables(held)
                 held, due = [], time.monotonic() + COMMIT_S
         if held:
             yield pa.concat_tables(held)
+
+
+def left_to_ask(group: dict, committed: dict[str, Committed]) -> list[str]:
+    """Trace ids of a group's questions that can be asked and have no row yet."""
+    held = committed.get(group["group"], Committed()).trace_ids
+    return [i for i in (_trace_id(row) for row in group["questions"] if not row["error"]) if i not in held]
+
+
+def _trace_id(question: dict) -> str:
+    return f"{question['id']}#{question['sample']}"
+
+
+def without_mixtures(routed: pa.Table, held: frozenset[tuple]) -> pa.Table:
+    """`ROUTED_SCHEMA` rows without fits (values of `MIXTURE_KEYS`) that are committed: a router that goes on from its
+    journal hands them on again."""
+    if not held:
+        return routed
+    kept = [
+        [row for row in rows if tuple(row[key] for key in MIXTURE_KEYS) not in held]
+        for rows in routed["mixture_rows"].to_pylist()
+    ]
+    where = routed.schema.get_field_index("mixture_rows")
+    return routed.set_column(where, "mixture_rows", pa.array(kept, pa.list_(MIXTURE_STRUCT)))
 
 
 def as_parcel(traces: pa.Table) -> pa.Table:
@@ -138,12 +174,14 @@ def with_verdicts(traces: pa.Table) -> pa.Table:
 
 
 class RunFolderSink(Datasink[None]):
-    """Commits every parcel by itself."""
+    """Commits every parcel by itself, and tells the router, whose journal lets go of it."""
 
-    def __init__(self, run: RunFolder):
-        self._run = run
+    def __init__(self, run: RunFolder, router: ActorHandle):
+        self._run, self._router = run, router
 
     def write(self, blocks, ctx) -> None:
         for parcels in blocks:
             for i in range(parcels.num_rows):
-                self._run.commit(from_parcel(parcels.slice(i, 1)).cast(GRADED_SCHEMA))
+                traces = from_parcel(parcels.slice(i, 1)).cast(GRADED_SCHEMA)
+                self._run.commit(traces)
+                self._router.committed.remote(traces["group"][0].as_py(), traces["trace_id"].to_pylist())

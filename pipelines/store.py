@@ -3,6 +3,7 @@
     RUN/questions/  the groups as they were admitted      RUN/traces/    one row a question and sample
     RUN/steps/      one row a generated step              RUN/mixtures/  one row a fitted mixture
     RUN/run.json    configuration, versions, git commit, seeds, times
+    RUN/journal/    live traces, until the run ends (`actors/journal.py`)
 
 Invariants: a file is written under another name and renamed, so a reader sees it whole or not at all; no part is ever
 rewritten, but by a regrade, whole and with the same rows; a trace's steps and mixtures lie there before the trace
@@ -18,7 +19,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -57,6 +58,18 @@ ORDER = {
     "mixtures": ("cell", "group", "step", "scope", "n", "mean_confident", "mean_unsure"),
 }
 """By what each table is sorted when it is read: parts come in any order. Drafts' mixtures come first within a step."""
+
+
+MIXTURE_KEYS = ("step", "draft", "scope", "measure", "n", "rule", "fit_ms")
+"""What tells the fits of one group apart."""
+
+
+class Committed(NamedTuple):
+    """What a run's tables hold of one group."""
+
+    trace_ids: frozenset[str] = frozenset()
+    mixtures: frozenset[tuple] = frozenset()
+    """Values of `MIXTURE_KEYS`."""
 
 
 class RunFolder:
@@ -135,20 +148,46 @@ class RunFolder:
         counts = {entry["values"]: entry["counts"] for entry in held}
         return {cell["name"] for cell in self.describe()["cells"] if counts.get(cell["name"]) == cell["traces"]}
 
-    def drop_unfinished(self) -> set[str]:
-        """Take out what a run that was cut off holds of cells that it did not end; returns the others' names."""
-        finished = self.finished_cells()
-        self.update(cells=[cell for cell in self.describe()["cells"] if cell["name"] in finished])
-        for table in SCHEMAS:
-            for part in self.parts(table):
-                cells = pq.read_table(part, columns=["cell"], filesystem=self._fs)["cell"]
-                # A commit holds one cell; the part that every new table begins with holds none.
-                if len(cells) and cells[0].as_py() not in finished:
-                    self._fs.delete_file(part)
-        return finished
+    def clean(self) -> None:
+        """Take out what a process that was cut off left behind: unfinished files, and parts of `steps/` and `mixtures/`
+        whose traces were not committed. Not while another process writes."""
+        committed = {Path(part).stem for part in self.parts("traces")}
+        for table in ("questions", *SCHEMAS):
+            for info in self._fs.get_file_info(fs.FileSelector(f"{self._path}/{table}", allow_not_found=True)):
+                stray = table in SCHEMAS and Path(info.path).stem not in committed
+                if info.base_name.startswith(".") or stray:
+                    self._fs.delete_file(info.path)
+
+    def committed(self, cells: Iterable[str]) -> dict[str, "Committed"]:
+        """What the tables hold of these cells' groups, by group; a group of which they hold nothing is not there."""
+        names = list(cells)
+        traces = self.read("traces", names, ["group", "trace_id"]).to_pandas()
+        mixtures = self.read("mixtures", names, ["group", *MIXTURE_KEYS]).to_pandas()
+        fitted = {
+            group: frozenset(rows[list(MIXTURE_KEYS)].itertuples(index=False, name=None))
+            for group, rows in mixtures.groupby("group")
+        }
+        return {
+            group: Committed(frozenset(rows["trace_id"]), fitted.get(group, frozenset()))
+            for group, rows in traces.groupby("group")
+        }
+
+    @property
+    def journal(self) -> str:
+        """Path or URL of the journal's folder."""
+        return f"{self.root}/journal"
+
+    def remove_journal(self) -> None:
+        if self._fs.get_file_info(f"{self._path}/journal").type == fs.FileType.Directory:
+            self._fs.delete_dir(f"{self._path}/journal")
 
     def finish(self, **entries: Any) -> None:
-        """Set `finished` and `seconds`, and whatever else is known at the end."""
+        """Set `finished` and `seconds`, if they are not, and whatever else is known at the end; the journal has done
+        its work."""
+        self.remove_journal()
+        if self.describe()["finished"]:
+            self.update(**entries)
+            return
         finished = datetime.now(UTC)
         started = datetime.fromisoformat(self.describe()["started"])
         self.update(
@@ -175,24 +214,26 @@ class RunFolder:
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    def write_groups(self, tables: Iterable[pa.Table], cells: list[dict[str, Any]]) -> str:
-        """Put admitted groups, a row group each, as one part of `questions/`, and their cells into `run.json`; returns
-        the part's name. Raises ValueError if the run has a cell of that name already."""
+    def write_groups(self, tables: Iterable[pa.Table], cells: list[dict[str, Any]]) -> None:
+        """Put admitted groups, a row group each, as one part of `questions/`, and their cells into `run.json`, with the
+        part's name. Raises ValueError if the run has a cell of that name already."""
         self._refuse_unshared()
         earlier = self.describe()["cells"]
         names = [cell["name"] for cell in [*earlier, *cells]]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"cell {twice[0]} is in {self.root} already: give every cell of a run its own name")
-        part = self._write_part("questions", f"groups-{len(self.parts('questions')):06d}", tables)
-        self.update(cells=[*earlier, *cells])
-        return part
+        part = f"groups-{len(self.parts('questions')):06d}"
+        self._write_part("questions", part, tables)
+        self.update(cells=[*earlier, *({**cell, "part": part} for cell in cells)])
 
-    def read_groups(self, part: str) -> Iterator[pa.Table]:
-        """The groups of a part of `questions/`, one row at a time."""
-        with self._fs.open_input_file(part) as file:
+    def read_groups(self, part: str, cells: Iterable[str]) -> Iterator[pa.Table]:
+        """The groups of these cells in a part of `questions/`, one row at a time."""
+        wanted = set(cells)
+        with self._fs.open_input_file(f"{self._path}/questions/{part}.parquet") as file:
             for batch in pq.ParquetFile(file).iter_batches(batch_size=1):
-                yield pa.Table.from_batches([batch])
+                if batch["cell"][0].as_py() in wanted:
+                    yield pa.Table.from_batches([batch])
 
     def commit(self, graded: pa.Table) -> None:
         """Write `GRADED_SCHEMA` rows: their steps and mixtures first, the traces last."""

@@ -72,7 +72,12 @@ def note_seconds(run: RunFolder, cells: Sequence[str], seconds: float) -> None:
     whole = sum(took.values())
     share = {name: took.get(name, 0.0) / whole if whole else 1 / len(cells) for name in cells}
     listed = run.describe()["cells"]
-    run.update(cells=[c | {"seconds": share[c["name"]] * seconds} if c["name"] in share else c for c in listed])
+    run.update(cells=[_longer(c, share[c["name"]] * seconds) if c["name"] in share else c for c in listed])
+
+
+def _longer(cell: dict, seconds: float) -> dict:
+    """A cell that took some seconds more than it had when its run was cut off."""
+    return cell | {"seconds": cell.get("seconds", 0.0) + seconds}
 
 
 def summarise(run: RunFolder, entries: Sequence[Entry]) -> list[Summary]:

@@ -1,13 +1,12 @@
 """`steer sweep`: every policy's threshold grid on validation, the chosen setting on test, over one start of the models.
 
 Two pipelines: all validation cells, then (thresholds chosen) all test cells. The bar (`small`, `random_query`,
-`large`) runs whole on both splits. A sweep that was cut off can go on: cells that had ended are not run again.
+`large`) runs whole on both splits. A sweep that was cut off can go on where it was.
 """
 
-import json
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, nullcontext
-from functools import cache
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from actors.seats import needed_seats
@@ -15,10 +14,12 @@ from pipelines.cells import Cell
 from pipelines.choice import Point, choose
 from pipelines.grids import SweepConfig, Variant
 from pipelines.ingest import Ingested, ingest
+from pipelines.lives import Lives
 from pipelines.picture import save_curve
 from pipelines.report import best_on_test, tables
-from pipelines.run import described, evaluate_all, refuse_unmeasured, resolved, unused_if_not_started, usable_pair
-from pipelines.session import Session, cluster, session
+from pipelines.resume import go_on, held_run
+from pipelines.run import described, evaluate_all, journal_of, refuse_unmeasured, resolved, usable_pair
+from pipelines.session import cluster, session
 from pipelines.settings import SettingsError, refusals_as_settings_errors
 from pipelines.store import RunFolder
 from pipelines.summary import Entry, Summary, summarise, write_json
@@ -41,37 +42,36 @@ def run_sweep(
     """Raises SettingsError for what cannot be loaded and for a folder in use, before anything starts.
 
     `replica_class`: see `actors.router.Router`; `kind` is written to `run.json`. `resume`: go on in a folder of the
-    same configuration; cells that have ended are not run again, and where none is left no model is started."""
+    same configuration but for its pools; traces that are committed are not routed again, and where none is left no
+    model is started."""
     with refusals_as_settings_errors():
         pair = usable_pair(config.pair, config.pools)
         policies = [policy for variant in config.variants for _, policy in variant.settings()]
         seats = needed_seats(policies, pair)
         refuse_unmeasured(policies, config.pools)
         plans = {split: _plans(config, split) for split in ("validation", "test")[: 1 + config.test]}
-        run = _same(resolved(config, pair), out) if resume else None
+        run = held_run(out, kind) if resume else None
         if run is None:
             RunFolder.refuse_used(out)
+        else:
+            go_on(run, resolved(config, pair), out)
+    new = run is None
     with cluster(verbose, len(seats)), ExitStack() as stack:
         splits = {split: _ingested(config, split, plans[split]) for split in plans}
-        new = run is None
         if new:
             with refusals_as_settings_errors():
                 run = RunFolder.create(out, kind, resolved(config, pair), config.seeds("test"))
                 run.update(benchmarks=[b.described() for split in splits.values() for b in split.values()])
-        finished = run.drop_unfinished()
-
-        @cache
-        def held() -> Session:
-            """The models, from the first cell on that needs them."""
-            stack.enter_context(unused_if_not_started(run) if new else nullcontext())
-            return stack.enter_context(session(pair, config.pools, replica_class, seats, policies))
+        start = partial(session, pair, config.pools, replica_class, seats, policies, journal_of(run, config))
+        lives = stack.enter_context(Lives(run, start, new))
+        finished = run.finished_cells()
 
         def phase(split: str, choice: Choice | None) -> list[Summary]:
             cells, rows = _cells(config, splits[split], choice)
             left = [cell for cell in cells if cell.name not in finished]
             if left:
-                evaluate_all(left, held(), run)
-                run.update(engines=described(held()))
+                lives.evaluate(left, evaluate_all)
+                run.update(engines=described(lives.session()))
             return summarise(run, rows)
 
         validation = phase("validation", None)
@@ -84,20 +84,6 @@ def run_sweep(
     run.finish(chosen=[[*key, setting] for key, setting in choice.items()])
     print(report(test or validation, choice, config.test_grid and config.test), flush=True)
     return rows
-
-
-def _same(wanted: dict, out: str | Path) -> RunFolder | None:
-    """The run there, to go on with; None if there is none. Raises SettingsError, naming the key, if it is of another
-    configuration."""
-    try:
-        run = RunFolder.open(out)
-    except FileNotFoundError:
-        return None
-    held = run.describe()["config"]
-    for key in dict.fromkeys([*wanted, *held]):
-        if json.loads(json.dumps(wanted.get(key))) != held.get(key):
-            raise SettingsError(f"{out} was begun with another {key}: give the same configuration, or another --out")
-    return run
 
 
 def chosen(config: SweepConfig, validation: Sequence[Summary]) -> Choice:

@@ -17,7 +17,8 @@ from pydantic import Field
 
 from pipelines.cells import Cell
 from pipelines.ingest import Ingested, ingest
-from pipelines.run import evaluate_all, resolved, unused_if_not_started
+from pipelines.lives import unused_if_not_started
+from pipelines.run import evaluate_all, resolved
 from pipelines.session import cluster, session
 from pipelines.settings import SettingsError, refusals_as_settings_errors
 from pipelines.store import RunFolder
@@ -94,8 +95,8 @@ def labelled(run: RunFolder) -> tuple[list[Prompt], np.ndarray, float]:
 def _systems(run: RunFolder) -> dict[tuple[str, str], str]:
     """(benchmark, question id) -> system text, which `traces/` does not repeat."""
     systems = {}
-    for part in run.parts("questions"):
-        for group in run.read_groups(part):
+    for cell in run.describe()["cells"]:
+        for group in run.read_groups(cell["part"], [cell["name"]]):
             systems |= {(q["benchmark"], q["id"]): q["system"] for q in group["questions"].to_pylist()[0]}
     return systems
 

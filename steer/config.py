@@ -134,5 +134,7 @@ class RunConfig(Strict):
     policy: PolicyConfig = SteerPolicy()
     routing: RoutingOptions = RoutingOptions()
     pools: PoolsConfig = PoolsConfig()
+    journal: bool = True
+    """Keep the live traces in the run's folder after every round, so that `--resume` goes on from there."""
     seed: int = 0
     """Run seed: sampling seeds derive from (seed, question id, sample, step, attempt)."""

@@ -1,17 +1,18 @@
 """The live traces of one routing group: a state machine without I/O.
 
 `decide` asks the policy about the ready traces and returns the rows to dispatch; `apply` takes what a replica answered;
-`lost` takes back rows whose replica died; `take_finished` hands over what has ended. Invariants: every admitted trace
+`lost` takes back rows whose replica died; `take_finished` hands over what has ended. These calls alone change it, so
+that `steer.history` brings another group to the same state by repeating them. Invariants: every admitted trace
 leaves through `take_finished` exactly once; a trace has at most one row out at a time; the tokens of a failed try are
 never counted.
 """
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from steer.config import RoutingOptions
+from steer.decisions import Decisions
 from steer.ledger import Ledger, Pending
 from steer.policies import Act, Policy
 from steer.rows import KeptPiece, Row
@@ -59,7 +60,7 @@ class Group:
         self.signalled_L = np.zeros(n, bool)
         self.signal_L = np.full(n, np.nan)
         self.scores = Scores(n, policy)
-        self.live, self.out = n, 0
+        self.live = n
 
         self.key_L = [f"{number}.{i}" for i in range(n)]
         self.body_L: list[list[KeptPiece]] = [[KeptPiece("", Prompt(q.prompt, q.system), "")] for q in self.questions]
@@ -77,6 +78,14 @@ class Group:
         """Steps that the small model has written behind the one that is to be decided on."""
         self._finished: list[tuple[int, Trace]] = []
         self._again: list[Row] = []
+        self._out: dict[int, Row] = {}
+        """Row of each trace that is out at a pool."""
+        self.decisions = Decisions()
+
+    @property
+    def out(self) -> int:
+        """Rows dispatched and not yet answered or lost."""
+        return len(self._out)
 
     # --- decide ---------------------------------------------------------------------------------------------------
 
@@ -88,10 +97,8 @@ class Group:
             ready_N = np.flatnonzero(self.live_L & ~self.busy_L)
             if not len(ready_N) or (self.strict and (self.busy_L & ~self.last_L).any()):
                 break
-            started = time.perf_counter()
-            acts_N, posterior_N = self.policy.decide(self, ready_N)
-            share = (time.perf_counter() - started) / len(ready_N)
-            self._ledger.took(ready_N.tolist(), share)
+            acts_N, posterior_N, seconds = self.decisions.ask(self.policy, self, ready_N)
+            self._ledger.took(ready_N.tolist(), seconds / len(ready_N))
             asked, taken = self._carry_out(ready_N, acts_N, posterior_N)
             rows += asked
             for trace, replica in taken:
@@ -99,7 +106,7 @@ class Group:
             going = bool(taken)
             if self.strict and self.live:
                 self.scores.forget_before(int(self.step_L[self.live_L].min()) - 1)
-        self.out += len(rows)
+        self._out.update((row.trace, row) for row in rows)
         return rows
 
     def _carry_out(
@@ -196,7 +203,7 @@ class Group:
         scores_R3 = results.scores_R3.tolist()
         for i, row in enumerate(rows):
             trace, finish = row.trace, results.finish_R[i]
-            self.out -= 1
+            del self._out[trace]
             if finish == Finish.MISSING:
                 self.held_ML[row.model][trace] = 0
                 self._ask_again(row, "the replica dropped its body every time")
@@ -292,7 +299,7 @@ class Group:
     def lost(self, rows: Sequence[Row], reason: str) -> None:
         """Rows on which a replica died: asked again with the same seed, up to `options.tries` times."""
         for row in rows:
-            self.out -= 1
+            del self._out[row.trace]
             self._ask_again(row._replace(suspect=True), reason)
 
     def _ask_again(self, row: Row, reason: str) -> None:
@@ -322,3 +329,22 @@ class Group:
         """(index, trace) of those that ended since the last call."""
         finished, self._finished = self._finished, []
         return finished
+
+    # --- go on in another process -----------------------------------------------------------------------------------
+
+    def rehouse(self, number: int, tokenizers: Sequence[str]) -> None:
+        """Under a new router: bodies are nowhere yet, and the rows that were out are asked again, with their seeds."""
+        n = len(self.questions)
+        self.key_L, self._tokenizers = [f"{number}.{i}" for i in range(n)], tokenizers
+        self.home_ML, self.held_ML = [[NO_HOME] * n for _ in Seat], [[0] * n for _ in Seat]
+        self._again += self._out.values()
+        self._out = {}
+
+    def withdraw(self, trace_ids: Iterable[str]) -> None:
+        """Let go, without a row, of live traces whose rows there are already. Not while they are out."""
+        gone = set(trace_ids)
+        for trace in np.flatnonzero(self.live_L).tolist():
+            if self.questions[trace].trace_id in gone:
+                self._retire(trace, Status.ERROR)
+                self._finished.pop()
+        self._again = [row for row in self._again if self.live_L[row.trace]]

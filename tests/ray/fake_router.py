@@ -22,16 +22,18 @@ PARAMETERS = [1e6, 1e7, 0.0, 0.0, 0.0]
 class FakeRouter:
     def __init__(self):
         self.expected = 0
+        self.committed_rows = 0
         self.jobs = []
         self.in_flight = 0
         self.most_in_flight = 0
         self._release = asyncio.Event()
 
-    async def route(self, questions: pa.Table, job):
+    async def route(self, questions: pa.Table, job, committed=()):
         self.jobs.append(job)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         traces = [_trace(Question(**row), job) for row in questions.to_pylist()]
+        traces = [trace for trace in traces if trace.question.trace_id not in committed]
         for number, trace in enumerate(t for t in traces if WAIT not in t.question.prompt):
             # One table a trace, and control given back in between, so that groups interleave.
             await asyncio.sleep(0)
@@ -42,6 +44,9 @@ class FakeRouter:
             await self._release.wait()
             yield routed_table(waiting, [], PARAMETERS)
         self.in_flight -= 1
+
+    async def committed(self, group: str, trace_ids: list[str]) -> None:
+        self.committed_rows += len(trace_ids)
 
     async def expect(self, traces: int) -> None:
         self.expected += traces

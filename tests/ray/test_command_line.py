@@ -102,8 +102,6 @@ def test_a_sweep_that_was_cut_off_goes_on_and_runs_no_ended_cell_again(tmp_path)
     assert not any("/test/" in cell for cell in ended)
     before = {part: Path(part).stat().st_mtime_ns for part in run.parts("traces")}
 
-    again = start(["sweep", config, "--out", out], stderr=subprocess.PIPE)
-    assert "holds another run" in again.communicate(timeout=120)[1] and again.returncode == 2
     done = start(["sweep", config, "--out", out, "--resume"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     _, errors = done.communicate(timeout=300)
     assert done.returncode == 0, errors
@@ -117,9 +115,6 @@ def test_a_sweep_that_was_cut_off_goes_on_and_runs_no_ended_cell_again(tmp_path)
     assert len(kept) > 1 and all(Path(part).stat().st_mtime_ns == before[part] for part in kept)
     rows = json.loads((out / "summary.json").read_text())
     assert [r["policy"] for r in rows if r["split"] == "test"] == ["small", "large", "steer"]
-
-    other = start(["sweep", config, "--out", out, "--resume", "--set", "seed=5"], stderr=subprocess.PIPE)
-    assert "begun with another seed" in other.communicate(timeout=120)[1] and other.returncode == 2
 
 
 def test_the_paper_s_experiment_leaves_every_table_and_figure_and_called_again_starts_no_model(tmp_path):

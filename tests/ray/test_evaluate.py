@@ -122,13 +122,14 @@ def test_more_groups_than_in_flight_wait_their_turn(run, router):
     assert seen["most"] <= 2
 
 
-def test_a_run_takes_further_cells_but_none_twice(run, router):
+def test_a_run_takes_further_cells_and_routes_no_committed_trace_again(run, router):
     cell = Cell("a", SmallPolicy(), RoutingOptions(), rows(["fine"] * 3), "all")
     evaluate([cell], router, run)
     evaluate([Cell("b", SmallPolicy(), RoutingOptions(), rows(["fine"] * 3), "all")], router, run)
     assert run.read("traces", columns=["cell"])["cell"].to_pylist() == ["a"] * 3 + ["b"] * 3
-    with pytest.raises(ValueError, match="cell a"):
-        evaluate([cell], router, run)
+    evaluate([cell], router, run)
+    assert run.read("traces").num_rows == 6
+    assert len(ray.get(router.seen.remote())["jobs"]) == 2
 
 
 def test_a_router_that_loses_a_trace_stops_the_run_by_name(run, router):

@@ -13,6 +13,8 @@ import yaml
 from test_command_line import simulated_pair, start
 
 from pipelines.grade import Fields, FileBlocks, grade_rows
+from pipelines.regrade import regrade
+from pipelines.settings import SettingsError
 from pipelines.store import RunFolder
 
 pytestmark = pytest.mark.ray
@@ -102,5 +104,5 @@ def test_regrade_renews_verdicts_and_summary_and_nothing_else(tmp_path):
     (record,) = folder.describe()["regraded"]
     right = pc.sum(before["correct"]).as_py()
     assert (record["traces"], record["now_right"], record["now_wrong"]) == (24, right, 24 - right)
-    missing = steer("regrade", tmp_path / "nowhere")
-    assert missing.returncode == 2 and "holds no run.json" in missing.stderr
+    with pytest.raises(SettingsError, match="holds no run.json"):
+        regrade(str(tmp_path / "nowhere"))

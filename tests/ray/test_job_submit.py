@@ -58,7 +58,7 @@ def head():
     yield f"http://127.0.0.1:{dashboard}", environment
     tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     process.send_signal(signal.SIGTERM)
-    _, alive = psutil.wait_procs(tree, timeout=20)
+    _, alive = psutil.wait_procs(tree, timeout=5)
     for left in alive:
         left.kill()
     process.wait()
