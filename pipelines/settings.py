@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipelines.failures import OutputFailed
 from steer.config import PairConfig, RunConfig
+from steer.filesystem import OutputFailed
 
 C = TypeVar("C", bound=BaseModel)
 _UNION_NOISE = ("str", "int", "float")

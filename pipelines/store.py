@@ -15,7 +15,7 @@ import json
 import platform
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -27,9 +27,8 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from pipelines.failures import OutputFailed
 from pipelines.provenance import git_commit, versions
-from steer.filesystem import open_filesystem
+from steer.filesystem import OutputFailed, open_filesystem, writing
 from steer.traces import MIXTURE_STRUCT, STEP_STRUCT, TRACE_FIELDS
 
 VERDICT_FIELDS = [
@@ -106,14 +105,18 @@ class RunFolder:
         }
         try:
             run._write_json(described)
-            for table, schema in SCHEMAS.items():
-                # An empty part: `RUN/mixtures/*.parquet` can be read in a run that fitted none.
-                run._write_part(table, "empty", schema.empty_table())
+            run._lay_out()
         except OutputFailed:
             with suppress(OSError):
                 (run._fs.delete_dir_contents if was_there else run._fs.delete_dir)(run._path)
             raise
         return run
+
+    def _lay_out(self) -> None:
+        """An empty part in a table that has none: `RUN/mixtures/*.parquet` can be read in a run that fitted none."""
+        for table, schema in SCHEMAS.items():
+            if not self.parts(table):
+                self._write_part(table, "empty", schema.empty_table())
 
     @classmethod
     def refuse_used(cls, root: str | Path) -> None:
@@ -149,14 +152,15 @@ class RunFolder:
         return {cell["name"] for cell in self.describe()["cells"] if counts.get(cell["name"]) == cell["traces"]}
 
     def clean(self) -> None:
-        """Take out what a process that was cut off left behind: unfinished files, and parts of `steps/` and `mixtures/`
-        whose traces were not committed. Not while another process writes."""
+        """Mend what a process that was cut off left behind: out go unfinished files, and parts of `steps/` and
+        `mixtures/` whose traces were not committed. Not while another process writes."""
         committed = {Path(part).stem for part in self.parts("traces")}
         for table in ("questions", *SCHEMAS):
             for info in self._fs.get_file_info(fs.FileSelector(f"{self._path}/{table}", allow_not_found=True)):
                 stray = table in SCHEMAS and Path(info.path).stem not in committed
                 if info.base_name.startswith(".") or stray:
                     self._fs.delete_file(info.path)
+        self._lay_out()
 
     def committed(self, cells: Iterable[str]) -> dict[str, "Committed"]:
         """What the tables hold of these cells' groups, by group; a group of which they hold nothing is not there."""
@@ -290,13 +294,8 @@ class RunFolder:
                     self._fs.delete_file(hidden)
                 raise
 
-    @contextmanager
-    def _named(self, path: str) -> Iterator[None]:
-        """What the file system refuses in the block is an OutputFailed that names the file."""
-        try:
-            yield
-        except OSError as error:
-            raise OutputFailed.of(error, self.root + path.removeprefix(self._path), self.root) from error
+    def _named(self, path: str) -> AbstractContextManager:
+        return writing(self.root + path.removeprefix(self._path), self.root)
 
     def _refuse_unshared(self) -> None:
         """Raises OutputFailed where this node does not see the folder that the driver made: rows written to one of the

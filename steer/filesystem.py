@@ -1,9 +1,55 @@
-"""Where a run's folder lies: a path of this machine, or a URL that pyarrow or fsspec knows."""
+"""Where a run's folder lies, a path of this machine or a URL that pyarrow or fsspec knows, and why it cannot be
+written."""
 
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import fs
+
+REMEDIES = {
+    errno.ENOSPC: "free space there",
+    errno.EDQUOT: "free space there, or have the quota raised",
+    errno.EROFS: "mount it for writing",
+    errno.EACCES: "give this user the right to write there",
+    errno.EPERM: "give this user the right to write there",
+    errno.ENOTDIR: "move away the file that stands where a folder should be",
+    errno.EISDIR: "move away the folder that stands where a file should be",
+    errno.EIO: "see to the disk",
+    errno.ESTALE: "mount it again",
+    errno.ENOENT: "give a folder that can be made",
+}
+_MEND = "mend that"
+
+
+class OutputFailed(Exception):
+    """A file of a run's folder cannot be written (or, at the start, its folder not be looked into). `root`: that
+    folder."""
+
+    def __init__(self, path: str, root: str, reason: str, remedy: str):
+        super().__init__(path, root, reason, remedy)  # what pickle rebuilds it from
+        self.path, self.root, self.reason, self.remedy = path, root, reason, remedy
+
+    @classmethod
+    def of(cls, error: OSError, path: str, root: str) -> "OutputFailed":
+        number = error.errno or 0
+        reason = os.strerror(number) if number else " ".join(str(error).split()) or type(error).__name__
+        return cls(path, root, reason, REMEDIES.get(number, _MEND))
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be written: {self.reason}; {self.remedy}"
+
+
+@contextmanager
+def writing(path: str, root: str) -> Iterator[None]:
+    """What the file system refuses in the block is an OutputFailed that names the file and the run's folder."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputFailed.of(error, path, root) from error
 
 
 def open_filesystem(root: str | Path) -> tuple[fs.FileSystem, str, str]:

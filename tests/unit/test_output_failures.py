@@ -9,9 +9,10 @@ from quota_filesystem import READ_ONLY, SCHEME, QuotaFileSystem
 from test_store import graded
 
 from pipelines.cli import _report
-from pipelines.failures import OutputFailed, message_of
+from pipelines.failures import message_of
 from pipelines.settings import SettingsError, refusals_as_settings_errors
 from pipelines.store import SCHEMAS, RunFolder
+from steer.filesystem import OutputFailed
 
 fsspec.register_implementation(SCHEME, QuotaFileSystem, clobber=True)
 
