@@ -16,6 +16,7 @@ from steer.config import ModelConfig, PoolConfig
 from steer.traces import MEASURES, Finish
 from steer.work import EngineInfo, Op, StepBatch, StepResults
 
+_WRITES = (Op.STEP, Op.WHOLE, Op.AHEAD)
 _ANSWER = "The answer is \\boxed{7}."
 
 
@@ -23,7 +24,8 @@ class SimulatedReplica:
     """Options: `steps` (mean number of steps of a trace, 8), `exact` (every trace has just so many), `tokens` (a step,
     10), `step_s` (seconds a call, 0), `sure` (mean confidence, 0.9), `die_after` (rows after which the process of the
     first replica dies, once), `die_mark` (file that remembers that it died), `poison` (part of a prompt on which the
-    process always dies), `fault` (likewise, but the call raises), `max_len` (longer prompts end as an error)."""
+    process always dies), `fault` (likewise, but the call raises), `max_len` (longer prompts end as an error), `log`
+    (file to which every row that is to be generated is appended: process, replica, op, seed)."""
 
     def __init__(self, name: str, model: ModelConfig, pool: PoolConfig, measures: tuple[str, ...]):
         options = {
@@ -54,12 +56,22 @@ class SimulatedReplica:
 
     async def run(self, batch: StepBatch) -> AsyncIterator[StepResults]:
         started = time.monotonic()
+        self._log(batch)
         if self._options["step_s"]:
             await asyncio.sleep(self._options["step_s"])
         self._perhaps_die(batch)
         results = self._answer(batch)
         self._busy_s += time.monotonic() - started
         yield results
+
+    def _log(self, batch: StepBatch) -> None:
+        path = self._options.get("log")
+        if path is None:
+            return
+        writes = zip(batch.op_B, batch.seed_B, strict=True)
+        lines = [f"{os.getpid()} {self._name} {int(op)} {seed}\n" for op, seed in writes if op in _WRITES]
+        with open(path, "a") as file:  # one write a call: those of several processes do not mix
+            file.write("".join(lines))
 
     def _perhaps_die(self, batch: StepBatch) -> None:
         self._rows += len(batch.key_B)

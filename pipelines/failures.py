@@ -22,7 +22,8 @@ def message_of(failure: BaseException) -> str | None:
 
 
 def _within(failure: BaseException) -> Iterator[BaseException]:
-    """The failure and all that it was raised from, Ray's wrapping taken off; each once."""
+    """The failure and all that it was raised from, each once. What has a `cause` is Ray's wrapping of it, with a whole
+    trace for its text, and passes for one of the cause's own class."""
     seen: set[int] = set()
     left = [failure]
     while left:
@@ -30,6 +31,8 @@ def _within(failure: BaseException) -> Iterator[BaseException]:
         if id(inner) in seen:
             continue
         seen.add(id(inner))
-        yield inner
-        wrapped = (getattr(inner, "cause", None), inner.__cause__, inner.__context__)
-        left += [other for other in wrapped if isinstance(other, BaseException)]
+        wrapped = getattr(inner, "cause", None)
+        if not isinstance(wrapped, BaseException):
+            yield inner
+        further = (wrapped, inner.__cause__, inner.__context__)
+        left += [other for other in further if isinstance(other, BaseException)]

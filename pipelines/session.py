@@ -61,8 +61,9 @@ def cluster(verbose: bool = False, engines: int = len(PAIR)) -> Iterator[None]:
     """Ray, for as long as the block runs: the cluster that RAY_ADDRESS names (inside `ray job submit` Ray sets it), or
     one of this process's own, which has room for so many engines of one CPU and ends with the block."""
     address = os.environ.get("RAY_ADDRESS")
+    level = "WARNING" if verbose else "ERROR"
     if address:
-        ray.init(address=address, log_to_driver=verbose)
+        ray.init(address=address, log_to_driver=verbose, logging_level=level)
     else:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(
@@ -70,7 +71,7 @@ def cluster(verbose: bool = False, engines: int = len(PAIR)) -> Iterator[None]:
             num_cpus=max(os.cpu_count() or 1, engines + DATA_TASKS),
             include_dashboard=False,
             log_to_driver=verbose,
-            logging_level="WARNING" if verbose else "ERROR",
+            logging_level=level,
             object_store_memory=OBJECT_STORE_BYTES,
         )
     try:

@@ -107,7 +107,8 @@ def test_the_cause_is_found_however_it_is_wrapped_and_said_alone(capsys):
     full = OutputFailed("/d/traces/p.parquet", "/d", "No space left on device", "free space there")
     try:
         try:
-            raise RuntimeError("of Ray Data") from ray.exceptions.RayTaskError("write", "a trace", full)
+            wrapping = ray.exceptions.RayTaskError("write", "a trace", full).as_instanceof_cause()
+            raise RuntimeError("of Ray Data") from wrapping
         except RuntimeError as error:
             raise ValueError("and more") from error
     except ValueError as wrapped:
