@@ -80,11 +80,11 @@ class Run:
         """`engine`: options of the simulated engines; `pools`: of both pools; `broken`: the question without answer."""
         self.cluster, self.folder = cluster, folder
         self.out = out or str(folder / "run")
-        self.asked = [f"q{i:02d}#0" for i in range(questions)]
+        self.asked = [f"q{i:03d}#0" for i in range(questions)]
         self._log = folder / "log"
         self._said = folder / "said"
-        texts = [prompt.format(f"question {i:02d}") for i in range(questions)]
-        rows = [{"id": f"q{i:02d}", "question": text, "answer": "7"} for i, text in enumerate(texts)]
+        texts = [prompt.format(f"question {i:03d}") for i in range(questions)]
+        rows = [{"id": f"q{i:03d}", "question": text, "answer": "7"} for i, text in enumerate(texts)]
         if broken is not None:
             del rows[broken]["answer"]
         (folder / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -224,9 +224,9 @@ def test_a_replica_that_hangs_is_replaced_and_its_process_ends(runs):
 
 
 def test_a_trace_on_which_the_replica_always_dies_is_one_error_row(runs):
-    run = runs(questions=4, engine={"poison": "question 02", "step_s": 0.0}).start()
-    run.ended(errors=["q02#0"])
-    assert "3 times" in run.rows()["q02#0"]["error"]
+    run = runs(questions=4, engine={"poison": "question 002", "step_s": 0.0}).start()
+    run.ended(errors=["q002#0"])
+    assert "3 times" in run.rows()["q002#0"]["error"]
 
 
 # --- disks ----------------------------------------------------------------------------------------------------------
@@ -262,8 +262,8 @@ def test_a_read_only_output_is_said_before_a_model_is_loaded(runs, tmp_path):
 
 def test_a_broken_row_of_the_input_is_one_error_row(runs):
     run = runs(broken=3, engine={"step_s": 0.0}).start()
-    run.ended(errors=["q03#0"])
-    assert "row 4" in run.rows()["q03#0"]["error"]
+    run.ended(errors=["q003#0"])
+    assert "row 4" in run.rows()["q003#0"]["error"]
 
 
 def test_texts_that_are_more_than_the_object_stores_hold_are_routed_all_the_same(runs):
