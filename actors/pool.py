@@ -1,7 +1,7 @@
-"""The replicas of one model: start, place, dispatch with credits and affinity, heal.
+"""The rows of one model: dispatch with credits and affinity, apart if they killed a replica, and what scales the fleet.
 
 Lives in the router's process. Invariants: a submitted row comes back exactly once, answered or lost; no replica has
-more than `max_rows` rows out; a row prefers the replica that holds its trace's body.
+more than `max_rows` rows out; a row prefers the replica that holds its trace's body; one that leaves gets no new row.
 
 Rows that were out at a replica when it died are tried apart, half by half, on a replica that does nothing else: after a
 lost node both halves simply answer; a trace that kills its replica is narrowed down to itself, and only it is lost.
@@ -13,18 +13,18 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from actors.replica import ModelUnusable, Replica, ReplicaDied
+from actors.fleet import Fleet
+from actors.replica import Replica, ReplicaDied
 from steer.config import ModelConfig, PoolConfig
 from steer.group import Group
 from steer.rows import Row
+from steer.scaling import Demand, Scaler
+from steer.sharing import shared
 from steer.traces import Seat
 from steer.work import EngineInfo, Sampling, StepBatch, StepResults
 
-MIGRATE_ROWS = 8
-"""A trace leaves its home when that has this many rows (and a quarter) more than an equal share: below, recomputing
-the body's prefix elsewhere costs more than the wait."""
-START_TRIES = 3
-"""Consecutive failures to start a replica after which the pool gives it up."""
+TICK_S = 1.0
+"""Between looks at how many replicas are needed; one is also taken when rows come in."""
 
 
 class Answer(NamedTuple):
@@ -54,60 +54,72 @@ class Pool:
         replica_class: type,
         deliver: Callable[[Group, Answer], None],
         fail: Callable[[Exception], None],
+        left: Callable[[], tuple[int, int, int]] = lambda: (0, 0, 0),
+        learn: Callable[[Seat, EngineInfo], None] = lambda seat, info: None,
     ):
-        """`deliver` takes every answer; `fail` is told once when no replica can be started any more."""
-        self.seat, self.config, self.pool_config, self.measures = seat, config, pool, measures
+        """`deliver` takes every answer; `fail` is told once when no replica can be started any more; `left` says how
+        many traces are live, queued and done; `learn` is told what was loaded."""
+        self.seat, self.config, self.pool_config = seat, config, pool
         self.info: EngineInfo | None = None
+        """Of the first replica that was loaded; None: there was none yet."""
         self.outstanding_s = 0.0
         """Seconds in which at least one row was submitted and not yet answered."""
-        self.replaced = 0
-        self._replica_class, self._deliver, self._fail = replica_class, deliver, fail
-        self._replicas: dict[int, Replica] = {}
+        self.fleet = Fleet(seat, config, pool, measures, replica_class, self._loaded, fail)
+        self._scaler = None if pool.max_replicas is None else Scaler(pool.least, pool.most, pool.max_num_seqs)
+        self._deliver, self._left, self._learn = deliver, left, learn
         self._waiting: deque[Load] = deque()
         self._suspects: deque[Load] = deque()
         self._trial: Replica | None = None
         """The replica kept free for, or running, a suspect load."""
         self._tasks: set[asyncio.Task] = set()
         self._outstanding = 0
+        self._submitted = 0
+        self._step_s: float | None = None
         self._since = 0.0
-        self._dead_busy_s = 0.0
 
-    # --- start and heal -------------------------------------------------------------------------------------------
+    # --- replicas -------------------------------------------------------------------------------------------------
 
-    async def start(self) -> EngineInfo:
-        """Start every replica; returns when all are loaded."""
-        await asyncio.gather(*(self._start(i) for i in range(self.pool_config.replicas)))
-        return self.info
+    async def start(self) -> None:
+        """Start the replicas that the pool begins with; returns when all are loaded."""
+        await self.fleet.start(self.pool_config.least)
+        self._spawn(self._tend())
 
-    async def _start(self, slot: int) -> None:
-        for attempt in range(1, START_TRIES + 1):
-            replica = Replica.spawn(
-                f"{self.seat.label}-{slot}", self._replica_class, self.config, self.pool_config, self.measures
-            )
-            try:
-                info = await replica.describe()
-                break
-            except ReplicaDied as error:
-                replica.kill()
-                if attempt == START_TRIES or isinstance(error, ModelUnusable):
-                    raise
-        self.info = self.info or info
-        self._replicas[replica.number] = replica
-        self._pump()
-
-    async def _replace(self, slot: int) -> None:
-        try:
-            await self._start(slot)
-        except ReplicaDied as error:
-            if not self._replicas:
-                self._fail(error)
+    @property
+    def parameters(self) -> float:
+        """N for the FLOPs; of a model that was never loaded, what its entry says: it has written no token."""
+        return self.info.parameters if self.info else self.config.parameters or 0.0
 
     def close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        for replica in self._replicas.values():
-            replica.kill()
-        self._replicas.clear()
+        self.fleet.close()
+
+    def _loaded(self, info: EngineInfo) -> None:
+        if self.info is None:
+            self.info = info
+            self._learn(self.seat, info)
+        self._pump()
+
+    async def _tend(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._scale()
+
+    def _scale(self) -> None:
+        self.fleet.aim(self.fleet.wanted if self._scaler is None else self._scaler.wanted(self._demand()))
+
+    def _demand(self) -> Demand:
+        live, queued, done = self._left()
+        replicas = self.fleet.live.values()
+        measured = [r.step_s for r in replicas if r.step_s is not None]
+        if measured:
+            self._step_s = sum(measured) / len(measured)
+        # Half of a live trace's rows are behind it, on average.
+        to_come = (queued + live / 2) * self._submitted / max(live + done, 1)
+        here = len(replicas) + self.fleet.starting
+        return Demand(
+            time.monotonic(), self._outstanding, live + queued, to_come, here, self._step_s, self.fleet.start_s
+        )
 
     # --- dispatch -------------------------------------------------------------------------------------------------
 
@@ -116,28 +128,27 @@ class Pool:
         if not self._outstanding:
             self._since = time.monotonic()
         self._outstanding += len(load.rows)
+        self._submitted += len(load.rows)
         self._suspects.extend(load._replace(rows=[row]) for row in load.rows if row.suspect)
         rows = [row for row in load.rows if not row.suspect]
         if rows:
             self._waiting.append(load._replace(rows=rows))
+        self._scale()
         self._pump()
 
     def forget(self, group: Group, traces: list[int]) -> None:
         """Tell the homes of finished traces, with their next call, to free the bodies."""
         home_L = group.home_ML[self.seat]
         for trace in traces:
-            replica = self._replicas.get(home_L[trace])
+            replica = self.fleet.live.get(home_L[trace])
             if replica is not None:
                 replica.drop.append(group.key_L[trace])
 
     def _pump(self) -> None:
         self._try_suspect()
         while self._waiting:
-            free = {
-                r.number: self.pool_config.max_rows - r.in_flight
-                for r in self._replicas.values()
-                if r is not self._trial
-            }
+            live = self.fleet.live
+            free = {r.number: self.pool_config.max_rows - r.in_flight for r in live.values() if r is not self._trial}
             if sum(free.values()) <= 0:
                 return
             load = self._waiting.popleft()
@@ -145,13 +156,14 @@ class Pool:
             if rest:
                 self._waiting.appendleft(load._replace(rows=rest))
             for number, rows in shares.items():
-                self._send(self._replicas[number], load._replace(rows=rows))
+                self._send(live[number], load._replace(rows=rows))
 
     def _try_suspect(self) -> None:
-        if not self._suspects or not self._replicas:
+        live = self.fleet.live
+        if not self._suspects or not live:
             return
-        if self._trial is None:
-            self._trial = min(self._replicas.values(), key=lambda r: r.in_flight)
+        if self._trial is None or self._trial.number not in live:
+            self._trial = min(live.values(), key=lambda r: r.in_flight)
         if not self._trial.in_flight:
             load = self._suspects.popleft()
             self._send(self._trial, load._replace(rows=load.rows[: self.pool_config.max_rows]))
@@ -160,6 +172,7 @@ class Pool:
 
     def _send(self, replica: Replica, load: Load) -> None:
         replica.in_flight += len(load.rows)
+        replica.calls += 1
         self._spawn(self._call(replica, load))
 
     def _spawn(self, coroutine) -> None:
@@ -172,30 +185,11 @@ class Pool:
         if len(free) == 1:
             (number, credit), *_ = free.items()
             return {number: load.rows[:credit]}, load.rows[credit:]
-        shares: dict[int, list[Row]] = {number: [] for number in free}
-        load_of = {number: self._replicas[number].in_flight for number in free}
-        equal = (sum(load_of.values()) + len(load.rows)) / len(free)
-        limit = equal * 1.25 + MIGRATE_ROWS
-        home_L = load.group.home_ML[self.seat]
-        homeless, rest = [], []
-        for row in load.rows:
-            home = home_L[row.trace]
-            if free.get(home, 0) > 0 and load_of[home] < limit:
-                shares[home].append(row)
-                free[home] -= 1
-                load_of[home] += 1
-            else:
-                homeless.append(row)
-        for row in homeless:
-            open_to = [number for number in free if free[number] > 0]
-            if not open_to:
-                rest.append(row)
-                continue
-            number = min(open_to, key=load_of.__getitem__)
-            shares[number].append(row)
-            free[number] -= 1
-            load_of[number] += 1
-        return {number: rows for number, rows in shares.items() if rows}, rest
+        home_L, live = load.group.home_ML[self.seat], self.fleet.live
+        out = {number: live[number].in_flight for number in free}
+        step_s = {number: live[number].step_s for number in free}
+        shares, rest = shared([home_L[row.trace] for row in load.rows], free, out, step_s)
+        return {n: [load.rows[i] for i in mine] for n, mine in shares.items()}, [load.rows[i] for i in rest]
 
     def _batch(self, replica: Replica, load: Load) -> StepBatch:
         group, tokenizer = load.group, self.info.tokenizer
@@ -232,7 +226,7 @@ class Pool:
 
     async def _call(self, replica: Replica, load: Load) -> None:
         rows, open_rows = load.rows, set(range(len(load.rows)))
-        death = None
+        sent_s, out, death = time.monotonic(), replica.in_flight, None
         try:
             async for results in replica.run(self._batch(replica, load)):
                 open_rows.difference_update(results.row_R)
@@ -240,12 +234,15 @@ class Pool:
                 self._settle(len(results.row_R))
                 self._deliver(load.group, Answer([rows[i] for i in results.row_R], results))
                 self._pump()
+            replica.measured(time.monotonic() - sent_s, out)
         except ReplicaDied as error:
             death = str(error)
-            self._bury(replica)
+            self.fleet.bury(replica)
+        replica.calls -= 1
         replica.in_flight -= len(open_rows)
         if self._trial is replica and not replica.in_flight:
             self._trial = None
+        self.fleet.settle(replica)
         left = [rows[i] for i in sorted(open_rows)]
         if death and len(left) > 1:
             half = len(left) // 2
@@ -255,21 +252,7 @@ class Pool:
             self._deliver(load.group, Answer(left, None, death or f"{replica.name} did not answer this row"))
         self._pump()
 
-    def _bury(self, replica: Replica) -> None:
-        """Forget a dead replica (once) and start its successor."""
-        if self._replicas.pop(replica.number, None) is None:
-            return
-        replica.kill()
-        self.replaced += 1
-        self._dead_busy_s += replica.busy_s
-        self._spawn(self._replace(int(replica.name.rsplit("-", 1)[1])))
-
     def _settle(self, rows: int) -> None:
         self._outstanding -= rows
         if not self._outstanding:
             self.outstanding_s += time.monotonic() - self._since
-
-    @property
-    def busy_s(self) -> float:
-        """Engine seconds with work, over all replicas, the dead ones included."""
-        return self._dead_busy_s + sum(r.busy_s for r in self._replicas.values())

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from actors.course import Course, begun, recovered
 from actors.journal import CellJournal, Journal
+from actors.nodes import watch_draining
 from actors.pool import Answer, Load, Pool
 from actors.seats import PAIR, seat_class, seat_model
 from steer.bank import ScoreBank
@@ -64,6 +65,13 @@ class RouterStats:
     steps_large: int = 0
     replaced: int = 0
     """Replicas that died and were replaced."""
+    replicas: dict[Seat, int] = field(default_factory=dict)
+    """Those that take rows now."""
+    starting: dict[Seat, int] = field(default_factory=dict)
+    replica_s: dict[Seat, float] = field(default_factory=dict)
+    """Seconds that replicas held a place on a node, from being placed (loading included) until killed, or until now."""
+    waiting: dict[Seat, str] = field(default_factory=dict)
+    """What replicas that find no node are missing, by pools that have such."""
     outstanding_s: dict[Seat, float] = field(default_factory=dict)
     """Seconds in which a pool had rows waiting or running."""
     busy_s: dict[Seat, float] = field(default_factory=dict)
@@ -99,6 +107,9 @@ class Router:
         self._admitted = 0
         self._broken: Exception | None = None
         self._judge_prompt = pair.judge_prompt
+        self._tokenizers = ["" for _ in PAIR]
+        """Shared with every group: a pool that starts with no replica fills its entry in before its first answer."""
+        self._watch: asyncio.Task | None = None
         self._pools = {
             seat: Pool(
                 seat,
@@ -108,6 +119,8 @@ class Router:
                 replica_class or seat_class(seat, seat_model(pair, seat)),
                 self._deliver,
                 self._break,
+                self._left,
+                self._learn,
             )
             for seat in seats
         }
@@ -117,8 +130,14 @@ class Router:
         `policies` cannot be made here: a `custom` one that the driver could import may lie on its machine alone."""
         for policy in policies:
             make_policy(policy)
-        infos = await asyncio.gather(*(pool.start() for pool in self._pools.values()))
-        return dict(zip(self._pools, infos, strict=True))
+        await asyncio.gather(*(pool.start() for pool in self._pools.values()))
+        hear = [pool.fleet.drain for pool in self._pools.values()]
+        self._watch = asyncio.get_running_loop().create_task(watch_draining(hear))
+        return await self.infos()
+
+    async def infos(self) -> dict[Seat, EngineInfo]:
+        """What runs, or ran, at each seat; a seat that started with no replica is missing until its first is loaded."""
+        return {seat: pool.info for seat, pool in self._pools.items() if pool.info is not None}
 
     def expect(self, traces: int) -> None:
         """Announce how many traces will come, for progress."""
@@ -126,13 +145,20 @@ class Router:
 
     async def stats(self) -> RouterStats:
         pools = self._pools
-        self._stats.replaced = sum(pool.replaced for pool in pools.values())
+        fleets = {seat: pool.fleet for seat, pool in pools.items()}
+        self._stats.replaced = sum(fleet.replaced for fleet in fleets.values())
+        self._stats.replicas = {seat: len(fleet.live) for seat, fleet in fleets.items()}
+        self._stats.starting = {seat: fleet.starting for seat, fleet in fleets.items()}
+        self._stats.replica_s = {seat: fleet.replica_s for seat, fleet in fleets.items()}
+        self._stats.waiting = {seat: fleet.waiting for seat, fleet in fleets.items() if fleet.waiting}
         self._stats.outstanding_s = {seat: pool.outstanding_s for seat, pool in pools.items()}
-        self._stats.busy_s = {seat: pool.busy_s for seat, pool in pools.items()}
+        self._stats.busy_s = {seat: fleet.busy_s for seat, fleet in fleets.items()}
         return self._stats
 
     async def close(self) -> None:
         """Kill every replica."""
+        if self._watch is not None:
+            self._watch.cancel()
         for pool in self._pools.values():
             pool.close()
 
@@ -183,11 +209,10 @@ class Router:
             raise self._broken
         self._admitted += 1
         number = self._admitted
-        tokenizers = tuple(self._pools[seat].info.tokenizer if seat in self._pools else "" for seat in PAIR)
         cell = None if self._journal is None else await self._open(job.cell)
         course = None
         if cell is not None:
-            known = (cell, job.group, questions, frozenset(committed), number, tokenizers)
+            known = (cell, job.group, questions, frozenset(committed), number, self._tokenizers)
             course = await asyncio.to_thread(recovered, *known)
         if course is None:
             bank = self._banks.setdefault(job.cell, ScoreBank()) if cell is None else cell.bank
@@ -197,7 +222,7 @@ class Router:
                 make_policy(job.policy, job.seed, bank),
                 job.routing,
                 job.seed,
-                tokenizers=tokenizers,
+                tokenizers=self._tokenizers,
                 judge=Seat.JUDGE if Seat.JUDGE in self._pools else Seat.LARGE,
                 name=job.group,
                 cell=job.cell,
@@ -271,6 +296,13 @@ class Router:
         if inbox is not None:  # else the group's consumer is gone
             inbox.put_nowait(answer)
 
+    def _learn(self, seat: Seat, info: EngineInfo) -> None:
+        if seat in PAIR:
+            self._tokenizers[seat] = info.tokenizer
+
+    def _left(self) -> tuple[int, int, int]:
+        return self._stats.live, self._stats.queued, self._stats.done
+
     def _break(self, error: Exception) -> None:
         """A pool is gone for good: every group stops with the reason."""
         self._broken = error
@@ -278,5 +310,5 @@ class Router:
             inbox.put_nowait(error)
 
     def _table(self, course: Course) -> pa.Table:
-        parameters = [self._pools[s].info.parameters if s in self._pools else 0.0 for s in Seat]
+        parameters = [self._pools[s].parameters if s in self._pools else 0.0 for s in Seat]
         return routed_table(*course.hand_over(), parameters)

@@ -16,16 +16,18 @@ from steer.config import ModelConfig, PoolConfig
 from steer.traces import MEASURES, Finish
 from steer.work import EngineInfo, Op, StepBatch, StepResults
 
-_WRITES = (Op.STEP, Op.WHOLE, Op.AHEAD)
+WRITING = (Op.STEP, Op.WHOLE, Op.AHEAD)
 _ANSWER = "The answer is \\boxed{7}."
 
 
 class SimulatedReplica:
     """Options: `steps` (mean number of steps of a trace, 8), `exact` (every trace has just so many), `tokens` (a step,
-    10), `step_s` (seconds a call, 0), `sure` (mean confidence, 0.9), `die_after` (rows after which the process of the
-    first replica dies, once), `die_mark` (file that remembers that it died), `poison` (part of a prompt on which the
-    process always dies), `fault` (likewise, but the call raises), `max_len` (longer prompts end as an error), `log`
-    (file to which every row that is to be generated is appended: process, replica, op, seed)."""
+    10), `step_s` (seconds a call, 0), `batch_s` (seconds for each `max_num_seqs` rows begun, one call after another,
+    0), `slow` (name of a replica whose calls take ten times as long), `start_s` (seconds to load, 0), `unusable` (it
+    cannot be loaded), `sure` (mean confidence, 0.9), `die_after` (rows after which the process of the first replica
+    dies, once), `die_mark` (file that remembers that it died), `poison` (part of a prompt on which the process always
+    dies), `fault` (likewise, but the call raises), `log` (file that gets the seed of every text that is
+    begun), `max_len` (longer prompts end as an error)."""
 
     def __init__(self, name: str, model: ModelConfig, pool: PoolConfig, measures: tuple[str, ...]):
         options = {
@@ -33,16 +35,24 @@ class SimulatedReplica:
             "exact": False,
             "tokens": 10,
             "step_s": 0.0,
+            "batch_s": 0.0,
+            "slow": None,
+            "start_s": 0.0,
             "sure": 0.9,
             "max_len": 1 << 30,
             **model.engine,
         }
         self._name, self._model, self._measures, self._options = name, model, measures, options
+        self._factor = 10 if name == options["slow"] else 1
+        self._seqs, self._engine = pool.max_num_seqs, asyncio.Lock()
         self._bodies: dict[str, int] = {}
         self._rows = 0
         self._busy_s = 0.0
 
     async def describe(self) -> EngineInfo:
+        await asyncio.sleep(self._options["start_s"])
+        if self._options.get("unusable"):
+            raise RuntimeError(f"replica {self._name} cannot load {self._model.path}: it is simulated so")
         return EngineInfo(
             replica=self._name,
             model=self._model.path,
@@ -56,22 +66,23 @@ class SimulatedReplica:
 
     async def run(self, batch: StepBatch) -> AsyncIterator[StepResults]:
         started = time.monotonic()
-        self._log(batch)
+        self._note(batch)
         if self._options["step_s"]:
-            await asyncio.sleep(self._options["step_s"])
+            await asyncio.sleep(self._options["step_s"] * self._factor)
+        if self._options["batch_s"]:
+            async with self._engine:
+                batches = -(-len(batch.key_B) // self._seqs)
+                await asyncio.sleep(self._options["batch_s"] * batches * self._factor)
         self._perhaps_die(batch)
         results = self._answer(batch)
         self._busy_s += time.monotonic() - started
         yield results
 
-    def _log(self, batch: StepBatch) -> None:
-        path = self._options.get("log")
-        if path is None:
-            return
-        writes = zip(batch.op_B, batch.seed_B, strict=True)
-        lines = [f"{os.getpid()} {self._name} {int(op)} {seed}\n" for op, seed in writes if op in _WRITES]
-        with open(path, "a") as file:  # one write a call: those of several processes do not mix
-            file.write("".join(lines))
+    def _note(self, batch: StepBatch) -> None:
+        if "log" in self._options:
+            seeds = [seed for op, seed in zip(batch.op_B, batch.seed_B, strict=True) if op in WRITING]
+            with open(self._options["log"], "a") as file:
+                file.write("".join(f"{seed}\n" for seed in seeds))
 
     def _perhaps_die(self, batch: StepBatch) -> None:
         self._rows += len(batch.key_B)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.session import cluster
 
-NAMES = ("overhead", "router", "mixture", "grading")
+NAMES = ("overhead", "router", "mixture", "grading", "kills")
 
 
 def run(name: str, json_path: Path | None = None) -> list[dict]:
@@ -33,6 +33,10 @@ def run(name: str, json_path: Path | None = None) -> list[dict]:
             from pipelines.bench_grading import bench_grading
 
             rows = bench_grading()
+        case "kills":
+            from pipelines.bench_kills import bench_kills
+
+            rows = bench_kills()
         case _:
             raise ValueError(f"no benchmark {name!r}: there are {', '.join(NAMES)}")
     print(f"# steer bench {name} on {machine()}")

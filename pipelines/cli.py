@@ -103,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
     pairs.set_defaults(command=_sweep_pairs)
 
     bench = commands.add_parser("bench", help="measure the system's speed: overhead, router, mixture, grading")
-    bench.add_argument("name", choices=("overhead", "router", "mixture", "grading"))
+    bench.add_argument("name", choices=("overhead", "router", "mixture", "grading", "kills"))
     bench.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     bench.set_defaults(command=_bench)
 

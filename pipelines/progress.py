@@ -5,9 +5,11 @@ A thread asks the router for its counts; the run never waits for it. Formatting 
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import NamedTuple, Protocol, TextIO
+
+from steer.traces import Seat
 
 LINE_S = 10.0
 """Between lines in a log: often enough to see that a run lives, rare enough for a run of days."""
@@ -25,6 +27,7 @@ class Counts(Protocol):
     tokens_large: int
     steps_small: int
     steps_large: int
+    waiting: Mapping[Seat, str]
 
 
 class Reading(NamedTuple):
@@ -38,6 +41,8 @@ class Reading(NamedTuple):
     tokens: int = 0
     steps_small: int = 0
     steps_large: int = 0
+    waiting: str = ""
+    """What pools wait for, that find no node for their replicas."""
 
     @classmethod
     def of(cls, counts: Counts, at_s: float) -> "Reading":
@@ -50,6 +55,7 @@ class Reading(NamedTuple):
             counts.tokens_small + counts.tokens_large,
             counts.steps_small,
             counts.steps_large,
+            "; ".join(f"{seat.label}: {what}" for seat, what in counts.waiting.items()),
         )
 
     def since(self, base: "Reading") -> "Reading":
@@ -64,7 +70,8 @@ class Reading(NamedTuple):
 
 
 def progress_text(now: Reading, before: Reading) -> str:
-    """One line: done of total, live, queued, tokens a second since `before`, large steps so far, time left."""
+    """One line: done of total, live, queued, tokens a second since `before`, large steps so far, time left, and what
+    pools wait for."""
     seconds = now.at_s - before.at_s
     rate = max(now.tokens - before.tokens, 0) / seconds if seconds > 0 else 0.0
     steps = now.steps_small + now.steps_large
@@ -72,7 +79,7 @@ def progress_text(now: Reading, before: Reading) -> str:
     total = f"/{now.total:,}" if now.total else ""
     return (
         f"done {now.done:,}{total} · live {now.live:,} · queued {now.queued:,} · {rate:,.0f} tokens/s · {large} · "
-        f"ETA {duration(eta_s(now))}"
+        f"ETA {duration(eta_s(now))}{f' · {now.waiting}' if now.waiting else ''}"
     )
 
 

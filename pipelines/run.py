@@ -12,6 +12,7 @@ from pipelines.evaluate import evaluate
 from pipelines.grids import label_of, setting_of
 from pipelines.ingest import Rows, ingest
 from pipelines.lives import Lives
+from pipelines.prewarm import prewarmed
 from pipelines.progress import Progress
 from pipelines.report import tables
 from pipelines.resume import go_on, held_run
@@ -50,7 +51,7 @@ def run_one(
             go_on(run, resolved(config, pair), out)
         new = run is None or not run.describe()["cells"]
         plan = reading(config.benchmark) if new else None
-    with cluster(verbose, len(seats)):
+    with cluster(verbose, len(seats)), prewarmed(config.pools, seats):
         if new:
             benchmark = ingest(plan)
             name, split = benchmark.name, benchmark.split
@@ -132,13 +133,14 @@ def evaluate_all(cells: Sequence[Cell], held: Session, run: RunFolder) -> None:
 
 
 def described(held: Session) -> dict:
-    """What `run.json` says of the engines, and of the router's work."""
+    """What `run.json` says of the engines, and of the router's work; of a model that was never started, no entry."""
     stats = held.stats()
     return {
         **{seat.label: _engine(info) for seat, info in held.infos.items()},
         "replaced_replicas": stats.replaced,
         "outstanding_s": {seat.label: seconds for seat, seconds in stats.outstanding_s.items()},
         "busy_s": {seat.label: seconds for seat, seconds in stats.busy_s.items()},
+        "replica_s": {seat.label: seconds for seat, seconds in stats.replica_s.items()},
     }
 
 

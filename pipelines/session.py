@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.router import Router, RouterStats
 from actors.seats import PAIR
+from pipelines.prewarm import clear_request
 from steer.config import PairConfig, PoolsConfig
 from steer.policy_config import PolicyConfig
 from steer.traces import Seat
@@ -41,8 +42,11 @@ class StartFailed(Exception):
 class Session:
     router: Any
     """Ray handle of `actors.router.Router`."""
-    infos: dict[Seat, EngineInfo]
-    """What runs at each seat."""
+
+    @property
+    def infos(self) -> dict[Seat, EngineInfo]:
+        """What runs, or ran, at each seat; one that started with no replica is missing until its first is loaded."""
+        return ray.get(self.router.infos.remote(), timeout=STATS_S)
 
     @property
     def small(self) -> EngineInfo:
@@ -95,9 +99,9 @@ def session(
     policies: Sequence[PolicyConfig] = (),
     journal: str | None = None,
 ) -> Iterator[Session]:
-    """A started router on the `cluster` around it, with a pool for each of the `seats`: all are loaded when the block
-    begins. `policies`: those of the run, of which the router makes the `custom` ones first. `journal`: the folder in
-    which it keeps live traces. Raises StartFailed."""
+    """A started router on the `cluster` around it, with a pool for each of the `seats`: what these begin with is loaded
+    when the block begins. `policies`: those of the run, of which the router makes the `custom` ones first. `journal`:
+    the folder in which it keeps live traces. Raises StartFailed."""
     # num_cpus=0: the router waits most of the time, and must get a place on a node full of engines.
     router = ray.remote(Router).options(
         num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0, scheduling_strategy=beside_driver()
@@ -105,11 +109,12 @@ def session(
     handle = router.remote(pair, pools, replica_class, seats, journal)
     try:
         try:
-            infos = ray.get(handle.start.remote([policy for policy in policies if policy.name == "custom"]))
+            ray.get(handle.start.remote([policy for policy in policies if policy.name == "custom"]))
         except (ray.exceptions.RayTaskError, ray.exceptions.RayActorError) as failure:
             cause = getattr(failure, "cause", None) or failure
             raise StartFailed(f"the models did not start: {cause}") from failure
-        yield Session(handle, infos)
+        clear_request()
+        yield Session(handle)
     finally:
         with _held_back(signal.SIGINT, signal.SIGTERM):
             with suppress(Exception):  # a router that is gone has nothing left to close

@@ -16,6 +16,7 @@ from pipelines.grids import SweepConfig, Variant
 from pipelines.ingest import Ingested, ingest
 from pipelines.lives import Lives
 from pipelines.picture import save_curve
+from pipelines.prewarm import prewarmed
 from pipelines.report import best_on_test, tables
 from pipelines.resume import go_on, held_run
 from pipelines.run import described, evaluate_all, journal_of, refuse_unmeasured, resolved, usable_pair
@@ -56,7 +57,7 @@ def run_sweep(
         else:
             go_on(run, resolved(config, pair), out)
     new = run is None
-    with cluster(verbose, len(seats)), ExitStack() as stack:
+    with cluster(verbose, len(seats)), prewarmed(config.pools, seats), ExitStack() as stack:
         splits = {split: _ingested(config, split, plans[split]) for split in plans}
         if new:
             with refusals_as_settings_errors():

@@ -3,9 +3,9 @@
 The resolved configuration is written beside the output (`run.json`), so a run can be read and repeated from its folder.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from steer.policy_config import Measure, PolicyConfig, SteerPolicy, Strict
 
@@ -96,6 +96,12 @@ class PoolConfig(Strict):
     """Replicas of one model."""
 
     replicas: Annotated[int, Field(ge=1)] = 1
+    """Their fixed number; of an elastic pool only what `min_replicas` is when nothing else is said."""
+    max_replicas: Annotated[int, Field(ge=1)] | None = None
+    """Given: the pool is elastic (docs/loop.md). It starts with `min_replicas`, grows to so many where the backlog is
+    worth another start, and lets go what it no longer needs. None: fixed at `replicas`."""
+    min_replicas: Annotated[int, Field(ge=0)] | None = None
+    """Of an elastic pool; 0 (not for the small model): the first is started for the first row. None: `replicas`."""
     cpus: Annotated[float, Field(ge=0)] = 1
     """CPUs a replica."""
     gpus: Annotated[float, Field(ge=0)] = 0
@@ -113,6 +119,28 @@ class PoolConfig(Strict):
     step_timeout_s: Annotated[float, Field(gt=0)] = 900.0
     """A call that has not answered by then counts as a dead replica."""
 
+    @property
+    def least(self) -> int:
+        """Replicas that the pool starts with and never goes below."""
+        return self.replicas if self.max_replicas is None or self.min_replicas is None else self.min_replicas
+
+    @property
+    def most(self) -> int:
+        return self.max_replicas or self.replicas
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.max_replicas is None:
+            if self.min_replicas is not None:
+                remedy = "give max_replicas too, or leave min_replicas out"
+                raise ValueError(f"min_replicas = {self.min_replicas} of a pool fixed at replicas: {remedy}")
+        elif self.least > self.max_replicas:
+            name = "replicas (min_replicas is not given)" if self.min_replicas is None else "min_replicas"
+            raise ValueError(
+                f"{name} = {self.least} is above max_replicas = {self.max_replicas}: set min_replicas to at most that"
+            )
+        return self
+
 
 class PoolsConfig(Strict):
     small: PoolConfig = PoolConfig()
@@ -123,6 +151,12 @@ class PoolsConfig(Strict):
     """Pools of the models that signal; started only for a policy that needs them."""
     measures: tuple[Measure, ...] = ("max_logit", "entropy", "max_prob")
     """`[max_logit]` alone runs on vLLM's public API; the others need the confidence hook."""
+
+    @model_validator(mode="after")
+    def _small_is_there(self) -> Self:
+        if self.small.least == 0:
+            raise ValueError("small.min_replicas = 0: every trace begins at the small model; set it to 1 or more")
+        return self
 
 
 class RunConfig(Strict):

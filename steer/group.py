@@ -37,7 +37,7 @@ class Group:
         options: RoutingOptions,
         seed: int,
         *,
-        tokenizers: tuple[str, str] = ("", ""),
+        tokenizers: Sequence[str] = ("", ""),
         judge: Seat = Seat.JUDGE,
         name: str = "0",
         cell: str = "",

@@ -18,7 +18,7 @@ def new_pool(model=Model.SMALL, tokenizer="one", replicas=1, **config):
     pool = Pool(model, ModelConfig(path="m"), PoolConfig(**config), ("max_prob",), object, print, print)
     pool.info = SimpleNamespace(tokenizer=tokenizer)
     for number in range(replicas):
-        pool._replicas[number] = SimpleNamespace(number=number, name=f"r{number}", in_flight=0, drop=[])
+        pool.fleet.live[number] = SimpleNamespace(number=number, name=f"r{number}", in_flight=0, step_s=None, drop=[])
     return pool
 
 
@@ -32,7 +32,7 @@ def advanced(tokenizers=("one", "one")):
 
 def batch(pool, rows, replica=0):
     load = Load(rows[0].group, rows, Sampling(), None)
-    return pool._batch(pool._replicas[replica], load)
+    return pool._batch(pool.fleet.live[replica], load)
 
 
 def test_the_first_call_sends_the_prompt_and_the_next_nothing():
@@ -79,7 +79,7 @@ def test_rows_go_home_unless_it_is_far_fuller_than_the_others():
     free = {0: 100, 1: 100}
     shares, rest = pool._assign(Load(group, rows[:10], Sampling(), None), dict(free))
     assert not rest and len(shares[1]) == 10
-    pool._replicas[1].in_flight = 90
+    pool.fleet.live[1].in_flight = 90
     shares, rest = pool._assign(Load(group, rows, Sampling(), None), {0: 100, 1: 10})
     assert not rest and len(shares[0]) == 20, "its home has 90 rows more than the other replica"
 

@@ -5,12 +5,14 @@ import threading
 from types import SimpleNamespace
 
 from pipelines.progress import Progress, Reading, duration, eta_s, progress_text
+from steer.traces import Seat
 
 
 def counts(**changes):
     values = dict(
         total=100, live=20, queued=30, done=50, tokens_small=900, tokens_large=100, steps_small=75, steps_large=25
     )
+    values["waiting"] = {}
     return SimpleNamespace(**{**values, **changes})
 
 
@@ -19,6 +21,13 @@ def test_line_names_every_count():
     before = Reading(10.0, tokens=500)
     assert progress_text(now, before) == (
         "done 50/100 · live 20 · queued 30 · 50 tokens/s · 25 % large steps · ETA 0:20"
+    )
+
+
+def test_line_says_what_a_pool_waits_for():
+    now = Reading.of(counts(waiting={Seat.LARGE: "1 of 2 replicas wait for a node with 4 CPUs, 2 GPUs"}), at_s=20.0)
+    assert progress_text(now, Reading(0.0)).endswith(
+        "0:20 · large: 1 of 2 replicas wait for a node with 4 CPUs, 2 GPUs"
     )
 
 

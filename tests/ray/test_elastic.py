@@ -1,0 +1,158 @@
+"""Pools that grow, shrink, wait for nodes and part with replicas: on counts, with simulated engines.
+
+What needs nodes that come and go runs in a process of its own (`node_scenarios.py`) and tells what it saw.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import ray
+from test_router import answers, questions, route
+
+from actors.router import Job, Router
+from actors.simulated import SimulatedReplica
+from pipelines.prewarm import first_bundles
+from steer.config import ModelConfig, PairConfig, PoolConfig, PoolsConfig, RoutingOptions
+from steer.policy_config import RandomStepPolicy, SmallPolicy, SteerPolicy
+from steer.traces import Seat
+
+pytestmark = [pytest.mark.ray]
+
+PATIENCE_S = 60.0
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def start(local_ray):
+    started = []
+
+    def begin(small: PoolConfig, large: PoolConfig, unusable: bool = False, **engine):
+        pair = PairConfig(
+            small=ModelConfig(path="simulated-small", parameters=1e6, engine=engine),
+            large=ModelConfig(path="simulated-large", parameters=1e7, engine=engine),
+        )
+        router = (
+            ray.remote(Router).options(num_cpus=0).remote(pair, PoolsConfig(small=small, large=large), SimulatedReplica)
+        )
+        started.append(router)
+        ray.get(router.start.remote())
+        return router
+
+    yield begin
+    for router in started:
+        ray.get(router.close.remote())
+        ray.kill(router)
+
+
+def stats(router):
+    return ray.get(router.stats.remote())
+
+
+def until(router, true):
+    """The router's counts, once they are so."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not true(now := stats(router)):
+        assert time.monotonic() < deadline, now
+    return now
+
+
+def pool(**given):
+    return PoolConfig(**{"cpus": 0.1, **given})
+
+
+def test_a_pool_grows_under_load_and_shrinks_in_the_tail_and_no_row_is_lost_or_asked_twice(start):
+    router = start(pool(max_replicas=3, max_num_seqs=10), pool(), batch_s=0.05, tokens=3)
+    ray.get(router.expect.remote(900))
+    job = Job("cell", "0", SmallPolicy(), RoutingOptions(), "all", 0)
+    stream = router.route.options(num_returns="streaming").remote(questions(900), job)
+    until(router, lambda now: now.replicas[Seat.SMALL] > 1)
+    table = pa.concat_tables([ray.get(ref) for ref in stream])
+    assert sorted(table["question_id"].to_pylist()) == sorted(f"q{i}" for i in range(900))
+    assert set(table["status"].to_pylist()) == {"answered"}
+    end = until(router, lambda now: now.replicas[Seat.SMALL] == 1 and not now.starting[Seat.SMALL])
+    assert end.replaced == 0 and end.tokens_small == sum(table["tokens_small"].to_pylist())
+
+
+def test_a_large_pool_of_none_starts_with_the_first_large_row_and_changes_no_answer(start):
+    router = start(pool(), pool(min_replicas=0, max_replicas=1))
+    table = route(router, questions(20), SmallPolicy())
+    assert set(ray.get(router.infos.remote())) == {Seat.SMALL} and set(table["flops_paper"].to_pylist()) != {0.0}
+    assert stats(router).replica_s[Seat.LARGE] == 0.0
+    got = answers(route(router, questions(40), SteerPolicy(preset="stepwise")))
+    assert ray.get(router.infos.remote())[Seat.LARGE].replica == "large-0"
+    until(router, lambda now: now.replicas[Seat.LARGE] == 0)
+    assert got == answers(route(start(pool(), pool()), questions(40), SteerPolicy(preset="stepwise")))
+
+
+def test_a_slow_replica_gets_fewer_rows(start):
+    router = start(pool(replicas=2, max_num_seqs=10), pool(), batch_s=0.003, slow="small-1", steps=12, exact=True)
+    rows = route(router, questions(200), RandomStepPolicy(p=0.0)).to_pylist()
+    wrote = [step["replica"] for row in rows for step in row["step_rows"]]
+    assert set(wrote) == {"small-0", "small-1"}
+    assert wrote.count("small-1") < wrote.count("small-0") / 3
+
+
+def test_a_replica_that_hangs_is_replaced_and_its_process_is_gone(start):
+    router = start(pool(step_timeout_s=1.0), pool())
+    pid = ray.get(router.infos.remote())[Seat.SMALL].pid
+    os.kill(pid, signal.SIGSTOP)
+    table = route(router, questions(10), SmallPolicy())
+    assert set(table["status"].to_pylist()) == {"answered"} and stats(router).replaced == 1
+    until(router, lambda now: not runs(pid))
+
+
+def runs(pid):
+    """Whether the process is there and not only waits to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_model_that_cannot_be_loaded_later_still_ends_the_run_with_the_reason(start):
+    router = start(pool(), pool(min_replicas=0, max_replicas=2), unusable=True)
+    with pytest.raises(Exception, match="cannot load simulated-large"):
+        route(router, questions(10), RandomStepPolicy(p=1.0))
+
+
+def test_what_the_pools_begin_with_is_asked_of_the_autoscaler():
+    pools = PoolsConfig(
+        small=pool(replicas=2, cpus=2, gpus=1, label="small"), large=pool(min_replicas=0, max_replicas=9)
+    )
+    assert first_bundles(pools, [Seat.SMALL, Seat.LARGE]) == (
+        [{"CPU": 2, "GPU": 1}] * 2,
+        [{"steer-pool": "small"}] * 2,
+    )
+    assert first_bundles(PoolsConfig(), [Seat.SMALL]) == ([{"CPU": 1}], [{}])
+
+
+def seen(scenario):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "ray" / "node_scenarios.py"), scenario],
+        cwd=ROOT, capture_output=True, text=True, timeout=240, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_draining_node_is_left_without_a_death_and_a_lost_pool_waits_for_its_node():
+    saw = seen("nodes")
+    assert saw["answered"] == saw["asked"]
+    assert saw["after_drain"]["replaced"] == 0 and saw["after_drain"]["node"] == saw["second_node"]
+    assert saw["waiting"] == "1 of 1 replicas wait for a node with 1 CPUs, 0 GPUs, node label steer-pool=large"
+    assert saw["replaced"] == 1 and saw["tokens"] == saw["tokens_in_table"]
+
+
+def test_an_autoscaler_brings_nodes_for_the_pools_and_takes_them_away():
+    saw = seen("autoscaler")
+    assert saw["answered"] == saw["asked"]
+    assert saw["asked_before_start"] == [["small", 1.0]] and saw["standing_while_loaded"] == 0
+    assert saw["most"]["small"] >= 1 and saw["most"]["large"] == 1
+    assert saw["nodes_at_end"] == 0 and saw["standing_at_end"] == 0
