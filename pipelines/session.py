@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.router import Router, RouterStats
 from actors.seats import PAIR
@@ -85,9 +84,11 @@ def cluster(verbose: bool = False, engines: int = len(PAIR)) -> Iterator[None]:
         ray.shutdown()
 
 
-def beside_driver() -> NodeAffinitySchedulingStrategy:
-    """For what the run cannot lose without its driver's node being lost too, which is not one to be preempted."""
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+def beside_driver() -> dict[str, str]:
+    """Label selector for what the run cannot lose without its driver's node being lost too, which is not one to be
+    preempted. (Ray 2.60 places an actor without CPUs on any node, whatever a soft NodeAffinitySchedulingStrategy says.)
+    """
+    return {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
 
 
 @contextmanager
@@ -104,7 +105,7 @@ def session(
     the folder in which it keeps live traces. Raises StartFailed."""
     # num_cpus=0: the router waits most of the time, and must get a place on a node full of engines.
     router = ray.remote(Router).options(
-        num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0, scheduling_strategy=beside_driver()
+        num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0, label_selector=beside_driver()
     )
     handle = router.remote(pair, pools, replica_class, seats, journal)
     try:
