@@ -16,6 +16,7 @@ from actors.journal import CellJournal, Journal
 from actors.nodes import watch_draining
 from actors.pool import Answer, Load, Pool
 from actors.seats import PAIR, seat_class, seat_model
+from actors.trace_time import Part, Spell
 from steer.bank import ScoreBank
 from steer.config import PairConfig, PoolsConfig, RoutingOptions
 from steer.group import Group
@@ -31,6 +32,7 @@ FLUSH_S = 0.2
 """How often a replica answers what is done where rows need not wait for each other. A message costs router and replica
 about 5 ms between them: at .05 s and eight calls in flight they were busy with messages half the time; a step of a
 7B model on a GPU takes a second or more."""
+WRITES = (Op.STEP, Op.WHOLE, Op.AHEAD)
 YIELD_S = 1.0
 """Finished traces are handed on at least this often..."""
 YIELD_TRACES = 256
@@ -80,6 +82,12 @@ class RouterStats:
     """Seconds spent in policies (fits included)."""
     journal_s: float = 0.0
     """Seconds spent writing the journal."""
+    loop_s: float = 0.0
+    """CPU seconds of the router's event loop: messages, dispatch and collecting, without the two above."""
+    trace_s: dict[str, float] = field(default_factory=dict)
+    """Trace-seconds by `actors.trace_time.Part`."""
+    row_s: dict[tuple[Seat, bool], float] = field(default_factory=dict)
+    """Seconds that rows were at a seat's engines, summed; apart by whether they wrote (else: scored, probed, rated)."""
 
     @property
     def queued(self) -> int:
@@ -105,6 +113,7 @@ class Router:
         self._courses: dict[str, Course] = {}
         """Groups that are live or not yet committed, by name; of a run with a journal."""
         self._admitted = 0
+        self._loop_from_s = 0.0
         self._broken: Exception | None = None
         self._judge_prompt = pair.judge_prompt
         self._tokenizers = ["" for _ in PAIR]
@@ -128,6 +137,7 @@ class Router:
     async def start(self, policies: Sequence[PolicyConfig] = ()) -> dict[Seat, EngineInfo]:
         """Start all pools; raises ReplicaDied when a model cannot be loaded, and before that ValueError when one of the
         `policies` cannot be made here: a `custom` one that the driver could import may lie on its machine alone."""
+        self._loop_from_s = time.thread_time()
         for policy in policies:
             make_policy(policy)
         await asyncio.gather(*(pool.start() for pool in self._pools.values()))
@@ -153,6 +163,7 @@ class Router:
         self._stats.waiting = {seat: fleet.waiting for seat, fleet in fleets.items() if fleet.waiting}
         self._stats.outstanding_s = {seat: pool.outstanding_s for seat, pool in pools.items()}
         self._stats.busy_s = {seat: fleet.busy_s for seat, fleet in fleets.items()}
+        self._stats.loop_s = time.thread_time() - self._loop_from_s
         return self._stats
 
     async def close(self) -> None:
@@ -172,10 +183,12 @@ class Router:
         aggregate = getattr(job.policy, "aggregate", "mean")
         sampling = Sampling(routing.temperature, routing.top_p, job.tokens, aggregate, greedy, self._judge_prompt)
         inbox = self._inboxes[group] = asyncio.Queue()
+        spell = Spell(self._stats.trace_s, group)
         yielded = time.monotonic()
         try:
             while True:
                 rows = await self._decide(course)
+                spell.lap(Part.DECIDING)
                 self._dispatch(group, rows, sampling)
                 self._retire(course)
                 if course.waiting >= YIELD_TRACES or (course.waiting and time.monotonic() - yielded > YIELD_S):
@@ -187,7 +200,11 @@ class Router:
                     raise RuntimeError(
                         f"group {group.name} of cell {group.cell}: {group.live} live traces, none of them out"
                     )
-                await self._collect(course, inbox)
+                spell.lap(Part.ROUTER)
+                first = await inbox.get()
+                spell.lap(Part.BARRIER)
+                self._collect(course, first, inbox)
+                spell.lap(Part.ROUTER)
             if course.waiting:
                 yield self._table(course)
             course.end()
@@ -259,8 +276,8 @@ class Router:
             flush_s = None if group.strict and not scored_next else FLUSH_S
             pool.submit(Load(group, share, sampling, flush_s))
 
-    async def _collect(self, course: Course, inbox: asyncio.Queue) -> None:
-        answers = [await inbox.get()]
+    def _collect(self, course: Course, first: Answer | Exception, inbox: asyncio.Queue) -> None:
+        answers = [first]
         while not inbox.empty():
             answers.append(inbox.get_nowait())
         for answer in answers:
@@ -273,8 +290,11 @@ class Router:
     def _count(self, answer: Answer) -> None:
         stats, more = self._stats, [step for steps in answer.results.more_R.values() for step in steps]
         tokens = sum(answer.results.tokens_R) + sum(len(step.ids) for step in more)
-        steps = sum(row.op in (Op.STEP, Op.WHOLE, Op.AHEAD) for row in answer.rows) + len(more)
+        steps = sum(row.op in WRITES for row in answer.rows) + len(more)
         seat = answer.rows[0].model
+        for row, seconds in zip(answer.rows, answer.results.seconds_R, strict=True):
+            kind = (seat, row.op in WRITES)
+            stats.row_s[kind] = stats.row_s.get(kind, 0.0) + seconds
         if seat == Seat.SMALL:
             stats.tokens_small += tokens
             stats.steps_small += steps

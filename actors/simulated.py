@@ -22,12 +22,11 @@ _ANSWER = "The answer is \\boxed{7}."
 
 class SimulatedReplica:
     """Options: `steps` (mean number of steps of a trace, 8), `exact` (every trace has just so many), `tokens` (a step,
-    10), `step_s` (seconds a call, 0), `batch_s` (seconds for each `max_num_seqs` rows begun, one call after another,
-    0), `slow` (name of a replica whose calls take ten times as long), `start_s` (seconds to load, 0), `unusable` (it
-    cannot be loaded), `sure` (mean confidence, 0.9), `die_after` (rows after which the process of the first replica
+    10), `step_s` (seconds a call, 0), `row_s` (seconds a row, `max_num_seqs` of which run at once, 0), `slow` (name of a
+    replica whose calls take ten times as long), `start_s` (seconds to load, 0), `unusable` (it cannot be loaded), `sure` (mean confidence, 0.9), `die_after` (rows after which the process of the first replica
     dies, once), `die_mark` (file that remembers that it died), `poison` (part of a prompt on which the process always
-    dies), `fault` (likewise, but the call raises), `log` (file that gets the seed of every text that is
-    begun), `max_len` (longer prompts end as an error)."""
+    dies), `fault` (likewise, but the call raises), `log` (file that gets the seed of every text that is begun),
+    `max_len` (longer prompts end as an error)."""
 
     def __init__(self, name: str, model: ModelConfig, pool: PoolConfig, measures: tuple[str, ...]):
         options = {
@@ -35,7 +34,7 @@ class SimulatedReplica:
             "exact": False,
             "tokens": 10,
             "step_s": 0.0,
-            "batch_s": 0.0,
+            "row_s": 0.0,
             "slow": None,
             "start_s": 0.0,
             "sure": 0.9,
@@ -44,7 +43,7 @@ class SimulatedReplica:
         }
         self._name, self._model, self._measures, self._options = name, model, measures, options
         self._factor = 10 if name == options["slow"] else 1
-        self._seqs, self._engine = pool.max_num_seqs, asyncio.Lock()
+        self._engine = asyncio.Semaphore(pool.max_num_seqs)
         self._bodies: dict[str, int] = {}
         self._rows = 0
         self._busy_s = 0.0
@@ -69,10 +68,8 @@ class SimulatedReplica:
         self._note(batch)
         if self._options["step_s"]:
             await asyncio.sleep(self._options["step_s"] * self._factor)
-        if self._options["batch_s"]:
-            async with self._engine:
-                batches = -(-len(batch.key_B) // self._seqs)
-                await asyncio.sleep(self._options["batch_s"] * batches * self._factor)
+        if self._options["row_s"]:
+            await asyncio.gather(*(self._row() for _ in batch.key_B))
         self._perhaps_die(batch)
         results = self._answer(batch)
         self._busy_s += time.monotonic() - started
@@ -83,6 +80,11 @@ class SimulatedReplica:
             seeds = [seed for op, seed in zip(batch.op_B, batch.seed_B, strict=True) if op in WRITING]
             with open(self._options["log"], "a") as file:
                 file.write("".join(f"{seed}\n" for seed in seeds))
+
+    async def _row(self) -> None:
+        """One row's time among those that the engine runs at once."""
+        async with self._engine:
+            await asyncio.sleep(self._options["row_s"] * self._factor)
 
     def _perhaps_die(self, batch: StepBatch) -> None:
         self._rows += len(batch.key_B)

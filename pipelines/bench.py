@@ -10,11 +10,12 @@ from pathlib import Path
 
 from pipelines.session import cluster
 
-NAMES = ("overhead", "router", "mixture", "grading", "kills")
+NAMES = ("overhead", "router", "mixture", "grading", "loop", "elastic", "kills")
 
 
-def run(name: str, json_path: Path | None = None) -> list[dict]:
-    """Run one benchmark; returns its rows. Raises ValueError, with the names there are, for an unknown one."""
+def run(name: str, json_path: Path | None = None, trace: Path | None = None) -> list[dict]:
+    """Run one benchmark; returns its rows. `trace`: step lengths for `loop`. Raises ValueError, with the names there
+    are, for an unknown one, and SettingsError for a `trace` that is no table of steps."""
     match name:
         case "overhead":
             from pipelines.bench_overhead import bench_overhead
@@ -37,6 +38,19 @@ def run(name: str, json_path: Path | None = None) -> list[dict]:
             from pipelines.bench_kills import bench_kills
 
             rows = bench_kills()
+        case "loop":
+            from pipelines.bench_loop import ABOUT, bench_pools
+            from pipelines.step_lengths import SHIPPED, read
+
+            lengths = read(trace or SHIPPED)
+            with cluster():
+                rows = bench_pools(lengths)
+            print(ABOUT)
+        case "elastic":
+            from pipelines.bench_elastic import bench_elastic
+
+            with cluster():
+                rows = bench_elastic()
         case _:
             raise ValueError(f"no benchmark {name!r}: there are {', '.join(NAMES)}")
     print(f"# steer bench {name} on {machine()}")

@@ -102,8 +102,9 @@ def parser() -> argparse.ArgumentParser:
     _into_folder(pairs)
     pairs.set_defaults(command=_sweep_pairs)
 
-    bench = commands.add_parser("bench", help="measure the system's speed: overhead, router, mixture, grading")
-    bench.add_argument("name", choices=("overhead", "router", "mixture", "grading", "kills"))
+    bench = commands.add_parser("bench", help="measure the system's speed, and what failures cost it")
+    bench.add_argument("name", choices=("overhead", "router", "mixture", "grading", "loop", "elastic", "kills"))
+    bench.add_argument("--trace", metavar="FILE", help="loop: step lengths from a run's steps/ (none: drawn ones)")
     bench.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     bench.set_defaults(command=_bench)
 
@@ -262,7 +263,7 @@ def _bench(args: argparse.Namespace) -> None:
 
     from pipelines import bench
 
-    bench.run(args.name, Path(args.json) if args.json else None)
+    bench.run(args.name, Path(args.json) if args.json else None, Path(args.trace) if args.trace else None)
 
 
 def _train_pair(args: argparse.Namespace) -> None:

@@ -23,8 +23,9 @@ GRADERS_PER_CPU = 0.5
 """Grading tasks at most for a CPU of the cluster: a trace's grading takes well under a millisecond."""
 
 
-def evaluate(cells: Sequence[Cell], router: ActorHandle, run: RunFolder) -> None:
-    """Route every question of every cell, grade it, and commit it to the run's tables; returns when all are committed.
+def evaluate(cells: Sequence[Cell], router: ActorHandle, run: RunFolder) -> float:
+    """Route every question of every cell, grade it, and commit it to the run's tables; returns when all are committed,
+    and how many seconds grading took, summed over its tasks.
 
     May be called again for further cells of the same run. Of a cell that is in the run already, what its tables hold is
     not routed again. Raises ValueError for cells that cannot be cut, and what the router raises when a pool is gone for
@@ -52,6 +53,7 @@ def evaluate(cells: Sequence[Cell], router: ActorHandle, run: RunFolder) -> None
         )
         sink = RunFolderSink(run, router)
         graded.write_datasink(sink, ray_remote_args={"num_cpus": 0}, concurrency=_graders())
+    return sink.grading_s
 
 
 def _parts(run: RunFolder, cells: Sequence[str]) -> dict[str, list[str]]:

@@ -20,6 +20,8 @@ from pipelines.session import Session, cluster, session
 from pipelines.settings import refusals_as_settings_errors
 from pipelines.store import RunFolder
 from pipelines.summary import BAR, Entry, Summary, note_seconds, summarise, write_json
+from pipelines.time_spent import note_time, spent
+from pipelines.time_spent import table as time_table
 from steer.benchmarks import reading
 from steer.cards import card_problems
 from steer.config import PairConfig, PoolsConfig, RunConfig
@@ -73,6 +75,9 @@ def run_one(
     write_json(run, rows)
     run.finish()
     print(tables(rows), flush=True)
+    took = run.describe().get("time")
+    if took:
+        print(f"\n{time_table(took)}", flush=True)
     return rows[0]
 
 
@@ -126,10 +131,12 @@ def run_entry(config: RunConfig, benchmark: str, split: str) -> Entry:
 
 def evaluate_all(cells: Sequence[Cell], held: Session, run: RunFolder) -> None:
     """Route, grade and commit the cells with progress on standard error; what that took goes into `run.json`."""
-    started = time.monotonic()
+    before, started = held.stats(), time.monotonic()
     with Progress(held.stats, sys.stderr):
-        evaluate(cells, held.router, run)
-    note_seconds(run, [cell.name for cell in cells], time.monotonic() - started)
+        grading_s = evaluate(cells, held.router, run)
+    wall_s = time.monotonic() - started
+    note_seconds(run, [cell.name for cell in cells], wall_s)
+    note_time(run, spent(before, held.stats(), wall_s, grading_s))
 
 
 def described(held: Session) -> dict:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import ray
 from ray.actor import ActorHandle
-from ray.data.datasource import Datasink
+from ray.data.datasource import Datasink, WriteResult
 
 from pipelines.ingest import in_one_cell
 from pipelines.store import GRADED_SCHEMA, MIXTURE_KEYS, VERDICT_FIELDS, Committed, RunFolder
@@ -154,9 +154,11 @@ def error_rows(questions: list[dict], cell: str, group: str, seed: int) -> pa.Ta
 
 
 def grade_parcel(parcel: pa.Table) -> pa.Table:
-    """Adds the columns of `VERDICT_FIELDS` to every trace of a parcel."""
+    """Adds the columns of `VERDICT_FIELDS` to every trace of a parcel, and to the parcel what that took."""
+    started = time.monotonic()
     traces = with_verdicts(from_parcel(parcel))
-    return as_parcel(traces.select(GRADED_SCHEMA.names))
+    graded = as_parcel(traces.select(GRADED_SCHEMA.names))
+    return graded.append_column("grading_s", pa.array([time.monotonic() - started]))
 
 
 def with_verdicts(traces: pa.Table) -> pa.Table:
@@ -173,15 +175,24 @@ def with_verdicts(traces: pa.Table) -> pa.Table:
     return traces
 
 
-class RunFolderSink(Datasink[None]):
+class RunFolderSink(Datasink[float]):
     """Commits every parcel by itself, and tells the router, whose journal lets go of it."""
 
     def __init__(self, run: RunFolder, router: ActorHandle):
         self._run, self._router = run, router
+        self.grading_s = 0.0
+        """Of all parcels; known when all are written."""
 
-    def write(self, blocks, ctx) -> None:
+    def write(self, blocks, ctx) -> float:
+        """Seconds that grading these parcels took."""
+        grading_s = 0.0
         for parcels in blocks:
+            grading_s += sum(parcels["grading_s"].to_pylist())
             for i in range(parcels.num_rows):
                 traces = from_parcel(parcels.slice(i, 1)).cast(GRADED_SCHEMA)
                 self._run.commit(traces)
                 self._router.committed.remote(traces["group"][0].as_py(), traces["trace_id"].to_pylist())
+        return grading_s
+
+    def on_write_complete(self, write_result: WriteResult[float]) -> None:
+        self.grading_s = sum(write_result.write_returns)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines import charts, figures, page, paired, paper_section, trace_view
+from pipelines import charts, figures, page, paired, paper_section, time_section, trace_view
 from pipelines import report_tables as tabled
 from pipelines.analysis import KEYS, MIN_SCORES, Row, by_row
 from pipelines.report_numbers import Numbers, measured
@@ -59,6 +59,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> str:
     _against_large(written, numbers)
     details = _details(written, numbers)
     traces = _traces(written, numbers)
+    time_section.section(written, numbers)
     for place, n in enumerate(numbers):
         written.section(
             f"run-{place}", "The run" if len(numbers) == 1 else f"Run {n.name}", [page.run_section(n.name, n.described)]

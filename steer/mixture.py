@@ -45,6 +45,12 @@ class StepFit:
     inversions: dict[str, int]
     """Neighbours in score order whose literal posterior falls, among the scores that were fitted or would have been."""
 
+    @property
+    def population(self) -> int:
+        """Scores that went into what was fitted now; 0 where nothing was."""
+        fitted = (mixture for scope, mixture in self.mixtures.items() if self.rules[scope] == FitRule.FRESH)
+        return sum(mixture.n for mixture in fitted)
+
     def posterior(self, scores_L: np.ndarray, model_L: np.ndarray, monotone: bool) -> np.ndarray:
         """Pr(confident | score) as float64 [L] under the mixture of the model that wrote each step; 1 where there is no
         mixture, NaN where a score is not finite."""

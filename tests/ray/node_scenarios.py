@@ -2,13 +2,13 @@
 
     python tests/ray/node_scenarios.py nodes | autoscaler
 
-A process of its own, so that the tests' Ray knows nothing of it; nothing of it stays (`ray stop` would end every
+Ray reads its cluster's token (RAY_AUTH_MODE, RAY_AUTH_TOKEN) when it is imported: they must be set. A process of its
+own, so that the tests' Ray knows nothing of it; nothing of it stays (`ray stop` would end every
 cluster of the machine).
 """
 
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -139,8 +139,6 @@ def _questions(n: int) -> pa.Table:
 
 def autoscaler(path: str) -> dict:
     """`steer run` with elastic pools on a cluster that has only its head: what was asked for, which nodes came."""
-    # Ray asks for a token from 2.59 on: this cluster has one of its own, which ends with it.
-    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
@@ -157,7 +155,7 @@ def autoscaler(path: str) -> dict:
         "RAY_CLOUD_INSTANCE_ID": HEAD,
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD,
     }
-    head = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    head = subprocess.Popen(command, env=environment, stdout=sys.stderr, stderr=sys.stderr)
     address = f"{ray.util.get_node_ip_address()}:{port}"
     os.environ["RAY_ADDRESS"] = address
     try:
@@ -176,13 +174,19 @@ def _cluster_config(gcs_address: str) -> dict:
         return {"resources": {"CPU": 1, "object_store_memory": 100_000_000}, "labels": {"steer-pool": pool},
                 "node_config": {}, "min_workers": 0, "max_workers": 2}  # fmt: skip
 
+    synced = ("cluster_synced_files", "rsync_exclude", "rsync_filter")
+    commands = ("setup_commands", "head_setup_commands", "worker_setup_commands", "initialization_commands")
     return {
+        **{name: [] for name in (*commands, "head_start_ray_commands", "worker_start_ray_commands", *synced)},
+        **{name: {} for name in ("auth", "file_mounts", "docker")},
         "cluster_name": "steer",
         "max_workers": 4,
         "upscaling_speed": 10,
         "idle_timeout_minutes": 0.05,
         "provider": {
-            "type": "fake_multinode",
+            # Ray's own fake one, by its name as an external: as `fake_multinode` it wants a file that wheels lack.
+            "type": "external",
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
             "gcs_address": gcs_address,
             "head_node_id": HEAD,
             "launch_multiple": True,
@@ -227,9 +231,9 @@ def _autoscaled_run(address: str, path: str) -> dict:
                 for label, number in _workers().items():
                     seen[label] = max(seen[label], number)
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    engine = {"batch_s": 0.05, "tokens": 2}
+    engine = {"row_s": 0.05, "tokens": 2}
     pair = PairConfig(
         small=ModelConfig(path="simulated:small", parameters=1.0, engine=engine),
         large=ModelConfig(path="simulated:large", parameters=1.0, engine=engine),

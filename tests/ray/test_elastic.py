@@ -5,6 +5,7 @@ What needs nodes that come and go runs in a process of its own (`node_scenarios.
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def pool(**given):
 
 
 def test_a_pool_grows_under_load_and_shrinks_in_the_tail_and_no_row_is_lost_or_asked_twice(start):
-    router = start(pool(max_replicas=3, max_num_seqs=10), pool(), batch_s=0.05, tokens=3)
+    router = start(pool(max_replicas=3, max_num_seqs=10), pool(), row_s=0.05, tokens=3)
     ray.get(router.expect.remote(900))
     job = Job("cell", "0", SmallPolicy(), RoutingOptions(), "all", 0)
     stream = router.route.options(num_returns="streaming").remote(questions(900), job)
@@ -92,7 +93,7 @@ def test_a_large_pool_of_none_starts_with_the_first_large_row_and_changes_no_ans
 
 
 def test_a_slow_replica_gets_fewer_rows(start):
-    router = start(pool(replicas=2, max_num_seqs=10), pool(), batch_s=0.003, slow="small-1", steps=12, exact=True)
+    router = start(pool(replicas=2, max_num_seqs=10), pool(), row_s=0.003, slow="small-1", steps=12, exact=True)
     rows = route(router, questions(200), RandomStepPolicy(p=0.0)).to_pylist()
     wrote = [step["replica"] for row in rows for step in row["step_rows"]]
     assert set(wrote) == {"small-0", "small-1"}
@@ -134,9 +135,12 @@ def test_what_the_pools_begin_with_is_asked_of_the_autoscaler():
 
 
 def seen(scenario):
+    # Ray asks for a token from 2.59 on: the scenario's cluster has one of its own, which ends with it.
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+    environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(
         [sys.executable, str(ROOT / "tests" / "ray" / "node_scenarios.py"), scenario],
-        cwd=ROOT, capture_output=True, text=True, timeout=240, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT, capture_output=True, text=True, timeout=120, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])

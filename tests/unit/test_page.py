@@ -42,7 +42,9 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     root = tmp_path_factory.mktemp("one")
-    write_report([make(root / "run", signal=0.5)], root / "out")
+    run = make(root / "run", signal=0.5)
+    RunFolder.open(run).update(time={"wall": {"wall": 8.0}, "small": {"writing": 2.0, "idle": 6.0}})
+    write_report([run], root / "out")
     return root / "out"
 
 
@@ -68,8 +70,9 @@ def files(folder):
 
 
 def test_every_section_table_and_figure_is_there(one):
-    assert Page(one / "report.html").sections == ["accuracy", "against-large", "setting", "auroc", "traces", "run-0"]
-    names = ["accuracy", "against-large", "auroc", "confidence-by-step", "large-share"]
+    sections = ["accuracy", "against-large", "setting", "auroc", "traces", "time", "run-0"]
+    assert Page(one / "report.html").sections == sections
+    names = ["accuracy", "against-large", "auroc", "confidence-by-step", "large-share", "time"]
     assert files(one / "tables") == sorted(f"{name}.{kind}" for name in names for kind in ("csv", "md"))
     figures = [f"{name}-chain-test" for name in ("auroc", "confidence-by-step", "curve", "large-share")]
     assert files(one / "figures") == sorted(f"{name}.{kind}" for name in figures for kind in ("png", "svg"))

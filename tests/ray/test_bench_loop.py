@@ -1,0 +1,76 @@
+"""The loop over engines that take their time: every trace is written as long as it is told, and shares are shares."""
+
+import pytest
+import ray
+
+from actors.router import Job, Router
+from actors.simulated_timed import TimedReplica
+from pipelines.bench_loop import MODES, ROLLING, pair, take_turns
+from pipelines.bench_router import question_table
+from steer.config import PoolConfig, PoolsConfig, RoutingOptions
+from steer.policy_config import RandomStepPolicy, SmallPolicy, SteerPolicy
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+
+LENGTHS = [[3, 1, 4], [1], [5, 9, 2, 6]]
+POOLS = PoolsConfig(small=PoolConfig(cpus=0.01), large=PoolConfig(cpus=0.01))
+TOKENS = {tuple(steps) for steps in LENGTHS}
+
+
+@pytest.fixture(scope="module")
+def router(local_ray):
+    handle = ray.remote(Router).options(num_cpus=0).remote(pair(LENGTHS), POOLS, TimedReplica)
+    ray.get(handle.start.remote())
+    yield handle
+    ray.get(handle.close.remote())
+    ray.kill(handle)
+
+
+def test_every_mode_routes_and_its_shares_are_shares(router):
+    rows = take_turns(router, POOLS, (MODES[1], ROLLING), live=16, turns=2)
+    assert [row["mode"] for row in rows] == ["strict, 4 groups in flight", "rolling, 1 group of all"]
+    for row in rows:
+        for seat in ("small", "large"):
+            assert 0 <= row[f"{seat}_idle_waiting"] <= row[f"{seat}_idle"] <= 1
+        assert 0 <= row["on_the_way"] <= 1 and 0 < row["large_steps"] < 1
+        assert 0 < row["live"] <= 16 and row["turns"] == 2
+    assert min(row["wall_vs_best"] for row in rows) == 1.0
+
+
+def routed(router, policy, **routing):
+    job = Job(f"{policy} {routing}", "g", policy, RoutingOptions(**routing), "all", 0)
+    stream = router.route.options(num_returns="streaming").remote(
+        question_table([f"q{i}" for i in range(12)], "math"), job
+    )
+    return [row for ref in stream for row in ray.get(ref).to_pylist()]
+
+
+def kept(row):
+    return tuple(step["tokens"] for step in row["step_rows"] if step["accepted"])
+
+
+def test_steps_are_as_long_as_the_file_says_whoever_writes_them(router):
+    for policy in (RandomStepPolicy(p=0.5), SteerPolicy(preset="stepwise")):
+        rows = routed(router, policy)
+        assert len(rows) == 12 and {row["status"] for row in rows} == {"answered"}
+        assert {kept(row) for row in rows} == TOKENS
+
+
+def test_a_pass_writes_the_rest_of_the_trace(router):
+    ahead, whole = routed(router, SteerPolicy()), routed(router, SmallPolicy())
+    assert {sum(kept(row)) for row in ahead} == {sum(kept(row)) for row in whole} == {sum(t) for t in TOKENS}
+    assert {len(row["step_rows"]) for row in whole} == {1}
+
+
+def test_a_trace_ends_at_its_budget(router):
+    rows = routed(router, RandomStepPolicy(p=0.0), max_new_tokens=4)
+    assert {row["status"] for row in rows if sum(kept(row)) == 4 and len(kept(row)) > 1} == {"length"}
+    assert max(row["tokens_small"] for row in rows) == 4
+
+
+def test_engines_are_never_busy_for_longer_than_the_run(router):
+    routed(router, SteerPolicy(preset="stepwise", fit_from="bank"), barrier="rolling")
+    stats = ray.get(router.stats.remote())
+    lived_s = sum(stats.trace_s.values())
+    assert 0 < sum(stats.busy_s.values()) <= 2 * lived_s
+    assert sum(stats.row_s.values()) <= stats.trace_s["out"] <= lived_s
