@@ -16,7 +16,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from steer.bank import ScoreBank
-from steer.filesystem import open_filesystem
+from steer.filesystem import open_filesystem, writing
 from steer.history import Chapter, Moment, dump, load
 from steer.traces import Question
 
@@ -77,18 +77,20 @@ class Journal:
     """The journal of one run; `root` is `RUN/journal`, a path or URL."""
 
     def __init__(self, root: str):
-        self._fs, self._root, _ = open_filesystem(root)
+        self._fs, self._root, url = open_filesystem(root)
+        self._run = url.rpartition("/")[0]
 
     def open(self, cell: str) -> "CellJournal":
         """Read what there is of a cell."""
-        return CellJournal(self._fs, f"{self._root}/{_name(cell)}")
+        return CellJournal(self._fs, f"{self._root}/{_name(cell)}", self._run)
 
 
 class CellJournal:
     """The groups of one cell and the bank they share."""
 
-    def __init__(self, files: fs.FileSystem, path: str):
-        self._fs, self._path = files, path
+    def __init__(self, files: fs.FileSystem, path: str, run: str):
+        """`run`: path or URL of the run's folder, for what is said where the journal cannot be written."""
+        self._fs, self._path, self._run = files, path, run
         self._saving = threading.Lock()
         self.bank = self._read_bank()
         self._logs = {folder: list(_records(files, f"{path}/{folder}")) for folder in _folders(files, path)}
@@ -123,9 +125,12 @@ class CellJournal:
     def log(self, group: str) -> "GroupLog":
         return GroupLog(self._fs, f"{self._path}/{_name(group)}", self)
 
+    def writing(self) -> AbstractContextManager:
+        return writing(f"{self._run}/journal", self._run)
+
     def save_bank(self) -> None:
         """Before a log that holds additions to the bank is cut or removed; groups do so in threads."""
-        with self._saving:
+        with self._saving, self.writing():
             data = encode(Record(_BANK, 0, pickle.dumps(self.bank, protocol=5)))
             self._fs.create_dir(self._path, recursive=True)
             _write(self._fs, f"{self._path}/.bank", data)
@@ -155,7 +160,11 @@ class GroupLog:
         """Written in all."""
 
     def begin(self, moment: Moment) -> None:
-        """Start the log anew, with the group's state."""
+        """Start the log anew, with the group's state. Raises OutputFailed."""
+        with self._cell.writing():
+            self._begin(moment)
+
+    def _begin(self, moment: Moment) -> None:
         self._fs.create_dir(self._folder, recursive=True)
         old, self._names = [info.path for info in _files(self._fs, self._folder)], []
         self._close()
@@ -175,15 +184,16 @@ class GroupLog:
         self.bytes += len(data)
 
     def write(self, chapter: Chapter) -> None:
-        """Returns when the chapter outlives this process."""
+        """Returns when the chapter outlives this process. Raises OutputFailed."""
         data = encode(Record(_CHAPTER, self._next(), pickle.dumps(chapter, protocol=5)))
-        if self._file is None:
-            _write(self._fs, self._new_name(), data)
-        else:
-            _write_all(self._file, data)
-            if time.monotonic() - self._synced > SYNC_S:
-                os.fdatasync(self._file)
-                self._synced = time.monotonic()
+        with self._cell.writing():
+            if self._file is None:
+                _write(self._fs, self._new_name(), data)
+            else:
+                _write_all(self._file, data)
+                if time.monotonic() - self._synced > SYNC_S:
+                    os.fdatasync(self._file)
+                    self._synced = time.monotonic()
         self._written += len(data)
         self.bytes += len(data)
 

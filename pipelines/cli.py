@@ -313,6 +313,12 @@ def _report(failure: Exception) -> int:
     if isinstance(failure, StartFailed):
         print(f"steer: {failure}", file=sys.stderr)
         return FAILED
+    from pipelines.failures import message_of
+
+    message = message_of(failure)
+    if message is not None:
+        print(f"steer: {message}", file=sys.stderr)
+        return FAILED
     raise failure
 
 

@@ -105,7 +105,7 @@ def _routed(
             batch_format="pyarrow",
             compute=threads,
             num_cpus=0,
-            scheduling_strategy=beside_driver(),
+            label_selector=beside_driver(),
             # A group that was routed half is not routed again behind the router's back.
             max_restarts=0,
             max_task_retries=0,

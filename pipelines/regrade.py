@@ -13,12 +13,13 @@ from ray.data import DataContext
 
 from pipelines.grids import SweepConfig
 from pipelines.ingest import quiet_context
+from pipelines.provenance import git_commit
 from pipelines.report import tables
 from pipelines.run import run_entry
 from pipelines.session import cluster
 from pipelines.settings import refusals_as_settings_errors
 from pipelines.stages import with_verdicts
-from pipelines.store import RunFolder, git_commit
+from pipelines.store import RunFolder
 from pipelines.summary import Summary, read_json, summarise, write_json
 from pipelines.sweep import entries
 from steer.config import RunConfig

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.router import Router, RouterStats
 from actors.seats import PAIR
@@ -65,8 +64,9 @@ def cluster(verbose: bool = False, engines: int = len(PAIR)) -> Iterator[None]:
     """Ray, for as long as the block runs: the cluster that RAY_ADDRESS names (inside `ray job submit` Ray sets it), or
     one of this process's own, which has room for so many engines of one CPU and ends with the block."""
     address = os.environ.get("RAY_ADDRESS")
+    level = "WARNING" if verbose else "ERROR"
     if address:
-        ray.init(address=address, log_to_driver=verbose)
+        ray.init(address=address, log_to_driver=verbose, logging_level=level)
     else:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(
@@ -74,7 +74,7 @@ def cluster(verbose: bool = False, engines: int = len(PAIR)) -> Iterator[None]:
             num_cpus=max(os.cpu_count() or 1, engines + DATA_TASKS),
             include_dashboard=False,
             log_to_driver=verbose,
-            logging_level="WARNING" if verbose else "ERROR",
+            logging_level=level,
             object_store_memory=OBJECT_STORE_BYTES,
         )
     try:
@@ -84,9 +84,11 @@ def cluster(verbose: bool = False, engines: int = len(PAIR)) -> Iterator[None]:
         ray.shutdown()
 
 
-def beside_driver() -> NodeAffinitySchedulingStrategy:
-    """For what the run cannot lose without its driver's node being lost too, which is not one to be preempted."""
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+def beside_driver() -> dict[str, str]:
+    """Label selector for what the run cannot lose without its driver's node being lost too, which is not one to be
+    preempted. (Ray 2.60 places an actor without CPUs on any node, whatever a soft NodeAffinitySchedulingStrategy says.)
+    """
+    return {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
 
 
 @contextmanager
@@ -103,7 +105,7 @@ def session(
     the folder in which it keeps live traces. Raises StartFailed."""
     # num_cpus=0: the router waits most of the time, and must get a place on a node full of engines.
     router = ray.remote(Router).options(
-        num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0, scheduling_strategy=beside_driver()
+        num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0, label_selector=beside_driver()
     )
     handle = router.remote(pair, pools, replica_class, seats, journal)
     try:

