@@ -16,7 +16,7 @@ from actors.journal import CellJournal, Journal
 from actors.nodes import watch_draining
 from actors.pool import Answer, Load, Pool
 from actors.seats import PAIR, seat_class, seat_model
-from actors.trace_time import Part, Spell
+from actors.trace_time import LiveTime, Part, Spell
 from steer.bank import ScoreBank
 from steer.config import PairConfig, PoolsConfig, RoutingOptions
 from steer.group import Group
@@ -84,6 +84,8 @@ class RouterStats:
     """Seconds spent writing the journal."""
     loop_s: float = 0.0
     """CPU seconds of the router's event loop: messages, dispatch and collecting, without the two above."""
+    live_s: float = 0.0
+    """Seconds in which any trace was live."""
     trace_s: dict[str, float] = field(default_factory=dict)
     """Trace-seconds by `actors.trace_time.Part`."""
     row_s: dict[tuple[Seat, bool], float] = field(default_factory=dict)
@@ -114,6 +116,7 @@ class Router:
         """Groups that are live or not yet committed, by name; of a run with a journal."""
         self._admitted = 0
         self._loop_from_s = 0.0
+        self._lived = LiveTime()
         self._broken: Exception | None = None
         self._judge_prompt = pair.judge_prompt
         self._tokenizers = ["" for _ in PAIR]
@@ -164,6 +167,7 @@ class Router:
         self._stats.outstanding_s = {seat: pool.outstanding_s for seat, pool in pools.items()}
         self._stats.busy_s = {seat: fleet.busy_s for seat, fleet in fleets.items()}
         self._stats.loop_s = time.thread_time() - self._loop_from_s
+        self._stats.live_s = self._lived.note(self._stats.live)
         return self._stats
 
     async def close(self) -> None:
@@ -248,6 +252,7 @@ class Router:
         if cell is not None:
             self._courses[job.group] = course
         self._stats.live += course.group.live
+        self._lived.note(self._stats.live)
         self._stats.done += course.waiting
         return course
 
@@ -308,6 +313,7 @@ class Router:
             pool.forget(course.group, ended)
         self._stats.done += len(ended)
         self._stats.live -= len(ended)
+        self._lived.note(self._stats.live)
 
     # --- answers ----------------------------------------------------------------------------------------------------
 

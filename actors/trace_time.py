@@ -37,3 +37,17 @@ class Spell:
             self._totals[name] = self._totals.get(name, 0.0) + traces * (now_s - self._since_s)
         self._since_s = now_s
         self._out, self._held = self._group.out, self._group.live - self._group.out
+
+
+class LiveTime:
+    """Seconds in which any trace was live."""
+
+    def __init__(self):
+        self._seconds, self._since_s, self._live = 0.0, time.monotonic(), 0
+
+    def note(self, live: int) -> float:
+        """So many traces are live from now on; returns the seconds until now."""
+        now_s = time.monotonic()
+        self._seconds += (now_s - self._since_s) * (self._live > 0)
+        self._since_s, self._live = now_s, live
+        return self._seconds

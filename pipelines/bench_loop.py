@@ -81,7 +81,7 @@ class Turn(NamedTuple):
     def idle(self, seat: Seat) -> float:
         """Share of the replicas' seconds without a row in the engine."""
         parts = self.spent[seat.label]
-        return (parts["idle"] + parts["idle_waiting"]) / sum(parts.values())
+        return (parts["idle"] + parts["idle_waiting"] + parts["no_trace"]) / sum(parts.values())
 
     def idle_waiting(self, seat: Seat) -> float:
         parts = self.spent[seat.label]

@@ -23,7 +23,8 @@ ENGINE_PARTS = {
     "writing": "rows in the engine that write; its busy seconds are shared among its rows by the time each was there",
     "scoring": "rows in the engine that write nothing to keep: scores of the other model's steps, probes, signals",
     "idle_waiting": "no row in the engine, but rows submitted to its pool: on their way, or all at another replica",
-    "idle": "no row submitted: traces are with the other model, at the barrier or being decided on, or none is there",
+    "idle": "no row submitted: the live traces are with the other model, at the barrier, or being decided on",
+    "no_trace": "no trace is live: the pipeline starts, or commits its last rows",
 }
 TRACE_PARTS = {
     "small_writes": "from reaching the small model's engine to its answer, waiting for a slot in the batch included",
@@ -52,6 +53,7 @@ class Counts(Protocol):
     fit_s: float
     journal_s: float
     loop_s: float
+    live_s: float
     trace_s: dict[str, float]
     row_s: dict[tuple[Seat, bool], float]
 
@@ -101,10 +103,17 @@ def _engine(before: Counts, after: Counts, seat: Seat, wall_s: float, row_s: dic
     held_s = after.replica_s[seat] - before.replica_s.get(seat, 0.0)
     wrote, scored = (row_s.get((seat, kind), 0.0) for kind in (True, False))
     scoring = busy_s * scored / (wrote + scored) if scored else 0.0
-    idle = max(held_s - busy_s, 0.0)
+    wanted = (after.live_s - before.live_s) / wall_s if wall_s else 0.0
+    idle = max(held_s * min(wanted, 1.0) - busy_s, 0.0)
     # Rows are out for at most `outstanding_s` of the wall time; so long every replica might have been busy.
     waiting = min(max(outstanding_s * held_s / wall_s - busy_s, 0.0), idle) if wall_s else 0.0
-    return {"writing": busy_s - scoring, "scoring": scoring, "idle_waiting": waiting, "idle": idle - waiting}
+    return {
+        "writing": busy_s - scoring,
+        "scoring": scoring,
+        "idle_waiting": waiting,
+        "idle": idle - waiting,
+        "no_trace": max(held_s - busy_s - idle, 0.0),
+    }
 
 
 def note_time(run: RunFolder, found: Spent) -> None:

@@ -8,6 +8,7 @@ import pytest
 from handmade_runs import make
 
 from actors.router import RouterStats
+from actors.trace_time import LiveTime
 from pipelines.report_tables import as_csv
 from pipelines.store import RunFolder
 from pipelines.time_section import section
@@ -32,14 +33,25 @@ AFTER = RouterStats(
     fit_s=1.5,
     journal_s=0.25,
     loop_s=2.0,
+    live_s=9.0,
 )
 FOUND = spent(BEFORE, AFTER, 10.0, grading_s=0.1)
 
 
 def test_an_engine_pools_parts_add_up_to_its_replicas_seconds():
-    assert FOUND["small"] == pytest.approx({"writing": 3.0, "scoring": 1.0, "idle_waiting": 1.0, "idle": 5.0})
+    assert FOUND["small"] == pytest.approx(
+        {"writing": 3.0, "scoring": 1.0, "idle_waiting": 1.0, "idle": 4.0, "no_trace": 1.0}
+    )
     # 2 replicas: of the 16 s that rows were out they were busy for 12.
-    assert FOUND["large"] == pytest.approx({"writing": 12.0, "scoring": 0.0, "idle_waiting": 4.0, "idle": 4.0})
+    assert FOUND["large"] == pytest.approx(
+        {"writing": 12.0, "scoring": 0.0, "idle_waiting": 4.0, "idle": 2.0, "no_trace": 2.0}
+    )
+
+
+def test_seconds_with_a_live_trace_are_counted_once_whatever_their_number(monkeypatch):
+    monkeypatch.setattr("actors.trace_time.time.monotonic", iter([0.0, 1.0, 2.0, 4.0, 9.0, 10.0]).__next__)
+    lived = LiveTime()
+    assert [lived.note(live) for live in (5, 3, 0, 1, 0)] == [0.0, 1.0, 3.0, 3.0, 4.0]
 
 
 def test_the_traces_parts_add_up_to_their_lives():
@@ -84,7 +96,7 @@ def test_a_run_of_which_nothing_was_routed_has_shares_of_nothing():
 def test_the_printed_table_has_a_line_a_whole():
     printed = table(FOUND).splitlines()
     assert [line.split("  ")[1] for line in printed[1:]] == ["small engines", "large engines", "traces", "beside"]
-    assert printed[1].endswith("writing 30, scoring 10, idle waiting 10, idle 50")
+    assert printed[1].endswith("writing 30, scoring 10, idle waiting 10, idle 40, no trace 10")
 
 
 def test_the_report_shows_it_for_runs_that_say_it():
