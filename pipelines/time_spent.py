@@ -1,7 +1,7 @@
 """Where a run's time goes: seconds by what was done, three ways of looking at the same wall time.
 
 - an engine pool's seconds (of each replica, from its place on a node on): writing, scoring, idle with rows on their
-  way to it, idle. They add up.
+  way to it, idle, and without any live trace. They add up.
 - the traces' seconds (of each from being admitted to being retired): in an engine, on the way, waiting. They add up.
 - what works beside the engines, as seconds of the wall time: these overlap with the engines and with each other.
 
