@@ -207,7 +207,7 @@ def test_a_pool_without_a_node_is_waited_for_and_said(cluster, runs):
 
 
 def test_a_replica_ten_times_slower_than_its_peer_gets_fewer_rows(runs):
-    run = runs(pools={"replicas": 2}, engine={"slow": "small-1"}).start()
+    run = runs(pools={"replicas": 2}, engine={"slow": "small-1", "steps": 12, "step_s": 0.05}).start()
     run.ended()
     share = Counter(step["replica"] for step in RunFolder.open(run.out).read("steps").to_pylist())
     assert share["small-1"] < share["small-0"] / 2
@@ -259,12 +259,8 @@ def test_a_read_only_output_is_said_before_a_model_is_loaded(runs, tmp_path):
 # --- input and memory -----------------------------------------------------------------------------------------------
 
 
-def test_a_broken_row_of_the_input_is_one_error_row(runs):
-    run = runs(broken=3, engine={"step_s": 0.0}).start()
+def test_texts_beyond_the_object_stores_and_a_broken_row_among_them_are_one_row_each(runs):
+    texts = {"questions": 100, "prompt": "{} " + "x" * 10**6, "broken": 3}
+    run = runs(**texts, groups=2, engine={"step_s": 0.0, "steps": 3}).start()
     run.ended(errors=["q003#0"])
     assert "row 4" in run.rows()["q003#0"]["error"]
-
-
-def test_texts_that_are_more_than_the_object_stores_hold_are_routed_all_the_same(runs):
-    run = runs(questions=120, prompt="{} " + "x" * 10**6, groups=2, engine={"step_s": 0.0, "steps": 3}).start()
-    run.ended()
