@@ -72,12 +72,14 @@ class Run:
         out=None,
         engine=None,
         pools=None,
+        small=None,
         groups=1,
         prompt="{}",
         broken=None,
         resume=False,
     ):
-        """`engine`: options of the simulated engines; `pools`: of both pools; `broken`: the question without answer."""
+        """`engine`: options of the simulated engines; `pools`: of both pools, `small`: of the small one; `broken`:
+        the question without answer."""
         self.cluster, self.folder = cluster, folder
         self.out = out or str(folder / "run")
         self.asked = [f"q{i:03d}#0" for i in range(questions)]
@@ -96,7 +98,7 @@ class Run:
             "benchmark": {"name": "own", "split": "all", "grader": "math", "groups": groups, **names},
             "pair": {"small": {"path": "simulated:small", **model}, "large": {"path": "simulated:large", **model}},
             "policy": {"name": "steer", "preset": "stepwise"},
-            "pools": {name: {**pool, "label": name} for name in ("small", "large")},
+            "pools": {"small": {**pool, "label": "small", **(small or {})}, "large": {**pool, "label": "large"}},
         }
         self._process = None
         self._folder_option = "--resume" if resume else "--out"
@@ -168,6 +170,10 @@ class Run:
         assert {row["group"] for row in answered} <= {row["group"] for row in run.read("mixtures").to_pylist()}
         return rows
 
+    def writers(self):
+        """Steps by the replica that wrote them."""
+        return Counter(step["replica"] for step in RunFolder.open(self.out).read("steps").to_pylist())
+
     def kill(self):
         if self._process is not None:
             self._process.kill()
@@ -179,18 +185,21 @@ class Run:
 
 def test_a_lost_node_costs_no_row(cluster, runs):
     cluster.add("small")
-    run = runs(pools={"replicas": 2}).start()
+    run = runs(small={"replicas": 2, "cpus": 0.6}).start()  # of a node's one CPU: a replica on each
     run.until_busy()
     cluster.lose("small")
-    run.ended()
-
-
-def test_a_node_that_is_announced_to_go_costs_no_row(cluster, runs):
     cluster.add("small")
-    run = runs(engine={"step_s": 0.3}).start()
+    assert run.ended()["replaced_replicas"] == 1
+    cluster.lose("small")
+
+
+def test_a_node_that_is_announced_to_go_costs_no_row_and_no_replica_dies(cluster, runs):
+    run = runs(engine={"steps": 16}).start()
     run.until_busy()
+    cluster.add("small")
     cluster.drain("small")
-    run.ended()
+    assert run.ended()["replaced_replicas"] == 0
+    assert run.writers()["small-0"] > 0 < run.writers()["small-1"]
     cluster.lose("small")
 
 
@@ -207,10 +216,9 @@ def test_a_pool_without_a_node_is_waited_for_and_said(cluster, runs):
 
 
 def test_a_replica_ten_times_slower_than_its_peer_gets_fewer_rows(runs):
-    run = runs(pools={"replicas": 2}, engine={"slow": "small-1"}).start()
+    run = runs(pools={"replicas": 2}, engine={"slow": "small-1", "steps": 12, "step_s": 0.05}).start()
     run.ended()
-    share = Counter(step["replica"] for step in RunFolder.open(run.out).read("steps").to_pylist())
-    assert share["small-1"] < share["small-0"] / 2
+    assert run.writers()["small-1"] < run.writers()["small-0"] / 2
 
 
 def test_a_replica_that_hangs_is_replaced_and_its_process_ends(cluster, runs):
@@ -259,12 +267,8 @@ def test_a_read_only_output_is_said_before_a_model_is_loaded(runs, tmp_path):
 # --- input and memory -----------------------------------------------------------------------------------------------
 
 
-def test_a_broken_row_of_the_input_is_one_error_row(runs):
-    run = runs(broken=3, engine={"step_s": 0.0}).start()
+def test_texts_beyond_the_object_stores_and_a_broken_row_among_them_are_one_row_each(runs):
+    texts = {"questions": 100, "prompt": "{} " + "x" * 10**6, "broken": 3}
+    run = runs(**texts, groups=2, engine={"step_s": 0.0, "steps": 3}).start()
     run.ended(errors=["q003#0"])
     assert "row 4" in run.rows()["q003#0"]["error"]
-
-
-def test_texts_that_are_more_than_the_object_stores_hold_are_routed_all_the_same(runs):
-    run = runs(questions=120, prompt="{} " + "x" * 10**6, groups=2, engine={"step_s": 0.0, "steps": 3}).start()
-    run.ended()
