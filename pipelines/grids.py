@@ -133,7 +133,7 @@ class SweepConfig(Strict):
     pools: PoolsConfig = PoolsConfig()
     journal: bool = True
     """Keep the live traces in the sweep's folder after every round, so that `--resume` goes on from there."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """The first sampling seed; the others follow it."""
     validation_seeds: Annotated[int, Field(ge=1)] = 1
     test_seeds: Annotated[int, Field(ge=1)] = 3

@@ -170,5 +170,5 @@ class RunConfig(Strict):
     pools: PoolsConfig = PoolsConfig()
     journal: bool = True
     """Keep the live traces in the run's folder after every round, so that `--resume` goes on from there."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Run seed: sampling seeds derive from (seed, question id, sample, step, attempt)."""
