@@ -66,6 +66,12 @@ WRONG = [
     ("routing: {barrier: rollin}", "routing.barrier = 'rollin': not allowed; did you mean rolling? Allowed: strict"),
     ("pair: {small: {path: a}, large: {pth: b}}", "pair.large.pth = 'b': unknown key; did you mean path?"),
     ("pools: {small: {replicas: 0}}", "pools.small.replicas = 0: Input should be greater than or equal to 1"),
+    (
+        "pools: {small: {min_replicas: 0, max_replicas: 2}}",
+        "every trace begins at the small model; set it to 1 or more",
+    ),
+    ("pools: {large: {min_replicas: 1}}", "give max_replicas too, or leave min_replicas out"),
+    ("pools: {large: {replicas: 3, max_replicas: 2}}", "set min_replicas to at most that"),
     ("pools: {measures: [max_logt]}", "pools.measures.0 = 'max_logt': not allowed; did you mean max_logit?"),
     ("policy: {name: steer, preset: paper, measure: entropy}", "preset: paper fixes measure"),
     ("policy: {name: steer, fit_from: frozen}", "fit_from: frozen needs frozen_path"),
