@@ -1,12 +1,11 @@
 """Pools that grow, shrink, wait for nodes and part with replicas: on counts, with simulated engines.
 
-What needs nodes that come and go runs in a process of its own (`node_scenarios.py`) and tells what it saw.
+What needs nodes that come and go runs in a process of its own (`autoscaled_run.py`) and tells what it saw.
 """
 
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -93,31 +92,6 @@ def test_a_large_pool_of_none_starts_with_the_first_large_row_and_changes_no_ans
     until(router, lambda now: now.replicas[Seat.LARGE] == 0)
 
 
-def test_a_slow_replica_gets_fewer_rows(start):
-    router = start(pool(replicas=2, max_num_seqs=10), pool(), row_s=0.003, slow="small-1", steps=12, exact=True)
-    rows = route(router, questions(200), RandomStepPolicy(p=0.0)).to_pylist()
-    wrote = [step["replica"] for row in rows for step in row["step_rows"]]
-    assert set(wrote) == {"small-0", "small-1"}
-    assert wrote.count("small-1") < wrote.count("small-0") / 3
-
-
-def test_a_replica_that_hangs_is_replaced_and_its_process_is_gone(start):
-    router = start(pool(step_timeout_s=1.0), pool())
-    pid = ray.get(router.infos.remote())[Seat.SMALL].pid
-    os.kill(pid, signal.SIGSTOP)
-    table = route(router, questions(10), SmallPolicy())
-    assert set(table["status"].to_pylist()) == {"answered"} and stats(router).replaced == 1
-    until(router, lambda now: not runs(pid))
-
-
-def runs(pid):
-    """Whether the process is there and not only waits to be reaped."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def test_a_model_that_cannot_be_loaded_later_still_ends_the_run_with_the_reason(start):
     router = start(pool(), pool(min_replicas=0, max_replicas=2), unusable=True)
     with pytest.raises(Exception, match="cannot load simulated-large"):
@@ -135,28 +109,20 @@ def test_what_the_pools_begin_with_is_asked_of_the_autoscaler():
     assert first_bundles(PoolsConfig(), [Seat.SMALL]) == ([{"CPU": 1}], [{}])
 
 
-def seen(scenario):
-    # Ray asks for a token from 2.59 on: the scenario's cluster has one of its own, which ends with it.
+def seen():
+    # Ray asks for a token from 2.59 on: the run's cluster has one of its own, which ends with it.
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "ray" / "node_scenarios.py"), scenario],
+        [sys.executable, str(ROOT / "tests" / "ray" / "autoscaled_run.py")],
         cwd=ROOT, capture_output=True, text=True, timeout=120, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     return next(json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
 
 
-def test_a_draining_node_is_left_without_a_death_and_a_lost_pool_waits_for_its_node():
-    saw = seen("nodes")
-    assert saw["answered"] == saw["asked"]
-    assert saw["after_drain"]["replaced"] == 0 and saw["after_drain"]["node"] == saw["second_node"]
-    assert saw["waiting"] == "1 of 1 replicas wait for a node with 1 CPUs, 0 GPUs, node label steer-pool=large"
-    assert saw["replaced"] == 1 and saw["tokens"] == saw["tokens_in_table"]
-
-
 def test_an_autoscaler_brings_nodes_for_the_pools_and_takes_them_away():
-    saw = seen("autoscaler")
+    saw = seen()
     assert saw["answered"] == saw["asked"]
     assert saw["asked_before_start"] == [["small", 1.0]] and saw["standing_while_loaded"] == 0
     assert saw["most"]["small"] >= 1 and saw["most"]["large"] == 1

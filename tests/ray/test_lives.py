@@ -32,11 +32,11 @@ def simulated(**options):
     return pair.model_copy(update=models)
 
 
-def cell(groups=1):
+def cell():
     rows = [Row(Question(f"q{i:03d}", 0, "made_up", f"question {i}", "7", "math")) for i in range(N)]
     rows.append(Row(Question("bad", 0, "made_up", "", "7", "math"), "own.jsonl row 61: no question"))
     policy = SteerPolicy(preset="stepwise", fit_from="bank")
-    return Cell("cell", policy, RoutingOptions(), held(rows), "all", groups=groups)
+    return Cell("cell", policy, RoutingOptions(), held(rows), "all")
 
 
 def start(run, replicas=1, **options):
@@ -49,11 +49,10 @@ def rows_of(run, table, leave_out=()):
     return [repr(row) for row in rows.to_pylist()]
 
 
-@pytest.mark.parametrize("groups", [1, 3])
-def test_a_router_that_is_killed_in_mid_run_costs_no_row_and_changes_no_answer(tmp_path, groups):
+def test_a_router_that_is_killed_in_mid_run_costs_no_row_and_changes_no_answer(tmp_path):
     runs = {name: RunFolder.create(tmp_path / name, "run", {}, [0]) for name in ("whole", "killed")}
     with start(runs["whole"])() as opened:
-        evaluate([cell(groups)], opened.router, runs["whole"])
+        evaluate([cell()], opened.router, runs["whole"])
 
     run, kills = runs["killed"], []
 
@@ -70,14 +69,13 @@ def test_a_router_that_is_killed_in_mid_run_costs_no_row_and_changes_no_answer(t
         evaluate(cells, opened.router, run)
 
     with Lives(run, start(run, step_s=0.25), new=False) as lives:
-        lives.evaluate([cell(groups)], work)
+        lives.evaluate([cell()], work)
     assert len(kills) == 1
     assert run.read("traces")["trace_id"].to_pylist() == runs["whole"].read("traces")["trace_id"].to_pylist()
     steps = run.read("steps", columns=["trace_id", "step", "attempt"]).to_pylist()
     assert len({tuple(row.values()) for row in steps}) == len(steps)
-    if groups == 1:  # of several groups each finds the bank as the others have left it by then
-        for table in ("traces", "steps", "mixtures"):
-            assert rows_of(run, table, TIMING | REREAD) == rows_of(runs["whole"], table, TIMING | REREAD)
+    for table in ("traces", "steps", "mixtures"):
+        assert rows_of(run, table, TIMING | REREAD) == rows_of(runs["whole"], table, TIMING | REREAD)
 
 
 def test_a_run_goes_on_in_another_process_on_other_pools(tmp_path):

@@ -1,10 +1,7 @@
-"""Runs one scenario on a cluster of its own whose nodes come and go, and prints what it saw as a line of JSON.
-
-    python tests/ray/node_scenarios.py nodes | autoscaler
+"""`steer run` with elastic pools on a cluster whose nodes Ray's autoscaler starts; prints what it saw as JSON, one line.
 
 Ray reads its cluster's token (RAY_AUTH_MODE, RAY_AUTH_TOKEN) when it is imported: they must be set. A process of its
-own, so that the tests' Ray knows nothing of it; nothing of it stays (`ray stop` would end every
-cluster of the machine).
+own, so that the tests' Ray knows nothing of it; nothing of it stays. (`ray stop` would end every cluster there is.)
 """
 
 import json
@@ -20,22 +17,14 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import pyarrow as pa
 import ray
 
-from actors.router import Job, Router
-from actors.simulated import SimulatedReplica
 from pipelines import prewarm, session
 from pipelines.run import run_one
-from steer.config import BenchmarkConfig, ModelConfig, PairConfig, PoolConfig, PoolsConfig, RoutingOptions, RunConfig
+from steer.config import BenchmarkConfig, ModelConfig, PairConfig, PoolConfig, PoolsConfig, RunConfig
 from steer.policy_config import RandomStepPolicy
-from steer.traces import Seat
 
 PATIENCE_S = 60.0
-DEADLINE_MS = 30_000
-"""A drained node's: longer than its replica needs for the rows that it has."""
-SPOT = 2
-"""Ray's DRAIN_NODE_REASON_PREEMPTION."""
 
 
 def until(true):
@@ -64,80 +53,7 @@ def folder():
         shutil.rmtree(path, ignore_errors=True)
 
 
-# --- nodes: a drain, then a lost node -------------------------------------------------------------------------------
-
-
-def nodes(path: str) -> dict:
-    """A router's small pool is on a node that is drained, its large pool on one that is lost; both have another day."""
-    import ray._private.utils as addresses
-    from ray.cluster_utils import Cluster
-
-    # Else `ray.init()` of every other process on this machine would find this cluster.
-    addresses.write_ray_address = addresses.reset_ray_address = lambda *_: None
-    health = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
-    head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": path, "_system_config": health}
-    head["labels"] = {"steer-pool": "none"}
-    cluster = Cluster(True, head_node_args=head)
-
-    def node(pool: str):
-        return cluster.add_node(num_cpus=1, labels={"steer-pool": pool})
-
-    first, large = node("small"), node("large")
-    ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
-    model = {"parameters": 1.0, "engine": {"step_s": 0.05, "steps": 180, "exact": True, "tokens": 1}}
-    pair = PairConfig(small=ModelConfig(path="small", **model), large=ModelConfig(path="large", **model))
-    pools = PoolsConfig(small=PoolConfig(label="small"), large=PoolConfig(label="large"))
-    at_head = ray.remote(Router).options(num_cpus=0, label_selector={"steer-pool": "none"})
-    router = at_head.remote(pair, pools, SimulatedReplica)
-    ray.get(router.start.remote())
-
-    def stats():
-        return ray.get(router.stats.remote())
-
-    job = Job("cell", "0", RandomStepPolicy(p=0.3), RoutingOptions(max_steps=1000, barrier="rolling"), "all", 0)
-    stream = router.route.options(num_returns="streaming").remote(_questions(40), job)
-    until(lambda: stats().steps_large > 0)
-    second = node("small")
-    gcs = ray._raylet.GcsClient(address=cluster.address)
-    assert gcs.drain_node(first.node_id, SPOT, "spot", int(time.time() * 1000) + DEADLINE_MS)[0]
-    until(lambda: _holders(SimulatedReplica.__name__, second.node_id))
-    steps = stats().steps_small
-    until(lambda: stats().steps_small > steps + 100 and not _holders(SimulatedReplica.__name__, first.node_id))
-    drained = {"replaced": stats().replaced, "node": second.node_id}
-    cluster.remove_node(large, allow_graceful=False)
-    waiting = until(lambda: stats().waiting.get(Seat.LARGE))
-    node("large")
-    table = pa.concat_tables([ray.get(ref) for ref in stream])
-    end = stats()
-    ray.get(router.close.remote())
-    return {
-        "asked": 40,
-        "answered": table["status"].to_pylist().count("answered"),
-        "after_drain": drained,
-        "second_node": second.node_id,
-        "waiting": waiting,
-        "replaced": end.replaced,
-        "tokens": end.tokens_small + end.tokens_large,
-        "tokens_in_table": sum(table["tokens_small"].to_pylist()) + sum(table["tokens_large"].to_pylist()),
-    }
-
-
-def _holders(actor: str, node: str) -> int:
-    from ray._private import state
-
-    actors = state.state.actor_table(None, actor_state_name="ALIVE").values()
-    return sum(a["ActorClassName"] == actor and a["Address"]["NodeID"] == node for a in actors)
-
-
-def _questions(n: int) -> pa.Table:
-    made_up = dict(sample=0, benchmark="made_up", gold="7", grader="math", subset="", difficulty="", labels="{}")
-    return pa.Table.from_pylist([dict(id=f"q{i}", prompt=f"question {i}", system="", **made_up) for i in range(n)])
-
-
-# --- autoscaler: a whole run on nodes that Ray's autoscaler starts -------------------------------------------------
-
-
-def autoscaler(path: str) -> dict:
+def autoscaled(path: str) -> dict:
     """`steer run` with elastic pools on a cluster that has only its head: what was asked for, which nodes came."""
     with socket.socket() as free:
         free.bind(("", 0))
@@ -282,4 +198,4 @@ def _standing(address: str) -> int:
 
 if __name__ == "__main__":
     with folder() as place:
-        print(json.dumps({"nodes": nodes, "autoscaler": autoscaler}[sys.argv[1]](place)))
+        print(json.dumps(autoscaled(place)))
