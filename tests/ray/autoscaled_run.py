@@ -1,4 +1,4 @@
-"""`steer run` with elastic pools on a cluster whose nodes Ray's autoscaler starts; prints what it saw as JSON, one line.
+"""`steer run` with elastic pools on nodes that Ray's autoscaler starts; prints what it saw as JSON, in one line.
 
 Ray reads its cluster's token (RAY_AUTH_MODE, RAY_AUTH_TOKEN) when it is imported: they must be set. A process of its
 own, so that the tests' Ray knows nothing of it; nothing of it stays. (`ray stop` would end every cluster there is.)
