@@ -1,6 +1,6 @@
 """`steer bench kills`: 20 SIGKILLs at random moments of runs with simulated engines, and what they cost.
 
-Of every five kills one goes to the driver, the router, a replica, the raylet and Ray's head (GCS), in random order. A
+A run draws its victims from the driver, the router, a replica, the raylet and Ray's head (GCS), none of them twice. A
 run that did not survive is gone on with by the same command, `steer run CONFIG --resume DIR`, until it ends. Then it
 must hold the rows of a run that nobody killed: none lost, none doubled, and with one group the same answers.
 """
