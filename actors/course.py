@@ -88,9 +88,8 @@ class Course:
         self._over = True
 
     def remove_journal(self) -> None:
-        """Blocks. The group is over and committed."""
-        if self._log is not None:
-            self._log.remove()
+        """Blocks. The group is over and committed, and has a journal."""
+        self._log.remove()
 
     def _note(self, event: Answered | Lost) -> None:
         if self._log is not None:

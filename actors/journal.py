@@ -16,7 +16,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -93,34 +93,42 @@ class CellJournal:
         self._fs, self._path, self._run = files, path, run
         self._saving = threading.Lock()
         self.bank = self._read_bank()
-        self._logs = {folder: list(_records(files, f"{path}/{folder}")) for folder in _folders(files, path)}
-        chapters = (pickle.loads(r.payload) for log in self._logs.values() for r in log if r.kind == _CHAPTER)
-        self.bank.repeat([addition for chapter in chapters for addition in chapter.additions])
+        self._logs: dict[str, tuple[bytes, list[Chapter]]] = {}
+        """By group's folder: the state that its log begins with, and what came after."""
+        for folder in _folders(files, path):
+            records = list(_records(files, f"{path}/{folder}"))
+            if records:
+                with self._readable():
+                    chapters = [pickle.loads(record.payload) for record in records[1:]]
+                self._logs[folder] = records[0].payload, chapters
+        self.bank.repeat([a for _, chapters in self._logs.values() for chapter in chapters for a in chapter.additions])
 
     def recover(self, group: str, questions: Mapping[str, Question]) -> Moment | None:
         """The last state of a group in the log, whose records are let go; None where the journal has no such group.
 
         `questions` by trace id. Raises ValueError, with the remedy, if another version of STEER wrote the log."""
-        log = self._logs.pop(_name(group), None)
-        if not log:
+        if _name(group) not in self._logs:
             return None
-        beginning, *chapters = log
-        try:
-            moment: Moment = load(beginning.payload, questions, self.bank)
-            policy = None
-            for record in chapters:
-                chapter: Chapter = pickle.loads(record.payload)
+        beginning, chapters = self._logs.pop(_name(group))
+        with self._readable():
+            moment: Moment = load(beginning, questions, self.bank)
+            for chapter in chapters:
                 moment.replay(chapter)
-                policy = chapter.policy or policy
+            policy = next((chapter.policy for chapter in reversed(chapters) if chapter.policy), None)
             if policy is not None:
                 moment.group.policy = load(policy, {}, self.bank)
+        return moment
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
         except (AttributeError, ImportError, TypeError, LookupError, pickle.UnpicklingError) as error:
             raise ValueError(
-                f"{self._path}: the journal of group {group} cannot be read ({type(error).__name__}: {error}): another "
-                "version of STEER wrote it. Resume with that one, or remove the journal/ folder: finished questions "
-                "are kept, the others begin again"
+                f"{self._path}: the journal cannot be read ({type(error).__name__}: {error}): another version of STEER "
+                "wrote it. Resume with that one, or remove the journal/ folder: finished questions are kept, "
+                "the others begin again"
             ) from error
-        return moment
 
     def log(self, group: str) -> "GroupLog":
         return GroupLog(self._fs, f"{self._path}/{_name(group)}", self)

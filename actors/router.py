@@ -26,13 +26,12 @@ from steer.policy_config import PolicyConfig
 from steer.rows import Row
 from steer.tables import routed_table
 from steer.traces import Question, Seat
-from steer.work import EngineInfo, Op, Sampling
+from steer.work import WRITING, EngineInfo, Sampling
 
 FLUSH_S = 0.2
 """How often a replica answers what is done where rows need not wait for each other. A message costs router and replica
 about 5 ms between them: at .05 s and eight calls in flight they were busy with messages half the time; a step of a
 7B model on a GPU takes a second or more."""
-WRITES = (Op.STEP, Op.WHOLE, Op.AHEAD)
 YIELD_S = 1.0
 """Finished traces are handed on at least this often..."""
 YIELD_TRACES = 256
@@ -295,10 +294,10 @@ class Router:
     def _count(self, answer: Answer) -> None:
         stats, more = self._stats, [step for steps in answer.results.more_R.values() for step in steps]
         tokens = sum(answer.results.tokens_R) + sum(len(step.ids) for step in more)
-        steps = sum(row.op in WRITES for row in answer.rows) + len(more)
+        steps = sum(row.op in WRITING for row in answer.rows) + len(more)
         seat = answer.rows[0].model
         for row, seconds in zip(answer.rows, answer.results.seconds_R, strict=True):
-            kind = (seat, row.op in WRITES)
+            kind = (seat, row.op in WRITING)
             stats.row_s[kind] = stats.row_s.get(kind, 0.0) + seconds
         if seat == Seat.SMALL:
             stats.tokens_small += tokens

@@ -14,9 +14,8 @@ import ray
 
 from steer.config import ModelConfig, PoolConfig
 from steer.traces import MEASURES, Finish
-from steer.work import EngineInfo, Op, StepBatch, StepResults
+from steer.work import WRITING, EngineInfo, Op, StepBatch, StepResults
 
-WRITING = (Op.STEP, Op.WHOLE, Op.AHEAD)
 _ANSWER = "The answer is \\boxed{7}."
 
 

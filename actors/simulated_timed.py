@@ -15,7 +15,7 @@ from actors.tickets import NOT_MEASURED, Answer, Ticket
 from actors.timed_engine import Speed, TimedEngine
 from steer.config import PoolConfig
 from steer.traces import Finish
-from steer.work import Ahead, EngineInfo, Op, Prompt
+from steer.work import WRITING, Ahead, EngineInfo, Op, Prompt
 
 TOKENIZER = "timed"
 QUANTUM_S = 0.005
@@ -95,7 +95,7 @@ class TimedDriver:
             answer = Answer(index, Finish.STEP, scores=self._scores(question, step - 1))
         elif op == Op.PROBE:
             answer = Answer(index, Finish.STEP, tokens=1, scores=self._scores(question, step))
-        elif op in (Op.STEP, Op.WHOLE, Op.AHEAD):
+        elif op in WRITING:
             answer = self._write(index, op, question, step, batch.max_tokens_B[index])
             pieces += [len(answer.ids), *(len(ahead.ids) for ahead in answer.more)]
         else:

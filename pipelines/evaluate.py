@@ -31,16 +31,19 @@ def evaluate(cells: Sequence[Cell], router: ActorHandle, run: RunFolder) -> floa
     not routed again. Raises ValueError for cells that cannot be cut, and what the router raises when a pool is gone for
     good.
     """
-    admitted = {cell["name"]: cell for cell in run.describe()["cells"]}
+    admitted = {cell["name"] for cell in run.describe()["cells"]}
     new = [cell for cell in cells if cell.name not in admitted]
     for cell in new:
         refuse_uncuttable(cell)
     old = [cell.name for cell in cells if cell.name in admitted]
-    committed = run.committed(old) if old else {}
+    committed, traces = {}, sum(len(cell.rows) - cell.rows.bad for cell in new)
+    if old:
+        committed = run.committed(old)
+        traces += ray.get(_askable.remote(run, _parts(run, old), committed))
     if new:
         ray.get(_write_groups.remote(run, new, [_described(cell) for cell in new]))
     parts = _parts(run, [cell.name for cell in cells])
-    router.expect.remote(ray.get(_askable.remote(run, _parts(run, old), committed)) + sum(map(_asked, new)))
+    router.expect.remote(traces)
     jobs = {cell.name: CellJob(cell.policy, cell.routing, cell.tokens, cell.seed) for cell in cells}
     in_flight = max(cell.routing.groups_in_flight for cell in cells)
     with DataContext.current(_context()):
@@ -63,10 +66,6 @@ def _parts(run: RunFolder, cells: Sequence[str]) -> dict[str, list[str]]:
         if cell["name"] in cells:
             parts.setdefault(cell["part"], []).append(cell["name"])
     return parts
-
-
-def _asked(cell: Cell) -> int:
-    return len(cell.rows) - cell.rows.bad
 
 
 @ray.remote(num_cpus=0)

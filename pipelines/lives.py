@@ -36,11 +36,6 @@ class Lives:
     def __exit__(self, *failure) -> bool | None:
         return self._stack.__exit__(*failure)
 
-    @property
-    def begun(self) -> bool:
-        """Models have been started."""
-        return self._session is not None
-
     def session(self) -> Session:
         if self._session is None:
             self._stack.enter_context(unused_if_not_started(self._run) if self._new else nullcontext())

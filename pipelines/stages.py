@@ -148,7 +148,7 @@ def error_rows(questions: list[dict], cell: str, group: str, seed: int) -> pa.Ta
         row = dict.fromkeys((f.name for f in ROUTED_SCHEMA if pa.types.is_primitive(f.type)), 0)
         row |= {"step_rows": [], "mixture_rows": [], "text": "", "status": Status.ERROR.value}
         row |= {"cell": cell, "group": group, "seed": seed, "question_id": question["id"]}
-        row |= {"trace_id": f"{question['id']}#{question['sample']}", **known}
+        row |= {"trace_id": _trace_id(question), **known}
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=ROUTED_SCHEMA)
 

@@ -46,7 +46,6 @@ BESIDE_PARTS = {
 class Counts(Protocol):
     """What is read of `actors.router.RouterStats`, whose module would load Ray into every report."""
 
-    replica_s: dict[Seat, float]
     busy_s: dict[Seat, float]
     replica_s: dict[Seat, float]
     outstanding_s: dict[Seat, float]

@@ -32,6 +32,10 @@ class Op(IntEnum):
     """Write to the end of the trace in one pass, and answer step by step."""
 
 
+WRITING = (Op.STEP, Op.WHOLE, Op.AHEAD)
+"""Those that write text to keep."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     temperature: float = 0.7
