@@ -1,10 +1,10 @@
 """Grader `aime`: integers from 0 to 999 however they are dressed, and the real AIME rows."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
+from cheap import cheap
 
 from steer.grading import grade
 from steer.grading.aime import integer
@@ -131,9 +131,8 @@ def test_every_integer_of_the_range_and_no_other():
     ids=range(11),
 )
 def test_hostile_text_is_wrong_and_cheap(text):
-    started = time.process_time()
-    assert not grade(text, "5", "aime", {}).correct
-    assert time.process_time() - started < 3.0
+    with cheap():
+        assert not grade(text, "5", "aime", {}).correct
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real benchmark rows are not here")

@@ -1,10 +1,10 @@
 """Grader `choice`: letters as models write them, texts of options, the harness's own rule, and real ACPBench rows."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
+from cheap import cheap
 
 from steer.grading import grade
 from steer.grading.choice import extract
@@ -179,9 +179,8 @@ def test_a_text_that_two_options_share_names_neither():
 )
 @pytest.mark.parametrize("official", [False, True])
 def test_hostile_text_is_wrong_and_cheap(text, official):
-    started = time.process_time()
-    assert not grade(text, "D", "choice", {"options": FERRY, "official": official}).correct
-    assert time.process_time() - started < 3.0
+    with cheap():
+        assert not grade(text, "D", "choice", {"options": FERRY, "official": official}).correct
 
 
 def real_rows():

@@ -2,11 +2,11 @@
 
 import json
 import re
-import time
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from cheap import cheap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -161,9 +161,8 @@ def test_scanner_reads_what_the_patterns_read(text):
     ids=range(6),
 )
 def test_hostile_text_is_wrong_and_cheap(text):
-    started = time.process_time()
-    assert not grade(text, "[[N]]", "kor", {"subset": "logic", "rule_id": "5"}).correct
-    assert time.process_time() - started < 3.0
+    with cheap():
+        assert not grade(text, "[[N]]", "kor", {"subset": "logic", "rule_id": "5"}).correct
 
 
 def real_rows():

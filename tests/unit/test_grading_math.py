@@ -3,10 +3,10 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from cheap import cheap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from math_cases import RESPONSES, RIGHT, WRONG
@@ -72,10 +72,9 @@ def test_gold_readings_begin_with_the_answer_itself():
     ],
 )
 def test_what_is_too_large_is_refused_before_the_worker(answer):
-    started = time.process_time()
-    verdict = grade_math(boxed(answer), r"5+\pi")
-    assert (verdict.correct, verdict.rule) == (False, "boxed:refused")
-    assert time.process_time() - started < 1.0
+    with cheap():
+        verdict = grade_math(boxed(answer), r"5+\pi")
+        assert (verdict.correct, verdict.rule) == (False, "boxed:refused")
 
 
 @pytest.mark.parametrize(
@@ -127,11 +126,9 @@ def test_what_is_no_mathematics_is_refused_before_the_worker(answer):
     ids=range(25),
 )
 def test_hostile_text_is_wrong_and_cheap(text):
-    started = time.process_time()
-    assert not grade_math(text, r"\frac{5}{2}").correct
-    assert not grade_math(text, r"x+\sqrt{5}").correct
-    # Many times what it takes: only a pattern that backtracks over the whole text is caught.
-    assert time.process_time() - started < 2.0
+    with cheap():
+        assert not grade_math(text, r"\frac{5}{2}").correct
+        assert not grade_math(text, r"x+\sqrt{5}").correct
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,10 +1,10 @@
 """Grader `qa`: exact match and token F1 after SQuAD's normalisation, and the real MuSiQue rows."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
+from cheap import cheap
 
 from steer.grading import grade
 from steer.grading.qa import normalised, token_f1
@@ -122,9 +122,8 @@ def test_normalisation_is_that_of_squad():
     ids=range(6),
 )
 def test_hostile_text_is_wrong_and_cheap(text):
-    started = time.process_time()
-    assert not grade(text, "Ada Moss", "qa", {"aliases": ["the"] * 50}).correct
-    assert time.process_time() - started < 3.0
+    with cheap():
+        assert not grade(text, "Ada Moss", "qa", {"aliases": ["the"] * 50}).correct
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real benchmark rows are not here")
