@@ -19,6 +19,7 @@ from actors.seats import PAIR, seat_class, seat_model
 from actors.trace_time import LiveTime, Part, Spell
 from steer.bank import ScoreBank
 from steer.config import PairConfig, PoolsConfig, RoutingOptions
+from steer.gaussians import mixture_class
 from steer.group import Group
 from steer.history import Moment
 from steer.policies import make_policy
@@ -142,7 +143,8 @@ class Router:
         self._loop_from_s = time.thread_time()
         for policy in policies:
             make_policy(policy)
-        await asyncio.gather(*(pool.start() for pool in self._pools.values()))
+        # The first fit must not wait for an import.
+        await asyncio.gather(asyncio.to_thread(mixture_class), *(pool.start() for pool in self._pools.values()))
         hear = [pool.fleet.drain for pool in self._pools.values()]
         self._watch = asyncio.get_running_loop().create_task(watch_draining(hear))
         return await self.infos()
@@ -184,7 +186,9 @@ class Router:
         signal, routing = group.policy.signal, job.routing
         greedy = signal is not None and signal.greedy
         aggregate = getattr(job.policy, "aggregate", "mean")
-        sampling = Sampling(routing.temperature, routing.top_p, job.tokens, aggregate, greedy, self._judge_prompt)
+        sampling = Sampling(
+            routing.temperature, routing.top_p, job.tokens, aggregate, greedy, self._judge_prompt, routing.pass_tokens
+        )
         inbox = self._inboxes[group] = asyncio.Queue()
         spell = Spell(self._stats.trace_s, group)
         yielded = time.monotonic()

@@ -5,6 +5,7 @@ the model entry's `engine` keys; its `path` is only a name.
 """
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import AsyncIterator
@@ -20,7 +21,9 @@ _ANSWER = "The answer is \\boxed{7}."
 
 
 class SimulatedReplica:
-    """Options: `steps` (mean number of steps of a trace, 8), `exact` (every trace has just so many), `tokens` (a step,
+    """A pass writes a step and ends, or with `pass_tokens` of no more than a step is cut behind each.
+
+    Options: `steps` (mean number of steps of a trace, 8), `exact` (every trace has just so many), `tokens` (a step,
     10), `step_s` (seconds a call, 0), `row_s` (seconds a row, `max_num_seqs` of which run at once, 0), `slow` (name of
     a replica whose calls take ten times as long), `start_s` (seconds to load, 0), `unusable` (it cannot be loaded),
     `sure` (mean confidence, 0.9), `die_after` (rows after which the process of the first replica dies, once),
@@ -113,6 +116,7 @@ class SimulatedReplica:
         finish_B, text_B, ids_B, tokens_B, cached_B, errors = [], [], [], [], [], {}
         length, exact_steps = self._options["tokens"], self._options["steps"] if self._options["exact"] else 0
         ids = tuple(range(length))
+        one_piece = length < (batch.sampling.pass_tokens or math.inf)  # a pass is not cut at its first step already
         columns = zip(batch.key_B, batch.op_B, batch.held_B, batch.new_B, ends_B.tolist(), strict=True)
         for i, (key, op, held, new, ends) in enumerate(columns):
             have = self._bodies.get(key, 0)
@@ -127,7 +131,7 @@ class SimulatedReplica:
             elif op in (Op.PROBE, Op.JUDGE):
                 tokens = 1
             elif op not in (Op.SCORE, Op.REWARD, Op.SOLVE):
-                finish = Finish.END if ends or op == Op.WHOLE else Finish.STEP
+                finish = Finish.END if ends or (op == Op.WHOLE and one_piece) else Finish.STEP
                 text, new_ids, tokens = (_ANSWER if finish == Finish.END else "a step\n\n"), ids, length
             self._bodies[key] = held + len(new) + (1 if new_ids else 0)
             finish_B.append(finish.value)

@@ -5,10 +5,13 @@ steps and short ones, on a machine without a GPU. Options come in the model entr
 name.
 """
 
+import math
 import os
 import socket
 import time
+from bisect import bisect_right
 from hashlib import blake2b
+from itertools import accumulate
 
 from actors.engine_thread import EngineThread
 from actors.tickets import NOT_MEASURED, Answer, Ticket
@@ -90,13 +93,15 @@ class TimedDriver:
             self._question[key] = _hash(new[0].user)
         pieces = pieces[:held] + [self._prompt_tokens if isinstance(piece, Prompt) else len(piece) for piece in new]
         context, prefill = sum(pieces), sum(pieces[held:])
-        question, step = self._question[key], len(pieces) - 1
+        question = self._question[key]
+        # A piece of a pass holds several steps.
+        step = bisect_right(list(accumulate(self._lengths[question % len(self._lengths)])), sum(pieces[1:]))
         if op == Op.SCORE:
             answer = Answer(index, Finish.STEP, scores=self._scores(question, step - 1))
         elif op == Op.PROBE:
             answer = Answer(index, Finish.STEP, tokens=1, scores=self._scores(question, step))
         elif op in WRITING:
-            answer = self._write(index, op, question, step, batch.max_tokens_B[index])
+            answer = self._write(index, op, question, step, batch.max_tokens_B[index], batch.sampling.pass_tokens)
             pieces += [len(answer.ids), *(len(ahead.ids) for ahead in answer.more)]
         else:
             answer = Answer(index, Finish.ERROR, error=f"a timed replica does not answer {Op(op).name}")
@@ -105,8 +110,10 @@ class TimedDriver:
         tokens = len(answer.ids) + sum(len(ahead.ids) for ahead in answer.more)
         self._engine.add(time.monotonic(), (ticket, answer), prefill, max(tokens, 1), context)
 
-    def _write(self, index: int, op: int, question: int, step: int, most_tokens: int) -> Answer:
-        """What the model writes from this step on: one, all in one piece, or all of them step by step."""
+    def _write(
+        self, index: int, op: int, question: int, step: int, most_tokens: int, pass_tokens: int | None
+    ) -> Answer:
+        """What the model writes from this step on: one, or as many as a pass, in one piece or step by step."""
         lengths = self._lengths[question % len(self._lengths)]
         left = lengths[step:] or [1]  # past the end: a trace whose last step was thrown away after the budget
         last = len(left) if op != Op.STEP else 1
@@ -117,7 +124,7 @@ class TimedDriver:
             finish = Finish.LENGTH if used >= most_tokens else Finish.END if place == len(left) - 1 else Finish.STEP
             text = ANSWER if finish == Finish.END else "a step\n\n"
             written.append(Ahead(finish.value, text, tuple(range(kept)), self._scores(question, step + place)))
-            if finish != Finish.STEP:
+            if finish != Finish.STEP or used >= (pass_tokens or math.inf):
                 break
         if op == Op.WHOLE:
             finish, text, _, _ = written[-1]

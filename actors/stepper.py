@@ -21,13 +21,16 @@ from steer.traces import Finish
 from steer.work import Ahead, Op
 
 MAX_EMPTY_STEPS = 8
-"""Consecutive steps without visible text that are merged into one; a model silent for so long ends as `length`."""
+"""Requests for one step at most: the text of those that bring nothing visible is merged with the next one's; a model
+silent for so long ends as `length`."""
+
+_MOST = 1 << 62
 
 
 class StepRow(Row):
     """A row with what its requests have brought so far."""
 
-    __slots__ = ("seed", "room", "ids", "flat", "prompt", "cached", "merged")
+    __slots__ = ("seed", "room", "ids", "flat", "prompt", "cached", "further")
 
     def __init__(self, ticket: Ticket, index: int, body: Body, room: int):
         super().__init__(ticket, index, body)
@@ -39,8 +42,8 @@ class StepRow(Row):
         """Logits of `ids`: the columns of the confidence hook, row by row."""
         self.prompt = 0
         self.cached = 0
-        self.merged = 0
-        """Empty steps so far."""
+        self.further = 0
+        """Requests after the first: it ended in no text, or within a step."""
 
 
 class Stepper(Driver):
@@ -129,8 +132,12 @@ class Stepper(Driver):
         return Answer(index, finish)
 
     def _send_write(self, row: StepRow) -> Answer | None:
-        seed = _merged_seed(row.seed, row.merged) if row.merged else row.seed
-        params = self._requests.write(row.ticket.batch.sampling, row.op == Op.STEP, seed, row.room)
+        """The next request of a row; after the first it ends with the step."""
+        sampling = row.ticket.batch.sampling
+        seed = _further_seed(row.seed, row.further) if row.further else row.seed
+        to_delimiter = row.op == Op.STEP or row.further > 0
+        room = row.room if to_delimiter else min(row.room, sampling.pass_tokens or _MOST)
+        params = self._requests.write(sampling, to_delimiter, seed, room)
         return self._send(row, row.body.ids.tolist() + row.ids, params)
 
     def _send_score(self, row: StepRow, skip_cache: bool = False) -> Answer | None:
@@ -181,20 +188,31 @@ class Stepper(Driver):
             return self._close_score(row, output, cached)
         row.ids += completion.token_ids
         row.flat += completion.logprobs.logprobs
+        row.room -= len(completion.token_ids)
         finish = self._finish(completion)
+        if finish is not Finish.END and (row.room > 0 or finish is Finish.STEP):
+            # The delimiter, or in a pass as many tokens as it may write at a time: neither need end a step.
+            if self._ends_a_step(row):
+                finish = Finish.STEP
+            else:
+                row.further += 1
+                if row.room > 0 and row.further < MAX_EMPTY_STEPS:
+                    return self._send_write(row)
+                finish = Finish.LENGTH
         if row.op == Op.AHEAD:
             return self._close_ahead(row, finish)
         text = self._vocabulary.decode(row.ids)
-        if finish is Finish.STEP and not text.strip():
-            row.merged += 1
-            row.room -= len(completion.token_ids)
-            if row.room > 0 and row.merged < MAX_EMPTY_STEPS:
-                return self._send_write(row)
-            finish = Finish.LENGTH
         keep, span = self._chosen(row, row.ids, len(row.body.ends))
         scores = self._scores(row, row.flat, keep)
         self._bodies.write(row.key, row.body, row.ids, span)
         return self._answer(row, finish, text, tuple(row.ids), scores)
+
+    def _ends_a_step(self, row: StepRow) -> bool:
+        if row.op == Op.STEP:  # by vLLM's own reading of the text
+            return bool(self._vocabulary.decode(row.ids).strip())
+        texts = self._vocabulary.texts(row.ids)
+        *_, start, _ = (0, *step_ends(texts))
+        return DELIMITER in "".join(texts[start:]).lstrip()
 
     def _close_ahead(self, row: StepRow, finish: Finish) -> Answer:
         """One answer with all steps of a pass; each becomes a piece of the body, as if it had been asked for alone."""
@@ -267,6 +285,6 @@ def step_ends(token_texts: Sequence[str]) -> list[int]:
     return ends if ends and ends[-1] == len(token_texts) else [*ends, len(token_texts)]
 
 
-def _merged_seed(seed: int, merged: int) -> int:
-    """The seed after so many empty steps: the same in every process, 63 bits."""
-    return int.from_bytes(blake2b(f"{seed}/{merged}".encode(), digest_size=8).digest(), "big") >> 1
+def _further_seed(seed: int, further: int) -> int:
+    """The seed after so many requests: the same in every process, 63 bits."""
+    return int.from_bytes(blake2b(f"{seed}/{further}".encode(), digest_size=8).digest(), "big") >> 1

@@ -22,6 +22,10 @@ class RoutingOptions(Strict):
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     tries: Annotated[int, Field(ge=1)] = 3
     """Times one step is asked for before its trace ends as `error` (a replica died or failed on it)."""
+    pass_tokens: Annotated[int, Field(ge=1)] | None = 512
+    """A pass over more than one step (a model alone, the large model's last pass, steps written ahead) comes back at
+    the end of the step in which it has written so many tokens, and is asked to go on: no more is lost with a replica or
+    a run, and a node that is drained is left so soon. none: only at its end."""
     groups_in_flight: Annotated[int, Field(ge=1)] = 4
     """Groups routed at the same time, so that one group's work fills the pools while another waits at its barrier."""
 

@@ -6,11 +6,10 @@ it; the fit does not depend on the scale or the offset of the scores.
 
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 
 FIT_SAMPLE = 1024
 """Scores that a fit looks at. An EM iteration takes .1 ms at 64 scores, .27 at 1,024 and .8 at 4,096: with
@@ -30,8 +29,18 @@ FEW = 8
 INVERSION = 1e-12
 """Fall of the posterior that counts as an inversion and not as rounding."""
 
-# EM that stops at MAX_ITERATIONS is meant to. `catch_warnings` around the fit would not be safe: fits run in threads.
-warnings.filterwarnings("ignore", category=ConvergenceWarning, module=r"sklearn\.mixture")
+
+@cache
+def mixture_class() -> type:
+    """`sklearn.mixture.GaussianMixture`, imported by the first call: that takes two seconds, and of all the processes
+    of a run the router alone fits."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    # EM that stops at MAX_ITERATIONS is meant to. `catch_warnings` around the fit would not be safe: fits run in
+    # threads.
+    warnings.filterwarnings("ignore", category=ConvergenceWarning, module=r"sklearn\.mixture")
+    return GaussianMixture
 
 
 @dataclass(frozen=True)
@@ -141,7 +150,7 @@ def _run_em(x: np.ndarray, iterations: int, seed: int) -> _Fitted:
     z = (x - center) / scale
     low, high = _best_split(z)
     variances = np.array([low.var(), high.var()]) + VARIANCE_FLOOR
-    em = GaussianMixture(
+    em = mixture_class()(
         n_components=2,
         covariance_type="diag",  # in one dimension all four are the same; this one needs no Cholesky
         tol=TOLERANCE,

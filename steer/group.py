@@ -131,7 +131,7 @@ class Group:
         taken: list[tuple[int, str]] = []
         small_op = int(Op.WHOLE if self.policy.whole else Op.AHEAD if self.policy.ahead else Op.STEP)
         large_op = int(Op.WHOLE if self.policy.whole or self.policy.finishes else Op.STEP)
-        columns = (ready_N.tolist(), acts_N.tolist(), posterior_N.tolist(), seed_N.tolist())
+        columns = (column_N.tolist() for column_N in (ready_N, acts_N, posterior_N, seed_N))
         for trace, act, posterior, seed in zip(*columns, strict=True):
             if act == Act.KEEP:
                 continue
@@ -227,8 +227,7 @@ class Group:
                 self._ledger.discard(trace, 1)
                 self.probe_L[trace] = -measured[_ENTROPY]
             elif row.op == Op.SCORE:
-                pending = self._pending_L[trace]._replace(by_small=measured)
-                self._pending_L[trace] = pending
+                pending = self._pending_L[trace] = self._pending_L[trace]._replace(by_small=measured)
                 self.scores.put(trace, int(self.step_L[trace]), pending)
             elif not self._write(row, results, i, measured):
                 continue
@@ -238,49 +237,50 @@ class Group:
         self.busy_L[ready] = False
 
     def _write(self, row: Row, results: StepResults, i: int, measured: tuple) -> bool:
-        """Take a written step; False when the small model has still to score it."""
+        """Take a written step; False when the small model has still to score it, or its pass goes on."""
         trace, model = row.trace, row.model
         if i in results.more_R:
             self._ahead_L[trace] = results.more_R[i]
             self._ledger.charge_ahead(trace, model, sum(len(step.ids) for step in results.more_R[i]))
-        return self._put(
-            trace,
-            results.ids_R[i],
-            Pending(
-                model,
-                self._attempt_L[trace],
-                results.finish_R[i],
-                results.text_R[i],
-                results.tokens_R[i],
-                results.prompt_tokens_R[i],
-                results.cached_tokens_R[i],
-                measured if model == _SMALL else None,
-                measured if model == _LARGE else None,
-                results.replica,
-                results.seconds_R[i],
-            ),
-        )
+        pending = Pending.answered(model, self._attempt_L[trace], results, i, measured)
+        put = self._go_on if row.op == Op.WHOLE and pending.finish == Finish.STEP else self._put
+        return put(trace, results.ids_R[i], pending)
 
     def _take_ahead(self, trace: int, replica: str) -> None:
         """Take the next step that the small model has written already, as if it had just come; it has read nothing."""
         step, *rest = self._ahead_L[trace]
         self._ahead_L[trace] = tuple(rest)
-        tokens = len(step.ids)
-        written = (_SMALL, 0, step.finish, step.text, tokens, 0, 0, step.scores, None, replica, 0.0)
-        self._put(trace, step.ids, Pending(*written))
+        self._put(trace, step.ids, Pending.ahead(step, replica))
 
     def _drop_ahead(self, trace: int) -> None:
         if self._ahead_L[trace]:
             self._ledger.discard(trace, sum(len(step.ids) for step in self._ahead_L[trace]))
             self._ahead_L[trace] = ()
 
+    def _append(self, trace: int, ids: Sequence[int], pending: Pending) -> None:
+        self.body_L[trace].append(KeptPiece(self._tokenizers[pending.model], ids, pending.text))
+        self.held_ML[pending.model][trace] += 1
+        self._used_L[trace] += pending.tokens
+        self._pending_L[trace] = pending
+
+    def _go_on(self, trace: int, ids: Sequence[int], pending: Pending) -> bool:
+        """Keep what has come of a pass and ask for the rest: it was decided on as one, so `max_steps` is no limit."""
+        self._append(trace, ids, pending)
+        left = self.options.max_new_tokens - self._used_L[trace]
+        self._record(trace, pending, float("nan"), Model(pending.model).label if left > 0 else "end")
+        if left <= 0:
+            self._retire(trace, Status.LENGTH)
+            return True
+        self._attempt_L[trace] = self._tries_L[trace] = 0
+        self.step_L[trace] += 1
+        seed = int(sampling_seeds(self.hash_L[trace : trace + 1], self.step_L[trace : trace + 1], 0)[0])
+        self._again.append(Row(self, trace, pending.model, int(Op.WHOLE), seed, left))
+        return False
+
     def _put(self, trace: int, ids: Sequence[int], pending: Pending) -> bool:
         """Append a written step to its trace; False when the small model has still to score it."""
         model, finish = pending.model, pending.finish
-        self.body_L[trace].append(KeptPiece(self._tokenizers[model], ids, pending.text))
-        self.held_ML[model][trace] += 1
-        self._used_L[trace] += pending.tokens
-        self._pending_L[trace] = pending
+        self._append(trace, ids, pending)
         drafts = self.policy.drafts
         drafted = model == _SMALL and pending.attempt == 0
         drafted &= drafts == "every" or (drafts == "first" and self.step_L[trace] == 0)

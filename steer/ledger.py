@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from steer.traces import Model, Question, Seat, Status, Step, Trace
-from steer.work import StepResults
+from steer.work import Ahead, StepResults
 
 
 class Pending(NamedTuple):
@@ -24,6 +24,28 @@ class Pending(NamedTuple):
     by_large: tuple | None
     replica: str
     seconds: float
+
+    @classmethod
+    def answered(cls, model: int, attempt: int, results: StepResults, i: int, measured: tuple) -> "Pending":
+        """Answer `i` of a message to a row that `model` wrote."""
+        return cls(
+            model,
+            attempt,
+            results.finish_R[i],
+            results.text_R[i],
+            results.tokens_R[i],
+            results.prompt_tokens_R[i],
+            results.cached_tokens_R[i],
+            measured if model == Model.SMALL else None,
+            measured if model == Model.LARGE else None,
+            results.replica,
+            results.seconds_R[i],
+        )
+
+    @classmethod
+    def ahead(cls, step: Ahead, replica: str) -> "Pending":
+        """A step that the small model wrote in one pass with those before it: it has read nothing for it."""
+        return cls(int(Model.SMALL), 0, step.finish, step.text, len(step.ids), 0, 0, step.scores, None, replica, 0.0)
 
 
 class Ledger:

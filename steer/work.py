@@ -17,7 +17,7 @@ class Op(IntEnum):
     STEP = 0
     """Write the next step: up to and including the delimiter, or to the end-of-sequence token."""
     WHOLE = 1
-    """Write to the end of the trace in one pass (no stop at the delimiter)."""
+    """Write to the end of the trace in one pass (no stop at the delimiter), or as far as `Sampling.pass_tokens`."""
     SCORE = 2
     """Score the last piece of the body (another model wrote it) by one teacher-forced pass; generates nothing."""
     PROBE = 3
@@ -29,7 +29,7 @@ class Op(IntEnum):
     SOLVE = 6
     """Probability that the small model solves the question, by a probe on its prompt alone; generates nothing."""
     AHEAD = 7
-    """Write to the end of the trace in one pass, and answer step by step."""
+    """Write as far as for WHOLE, and answer step by step."""
 
 
 WRITING = (Op.STEP, Op.WHOLE, Op.AHEAD)
@@ -48,6 +48,8 @@ class Sampling:
     """JUDGE answers the likeliest digit, not the expectation over all ten."""
     judge_prompt: str = ""
     """What JUDGE asks after the draft, as a user turn."""
+    pass_tokens: int | None = None
+    """WHOLE and AHEAD answer at the end of the step in which they have written so many tokens, with finish `step`."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def one_score(value):
 
 class Script:
     """`steps(trace)`: how many steps a trace takes; `score(trace, step, model)`: the score of a step, or one a measure;
-    `signal(trace, step)`: what a signal says of it."""
+    `signal(trace, step)`: what a signal says of it; `cut`: a pass comes back after so many steps, if not at its end."""
 
     def __init__(
         self,
@@ -39,8 +39,9 @@ class Script:
         score=lambda trace, step, model: 0.5,
         tokens=10,
         signal=lambda trace, step: 0.5,
+        cut=None,
     ):
-        self.steps, self.score, self.tokens, self.signal = steps, score, tokens, signal
+        self.steps, self.score, self.tokens, self.signal, self.cut = steps, score, tokens, signal, cut
         self.asked = []
 
     def answer(self, rows):
@@ -50,7 +51,8 @@ class Script:
             step = int(row.group.step_L[row.trace])
             self.asked.append((row.trace, step + (row.op == Op.PROBE), row.model, row.op))
             writes = row.op in (Op.STEP, Op.WHOLE, Op.AHEAD)
-            ends = row.op == Op.WHOLE or (writes and step + 1 >= self.steps(row.trace))
+            whole = row.op == Op.WHOLE and self.cut is None  # else of one step's tokens: a piece of the pass
+            ends = whole or (writes and step + 1 >= self.steps(row.trace))
             finish.append((Finish.END if ends else Finish.STEP).value)
             text.append(f"s{step}m{row.model}\n\n" if writes else "")
             ids.append((1, 2, 3) if writes else ())
@@ -66,7 +68,7 @@ class Script:
                         tuple(range(self.tokens)),
                         one_score(self.score(row.trace, s, row.model)),
                     )
-                    for s in range(step + 1, last + 1)
+                    for s in range(step + 1, min(last + 1, step + (self.cut or last + 1)))
                 )
         return StepResults(
             row_R=list(range(n)),

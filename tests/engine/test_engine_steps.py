@@ -116,6 +116,33 @@ def test_steps_written_ahead_are_scored_and_held_like_steps_written_alone(small,
     assert kept.ids_R == anew.ids_R
 
 
+@pytest.mark.parametrize("op", [Op.WHOLE, Op.AHEAD])
+def test_a_pass_comes_back_at_the_end_of_a_step_and_goes_on_from_there(small, op):
+    keys = [f"{op.name} in pieces {i}" for i in range(60)]
+    answer = ask(small, rows(op, keys, 0, (PROMPT,), max_tokens=60, pass_tokens=8))
+    cut = [i for i in range(60) if every_step(answer, i)[-1].finish == "step"]
+    assert len(cut) > 10
+    for i in range(60):
+        steps = every_step(answer, i)
+        written = sum((step.ids for step in steps), ())
+        if i in cut:
+            assert len(written) >= 8 and "\n\n" in steps[-1].text.lstrip()
+            # No step was begun behind the eighth token, but where the delimiter itself goes over that border.
+            assert op == Op.WHOLE or len(written) - len(steps[-1].ids) < 8 + 2
+        assert FIRST.decode(list(written)) == "".join(step.text for step in steps)
+    held = 1 + len(every_step(answer, cut[0]))
+    further = ask(small, rows(op, [keys[cut[0]]], held, (), max_tokens=40, pass_tokens=8))
+    assert further.finish_R[0] != "missing" and further.tokens_R[0] > 0
+    body = (PROMPT, *(step.ids for step in every_step(answer, cut[0])))
+    anew = ask(small, rows(op, [f"{op.name} anew"], 0, body, max_tokens=40, pass_tokens=8))
+    assert anew.ids_R == further.ids_R
+
+
+def test_a_pass_without_a_step_ends_as_length(silent):
+    answer = ask(silent, rows(Op.WHOLE, ["silent pass"], 0, (PROMPT,), max_tokens=100, pass_tokens=8))
+    assert answer.finish_R == ["length"] and answer.ids_R[0] == (BLANK,) * (8 + MAX_EMPTY_STEPS - 1)
+
+
 def test_bytes_that_are_no_text_do_not_stop_a_step(many):
     assert any("\N{REPLACEMENT CHARACTER}" in text for text in many.text_R)
 

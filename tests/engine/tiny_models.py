@@ -113,13 +113,25 @@ def prompt_ids(tokenizer, prompt: Prompt):
     return tokenizer.encode(f"{system}<user>{prompt.user}<a>", add_special_tokens=False).ids
 
 
-def rows(op: Op, keys, held, new, seeds=None, max_tokens=40, tokens="all", drop=(), flush_s=None, temperature=0.7):
+def rows(
+    op: Op,
+    keys,
+    held,
+    new,
+    seeds=None,
+    max_tokens=40,
+    tokens="all",
+    drop=(),
+    flush_s=None,
+    temperature=0.7,
+    pass_tokens=None,
+):
     """A batch in which every row asks the same, but for what is given as a list."""
     n = len(keys)
     new_B = list(new) if isinstance(new, list) else [new] * n
     max_tokens_B = max_tokens if isinstance(max_tokens, list) else [max_tokens] * n
     seed_B = list(range(n)) if seeds is None else list(seeds)
-    sampling = Sampling(temperature=temperature, tokens=tokens)
+    sampling = Sampling(temperature=temperature, tokens=tokens, pass_tokens=pass_tokens)
     return StepBatch(sampling, list(keys), [op] * n, seed_B, max_tokens_B, [held] * n, new_B, tuple(drop), flush_s)
 
 

@@ -1,5 +1,6 @@
 """What `steer` adds to Algorithm 1: refinement of every step, hysteresis, writing ahead, a second measure."""
 
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ from scripted import Script, drive, new_group, two_camps, writers
 from steer.mixture import ScoreBank
 from steer.policies.base import StepScores
 from steer.policies.confidence import Steer
-from steer.policy_config import SteerPolicy
+from steer.policy_config import LargePolicy, SteerPolicy
 from steer.traces import Model, Status
 from steer.work import Op
 
@@ -96,6 +97,46 @@ def test_writing_ahead_changes_what_is_asked_and_not_what_comes_out():
     by_step, ahead = (drive(new_group(policy), Script(score=two_camps)) for policy in whole)
     assert {k: (t.text, writers(t)) for k, t in ahead.items()} == {k: (t.text, writers(t)) for k, t in by_step.items()}
     assert sum(t.prefill_small for t in ahead.values()) < sum(t.prefill_small for t in by_step.values())
+
+
+def test_a_pass_that_comes_back_in_pieces_is_the_same_trace():
+    ahead = SteerPolicy(preset="stepwise", ahead=True, refine="every", hysteresis=1.0, fit_from="all_steps")
+    ends = {}
+    for cut in (None, 1, 2):
+        script = Script(score=two_camps, cut=cut)
+        ends[cut] = drive(new_group(ahead, bank=ScoreBank()), script)
+        asked = Counter(op for trace, _, model, op in script.asked if trace % 2 == 0)
+        assert asked == {Op.AHEAD: 10 * {None: 1, 1: 4, 2: 2}[cut]}
+    for cut in (1, 2):
+        for trace, one in ends[None].items():
+            other = ends[cut][trace]
+            kept = "".join(f"s{s}m{1 if one.tokens_large else 0}\n\n" for s in range(4))
+            assert (other.text, other.status) == (kept, one.status)
+            assert other.tokens_small <= one.tokens_small  # less is written behind an unsure step
+    assert {t.tokens_discarded for t in ends[1].values()} == {0, 10}
+
+
+def test_a_model_alone_goes_on_piece_by_piece_within_its_tokens_and_whatever_the_steps():
+    traces = drive(new_group(LargePolicy(), max_steps=2), Script(cut=1))
+    for trace in traces.values():
+        assert (trace.status, trace.tokens_large) == (Status.ANSWERED, 40)
+        assert writers(trace) == [(s, 0, "large", True) for s in range(4)]
+    assert [s.decision for s in traces["q0"].steps] == ["large", "large", "large", "end"]
+    short = drive(new_group(LargePolicy(), max_new_tokens=20), Script(cut=1))
+    assert {(t.status, t.tokens_large, len(t.steps)) for t in short.values()} == {(Status.LENGTH, 20, 2)}
+
+
+def test_pieces_of_a_last_pass_have_seeds_of_their_own_and_nobody_waits_for_them():
+    group, script = new_group(SteerPolicy(preset="stepwise", hysteresis=1.0)), Script(score=two_camps, cut=1)
+    rows = group.decide()
+    group.apply(rows, script.answer(rows))
+    first = group.decide()
+    sure = group.decide()
+    assert {row.trace % 2 for row in sure} == {0}
+    group.apply(first, script.answer(first))
+    further = group.decide()  # while the sure ones are out
+    assert [(row.trace, row.op) for row in further] == [(row.trace, Op.WHOLE) for row in first]
+    assert not {row.seed for row in further} & {row.seed for row in first}
 
 
 def test_limits_hold_for_steps_that_were_written_ahead():

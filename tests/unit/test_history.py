@@ -24,7 +24,10 @@ def steps_of(trace):
 
 
 def script():
-    return Script(steps=steps_of, score=two_camps, signal=lambda trace, step: (trace * 7 + step) % 10 / 10)
+    def signal(trace, step):
+        return (trace * 7 + step) % 10 / 10
+
+    return Script(steps=steps_of, score=two_camps, signal=signal, cut=2)
 
 
 def plain(traces):
