@@ -5,7 +5,7 @@ OUT    ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 STAMP  := $(VENV)/.installed
 export TORCH_INDEX
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test test-processes test-plain lint clean
 
 setup: $(STAMP)
 
@@ -17,8 +17,15 @@ $(STAMP): requirements.lock pyproject.toml cluster/install.sh
 demo: $(STAMP)
 	$(VENV)/bin/steer sweep pipelines/configs/demo.yaml --out $(OUT)
 
+# What starts Ray and engines waits as much as it works: the other tests run beside it.
 test: $(STAMP)
-	$(VENV)/bin/python -m pytest
+	$(MAKE) --no-print-directory --jobs=2 test-processes test-plain
+
+test-processes: $(STAMP)
+	$(VENV)/bin/python -m pytest -m "ray or engine"
+
+test-plain: $(STAMP)
+	$(VENV)/bin/python -m pytest -m "not ray and not engine"
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

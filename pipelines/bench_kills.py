@@ -2,7 +2,9 @@
 
 A run draws its victims from the driver, the router, a replica, the raylet and Ray's head (GCS), none of them twice. A
 run that did not survive is gone on with by the same command, `steer run CONFIG --resume DIR`, until it ends. Then it
-must hold the rows of a run that nobody killed: none lost, none doubled, and with one group the same answers.
+must hold the rows of a run that nobody killed: none lost, none doubled, and with one group the same answers. Runs of
+`preset: stepwise` take turns with the default policy, whose passes come back every `routing.pass_tokens` tokens: here
+those of one step.
 """
 
 import json
@@ -36,8 +38,9 @@ VICTIMS = {
 """A part of each process's command line."""
 SURVIVED = ("router", "replica")
 """The run goes on by itself."""
-QUESTIONS, STEPS, STEP_S = 96, 40, 0.25
+QUESTIONS, STEPS, STEP_S, STEP_TOKENS = 96, 40, 0.25, 10
 """A run of some 25 s, after 8 s of starting."""
+PRESETS = ("stepwise", "none")
 WAIT_S = (0.5, 4.0)
 """A kill comes so long after the last one, or after the run has begun to journal."""
 MARK = "STEER_KILLS_RUN"
@@ -51,6 +54,7 @@ REREAD = (*TIMING, "prefill_large", "flops_full")
 class Tally:
     """What happened to one run."""
 
+    preset: str
     groups: int
     killed: list[str] = field(default_factory=list)
     lives: int = 0
@@ -70,16 +74,16 @@ def bench_kills(kills: int = KILLS, seed: int = 0) -> list[dict]:
     rng = random.Random(seed)
     tallies: list[Tally] = []
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        whole: dict[int, RunFolder] = {}
+        whole: dict[tuple[str, int], RunFolder] = {}
         while sum(len(t.killed) for t in tallies) < kills:
-            groups = 4 if len(tallies) % 4 == 3 else 1
+            kind = PRESETS[len(tallies) % 2], 4 if len(tallies) % 4 == 3 else 1
             left = kills - sum(len(t.killed) for t in tallies)
             victims = rng.sample(list(VICTIMS), min(len(VICTIMS), left))
-            run = _Run(Path(folder) / f"run-{len(tallies)}", groups, rng)
+            run = _Run(Path(folder) / f"run-{len(tallies)}", *kind, rng)
             tallies.append(run.through(victims))
-            if groups not in whole:
-                whole[groups] = _undisturbed(Path(folder), groups)
-            run.compare(whole[groups])
+            if kind not in whole:
+                whole[kind] = _undisturbed(Path(folder), *kind)
+            run.compare(whole[kind])
     rows = [_row(f"run {number}", [tally]) for number, tally in enumerate(tallies)]
     rows.append(_row("all", tallies))
     bad = {key: rows[-1][key] for key in ("lost", "doubled", "changed", "orphans") if rows[-1][key]}
@@ -93,6 +97,7 @@ def _row(name: str, tallies: list[Tally]) -> dict:
     twice = [count for tally in tallies for count in tally.begun_twice]
     return {
         "run": name,
+        "preset": "/".join(sorted({tally.preset for tally in tallies})),
         "groups": "/".join(str(groups) for groups in sorted({tally.groups for tally in tallies})),
         "kills": sum(killed.values()),
         **{victim: killed[victim] for victim in VICTIMS},
@@ -107,8 +112,8 @@ def _row(name: str, tallies: list[Tally]) -> dict:
     }
 
 
-def _undisturbed(folder: Path, groups: int) -> RunFolder:
-    run = _Run(folder / f"whole-{groups}", groups, random.Random(0))
+def _undisturbed(folder: Path, preset: str, groups: int) -> RunFolder:
+    run = _Run(folder / f"whole-{preset}-{groups}", preset, groups, random.Random(0))
     run.through([])
     return RunFolder.open(run.out)
 
@@ -116,16 +121,17 @@ def _undisturbed(folder: Path, groups: int) -> RunFolder:
 class _Run:
     """One run, from its first process to the one that ends it."""
 
-    def __init__(self, folder: Path, groups: int, rng: random.Random):
+    def __init__(self, folder: Path, preset: str, groups: int, rng: random.Random):
         folder.mkdir()
         self.out, self._config, self._log = folder / "out", folder / "run.yaml", folder / "begun"
-        self._rng, self.tally = rng, Tally(groups)
-        engine = {"steps": STEPS, "exact": True, "step_s": STEP_S, "log": str(self._log)}
+        self._rng, self.tally = rng, Tally(preset, groups)
+        engine = {"steps": STEPS, "tokens": STEP_TOKENS, "exact": True, "step_s": STEP_S, "log": str(self._log)}
         model = {"parameters": 1e6, "engine": engine}
         config = {
             "benchmark": {"limit": QUESTIONS, "groups": groups},
             "pair": {name: {"path": f"simulated:{name}", **model} for name in ("small", "large")},
-            "policy": {"name": "steer", "preset": "stepwise"},
+            "policy": {"name": "steer", "preset": preset},
+            "routing": {"pass_tokens": STEP_TOKENS},
         }
         self._config.write_text(yaml.safe_dump(config))
         self._mark = uuid.uuid4().hex

@@ -7,7 +7,7 @@ own."""
 
 def pytest_collection_modifyitems(items):
     """Whole runs first, while this process is small and before `ray` tests start the cluster that they share; tests
-    with engines in this process last, since these stay until it ends: they come to 16 GB."""
+    with engines in this process last, since these stay until it ends."""
 
     def turn(item):
         if item.path.name in WHOLE_RUNS:

@@ -8,12 +8,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as Ray sets it for one CPU: res
 import pytest
 from tiny_models import EOS, EOT, SECOND, build
 
+from actors import engine_arguments
 from actors.engine import EngineReplica
-from actors.engine_arguments import set_environment
 from steer.config import ModelConfig, PoolConfig
 from steer.traces import MEASURES
 
-set_environment(gpus=0)  # the tests import torch before a replica does
+engine_arguments.set_environment(gpus=0)  # the tests import torch before a replica does
+engine_arguments.CPU_CACHE_BYTES = 2**26  # sixteen engines stay in this process
 
 LIKELY = {"\n\n": 5.5, "\n": 5.0, ".\n\n": 4.5, EOS: 3.0, EOT: 3.0}
 

@@ -62,6 +62,14 @@ def test_a_pass_writes_the_rest_of_the_trace(router):
     assert {len(row["step_rows"]) for row in whole} == {1}
 
 
+def test_a_pass_comes_back_behind_the_step_that_reaches_its_tokens(router):
+    whole = routed(router, SmallPolicy(), pass_tokens=4)
+    assert {kept(row) for row in whole} == {(3 + 1, 4), (1,), (5, 9, 2 + 6)}
+    ahead = routed(router, SteerPolicy(preset="stepwise", ahead=True, gamma=0.0), pass_tokens=4)
+    assert {kept(row) for row in ahead} == TOKENS
+    assert {row["tokens_discarded"] for row in ahead} == {0}
+
+
 def test_a_trace_ends_at_its_budget(router):
     rows = routed(router, RandomStepPolicy(p=0.0), max_new_tokens=4)
     assert {row["status"] for row in rows if sum(kept(row)) == 4 and len(kept(row)) > 1} == {"length"}
