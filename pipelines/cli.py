@@ -308,9 +308,10 @@ def _report(failure: Exception) -> int:
     if isinstance(failure, SettingsError):
         print(f"steer: {failure}", file=sys.stderr)
         return USAGE
+    from pipelines.claim import Superseded
     from pipelines.session import StartFailed
 
-    if isinstance(failure, StartFailed):
+    if isinstance(failure, StartFailed | Superseded):
         print(f"steer: {failure}", file=sys.stderr)
         return FAILED
     from pipelines.failures import message_of

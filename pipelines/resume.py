@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipelines.claim import take_over
 from pipelines.settings import SettingsError
 from pipelines.store import RunFolder
 
@@ -31,7 +32,8 @@ def held_run(out: str | Path, kind: str) -> RunFolder | None:
 
 
 def go_on(run: RunFolder, wanted: dict[str, Any], out: str | Path) -> None:
-    """Ready a run to be gone on with. Raises SettingsError, naming the key, if `wanted` is another configuration."""
+    """Ready a run to be gone on with, by this process alone. Raises SettingsError, naming the key, if `wanted` is
+    another configuration."""
     changes = [
         (key, was, now)
         for key, was, now in changed(run.describe()["config"], json.loads(json.dumps(wanted)))
@@ -42,6 +44,7 @@ def go_on(run: RunFolder, wanted: dict[str, Any], out: str | Path) -> None:
         raise SettingsError(
             f"{out} was begun with {key} = {was!r}, not {now!r}: give the same configuration, or another folder"
         )
+    take_over(run)
     run.clean()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from actors.seats import needed_seats
 from pipelines.cells import Cell, refuse_uncuttable
+from pipelines.claim import driving
 from pipelines.evaluate import evaluate
 from pipelines.grids import label_of, setting_of
 from pipelines.ingest import Rows, ingest
@@ -68,7 +69,7 @@ def run_one(
             cell = _cell(config, name, split, None, admitted["tokens"])
         if cell.name not in run.finished_cells():
             start = partial(session, pair, config.pools, replica_class, seats, [config.policy], journal_of(run, config))
-            with Lives(run, start, new) as lives:
+            with driving(run), Lives(run, start, new) as lives:
                 lives.evaluate([cell], evaluate_all)
                 run.update(engines=described(lives.session()))
     rows = summarise(run, [run_entry(config, name, split)])

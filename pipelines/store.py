@@ -3,7 +3,7 @@
     RUN/questions/  the groups as they were admitted      RUN/traces/    one row a question and sample
     RUN/steps/      one row a generated step              RUN/mixtures/  one row a fitted mixture
     RUN/run.json    configuration, versions, git commit, seeds, times
-    RUN/journal/    live traces, until the run ends (`actors/journal.py`)
+    RUN/journal/    live traces, until the run ends (`actors/journal.py`); driver.json: who runs it (`claim.py`)
 
 Invariants: a file is written under another name and renamed, so a reader sees it whole or not at all; no part is ever
 rewritten, but by a regrade, whole and with the same rows; a trace's steps and mixtures lie there before the trace
@@ -211,6 +211,11 @@ class RunFolder:
         with self._unfinished(f"{self._path}/{name}", f"{self._path}/.{name}") as hidden:
             with self._fs.open_output_stream(hidden) as file:
                 file.write(data)
+
+    def remove_file(self, name: str) -> None:
+        """A file beside the tables, if it is there."""
+        with suppress(FileNotFoundError):
+            self._fs.delete_file(f"{self._path}/{name}")
 
     def remove(self) -> None:
         """Delete the folder and all that is in it."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from actors.seats import needed_seats
 from pipelines.cells import Cell
 from pipelines.choice import Point, choose
+from pipelines.claim import driving
 from pipelines.grids import SweepConfig, Variant
 from pipelines.ingest import Ingested, ingest
 from pipelines.lives import Lives
@@ -64,6 +65,7 @@ def run_sweep(
                 run = RunFolder.create(out, kind, resolved(config, pair), config.seeds("test"))
                 run.update(benchmarks=[b.described() for split in splits.values() for b in split.values()])
         start = partial(session, pair, config.pools, replica_class, seats, policies, journal_of(run, config))
+        stack.enter_context(driving(run))
         lives = stack.enter_context(Lives(run, start, new))
         finished = run.finished_cells()
 

@@ -85,7 +85,8 @@ class Run:
         self.out = out or str(folder / "run")
         self.asked = [f"q{i:03d}#0" for i in range(questions)]
         self._log = folder / "log"
-        self._said = folder / "said"
+        self._said = folder / f"said-{len(list(folder.glob('said-*')))}"
+        self._said.touch()
         texts = [prompt.format(f"question {i:03d}") for i in range(questions)]
         rows = [{"id": f"q{i:03d}", "question": text, "answer": "7"} for i, text in enumerate(texts)]
         if broken is not None:
@@ -135,9 +136,13 @@ class Run:
     def said(self):
         return self._said.read_text()
 
+    def wait(self):
+        """The exit code."""
+        return self._process.wait(PATIENCE_S)
+
     def code(self):
         """The exit code; afterwards nothing of the run is left on the cluster."""
-        code = self._process.wait(PATIENCE_S)
+        code = self.wait()
         for _ in range(150):
             left = self.cluster.working()
             if not left:
@@ -211,6 +216,16 @@ def test_a_pool_without_a_node_is_waited_for_and_said(cluster, runs):
     run.until(lambda: "wait for a node with" in run.said and "steer-pool=large" in run.said)
     cluster.add("large")
     assert run.ended()["replaced_replicas"] == 1
+
+
+def test_a_run_that_two_drivers_work_on_is_the_later_one_s(runs):
+    first = runs(engine={"steps": 16}).start()
+    first.until_busy()
+    second = runs(engine={"steps": 16}, out=first.out, resume=True).start()
+    assert first.wait() == 1
+    assert "has gone on with" in first.said and "Traceback" not in first.said
+    second.ended()
+    assert "may still work on" in second.said
 
 
 # --- replicas -------------------------------------------------------------------------------------------------------
