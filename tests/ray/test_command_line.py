@@ -120,7 +120,7 @@ def test_a_sweep_that_was_cut_off_goes_on_and_runs_no_ended_cell_again(tmp_path)
 def test_the_paper_s_experiment_leaves_every_table_and_figure(tmp_path):
     config, out = tmp_path / "experiment.yaml", tmp_path / "run"
     sizes = {"validation_questions": 20, "test_questions": 20}
-    config.write_text(yaml.safe_dump({**sizes, "pair": simulated_pair(steps=4)}))
+    config.write_text(yaml.safe_dump({**sizes, "pair": simulated_pair(steps=3, exact=True)}))
     ask = ["experiment", "paper", config, "--benchmarks", "hops", "--out", out]
     first = start(ask, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     printed, errors = first.communicate(timeout=600)
