@@ -5,7 +5,7 @@ OUT    ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 STAMP  := $(VENV)/.installed
 export TORCH_INDEX
 
-.PHONY: setup demo test test-processes test-plain lint clean
+.PHONY: setup demo test test-ray test-others lint clean
 
 setup: $(STAMP)
 
@@ -17,15 +17,15 @@ $(STAMP): requirements.lock pyproject.toml cluster/install.sh
 demo: $(STAMP)
 	$(VENV)/bin/steer sweep pipelines/configs/demo.yaml --out $(OUT)
 
-# What starts Ray and engines waits as much as it works: the other tests run beside it.
+# What starts Ray waits as much as it works: the other tests run beside it.
 test: $(STAMP)
-	$(MAKE) --no-print-directory --jobs=2 test-processes test-plain
+	$(MAKE) --no-print-directory --jobs=2 test-ray test-others
 
-test-processes: $(STAMP)
-	$(VENV)/bin/python -m pytest -m "ray or engine"
+test-ray: $(STAMP)
+	$(VENV)/bin/python -m pytest -m ray
 
-test-plain: $(STAMP)
-	$(VENV)/bin/python -m pytest -m "not ray and not engine"
+test-others: $(STAMP)
+	$(VENV)/bin/python -m pytest -m "not ray"
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -17,7 +17,7 @@ from steer.config import BenchmarkConfig, PoolsConfig, RoutingOptions
 from steer.pairs import load_pair
 from steer.policy_config import SteerPolicy
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.ray, pytest.mark.engine]
 
 QUESTIONS = 48
 TIMING = {"seconds", "fit_ms", "routing_seconds"}

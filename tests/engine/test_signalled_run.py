@@ -14,7 +14,7 @@ from steer.config import BenchmarkConfig, PoolsConfig, RoutingOptions
 from steer.pairs import load_pair
 from steer.policy_config import QueryRouterPolicy, RsdPolicy, SmallPolicy, SpecReasonPolicy
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.ray, pytest.mark.engine]
 
 QUESTIONS = 40
 
