@@ -24,8 +24,6 @@ MAX_EMPTY_STEPS = 8
 """Requests for one step at most: the text of those that bring nothing visible is merged with the next one's; a model
 silent for so long ends as `length`."""
 
-_MOST = 1 << 62
-
 
 class StepRow(Row):
     """A row with what its requests have brought so far."""
@@ -136,7 +134,7 @@ class Stepper(Driver):
         sampling = row.ticket.batch.sampling
         seed = _further_seed(row.seed, row.further) if row.further else row.seed
         to_delimiter = row.op == Op.STEP or row.further > 0
-        room = row.room if to_delimiter else min(row.room, sampling.pass_tokens or _MOST)
+        room = row.room if to_delimiter else min(row.room, sampling.pass_tokens or row.room)
         params = self._requests.write(sampling, to_delimiter, seed, room)
         return self._send(row, row.body.ids.tolist() + row.ids, params)
 

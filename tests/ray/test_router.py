@@ -215,7 +215,7 @@ def test_stats_add_up(routers):
 def test_signals_come_from_a_pool_of_their_own_and_are_charged(whole_router, routers, policy, seat, n):
     # A pair without a judge of its own has the large model judge.
     router, infos = routers(replicas=2) if seat == Seat.LARGE else whole_router
-    assert seat in infos
+    assert set(infos) == set(PAIR if seat == Seat.LARGE else Seat)
     rows = route(router, questions(60), policy).to_pylist()
     assert len({row["trace_id"] for row in rows}) == 60
     assert 0 < sum(row["tokens_large"] > 0 for row in rows) < 60
