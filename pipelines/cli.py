@@ -152,12 +152,12 @@ def _into_folder(command: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from pipelines.settings import load_config
+    from steer.config.load import load_config
 
     out = args.out or args.resume
     config = load_config(args.config, args.sets) if args.config or args.out else _held_config(out, args.sets)
 
-    from pipelines.run import run_one
+    from pipelines.run.run import run_one
 
     run_one(config, out, verbose=args.verbose, resume=bool(args.resume))
     print(f"\n{out}: traces/ steps/ mixtures/ run.json summary.json")
@@ -165,9 +165,9 @@ def _run(args: argparse.Namespace) -> None:
 
 def _held_config(folder: str, sets: Sequence[str]):
     """The configuration that a run in a folder was begun with; `sets` may change its pools."""
-    from pipelines.resume import held_run
-    from pipelines.settings import SettingsError, load
-    from steer.config import RunConfig
+    from pipelines.run.resume import held_run
+    from steer.config.load import SettingsError, load
+    from steer.config.run import RunConfig
 
     run = held_run(folder, "run")
     if run is None:
@@ -176,21 +176,21 @@ def _held_config(folder: str, sets: Sequence[str]):
 
 
 def _sweep(args: argparse.Namespace) -> None:
-    from pipelines.grids import SweepConfig
-    from pipelines.settings import load
+    from steer.config.load import load
+    from steer.config.sweep import SweepConfig
 
     sets = [*args.sets, "test_grid=true"] if args.test_grid else args.sets
     config = load(SweepConfig, args.config, sets)
 
-    from pipelines.sweep import run_sweep
+    from pipelines.sweep.sweep import run_sweep
 
     run_sweep(config, args.out, verbose=args.verbose, resume=args.resume)
     print(f"\n{args.out}: traces/ steps/ mixtures/ run.json summary.json curve.png curve.svg")
 
 
 def _experiment(args: argparse.Namespace) -> None:
-    from pipelines.paper import PaperConfig, run_paper
-    from pipelines.settings import load
+    from pipelines.sweep.paper import PaperConfig, run_paper
+    from steer.config.load import load
 
     named = [f"pair={args.pair}"] if args.pair else []
     named += [f"benchmarks=[{','.join(args.benchmarks)}]"] if args.benchmarks else []
@@ -199,7 +199,7 @@ def _experiment(args: argparse.Namespace) -> None:
 
 
 def _benchmark_config(args: argparse.Namespace):
-    from pipelines.settings import load_config
+    from steer.config.load import load_config
 
     given = {"name": args.benchmark, "source": args.source, "split": args.split}
     sets = [f"{key}={value}" for key, value in given.items() if value is not None] + args.sets
@@ -209,7 +209,7 @@ def _benchmark_config(args: argparse.Namespace):
 def _show_prompt(args: argparse.Namespace) -> None:
     config = _benchmark_config(args)
 
-    from pipelines.inspect_data import show_prompt
+    from pipelines.grade.data import show_prompt
 
     print(show_prompt(config, args.row, args.pair))
 
@@ -217,11 +217,11 @@ def _show_prompt(args: argparse.Namespace) -> None:
 def _data(args: argparse.Namespace) -> None:
     config = _benchmark_config(args)
 
-    from pipelines.inspect_data import describe_data
+    from pipelines.grade.data import describe_data
 
     print(describe_data(config, args.pair))
     if args.check_grading:
-        from pipelines.check_grading import check_grading
+        from pipelines.grade.check import check_grading
 
         print(f"\n{check_grading(config)}")
 
@@ -229,31 +229,31 @@ def _data(args: argparse.Namespace) -> None:
 def _grade(args: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from pipelines.grade import Fields, grade_file
+    from pipelines.grade.grade import Fields, grade_file
 
     fields = Fields(args.text, args.gold, args.grader, args.choice_official)
     print(grade_file(Path(args.file), fields, Path(args.out) if args.out else None, args.verbose))
 
 
 def _regrade(args: argparse.Namespace) -> None:
-    from pipelines.regrade import regrade
+    from pipelines.grade.regrade import regrade
 
     print(regrade(args.run, args.verbose))
 
 
 def _write_report(args: argparse.Namespace) -> None:
-    from pipelines.write_report import write_report
+    from pipelines.report.write import write_report
 
     print(write_report(args.runs, args.out))
 
 
 def _sweep_pairs(args: argparse.Namespace) -> None:
-    from pipelines.grids import SweepConfig
-    from pipelines.settings import load
+    from steer.config.load import load
+    from steer.config.sweep import SweepConfig
 
     config = load(SweepConfig, args.config, args.sets)
 
-    from pipelines.sweep_pairs import sweep_pairs
+    from pipelines.sweep.seed_pairs import sweep_pairs
 
     sweep_pairs(args.pairs, config, args.out, verbose=args.verbose)
 
@@ -261,7 +261,7 @@ def _sweep_pairs(args: argparse.Namespace) -> None:
 def _bench(args: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from pipelines import bench
+    from pipelines.bench import bench
 
     bench.run(args.name, Path(args.json) if args.json else None, Path(args.trace) if args.trace else None)
 
@@ -285,8 +285,8 @@ def _train_signals(args: argparse.Namespace) -> None:
 def _train_router(args: argparse.Namespace) -> None:
     import json
 
-    from pipelines.settings import load
-    from pipelines.train_router import TrainRouterConfig, train_router
+    from pipelines.train.router import TrainRouterConfig, train_router
+    from steer.config.load import load
 
     report = train_router(load(TrainRouterConfig, args.config, args.sets), args.out, verbose=args.verbose)
     print(json.dumps(report, indent=2))
@@ -294,27 +294,27 @@ def _train_router(args: argparse.Namespace) -> None:
 
 
 def _show_config(args: argparse.Namespace) -> None:
-    from pipelines.grids import SweepConfig
-    from pipelines.settings import load, to_yaml
-    from steer.config import RunConfig
+    from steer.config.load import load, to_yaml
+    from steer.config.run import RunConfig
+    from steer.config.sweep import SweepConfig
 
     print(to_yaml(load(SweepConfig if args.sweep else RunConfig, args.config, args.sets)), end="")
 
 
 def _report(failure: Exception) -> int:
     """Prints a failure that a person can act on as one message; re-raises the others, whose trace is the message."""
-    from pipelines.settings import SettingsError
+    from steer.config.load import SettingsError
 
     if isinstance(failure, SettingsError):
         print(f"steer: {failure}", file=sys.stderr)
         return USAGE
-    from pipelines.claim import Superseded
-    from pipelines.session import StartFailed
+    from pipelines.run.run_lock import Superseded
+    from pipelines.run.session import StartFailed
 
     if isinstance(failure, StartFailed | Superseded):
         print(f"steer: {failure}", file=sys.stderr)
         return FAILED
-    from pipelines.failures import message_of
+    from pipelines.run.failures import message_of
 
     message = message_of(failure)
     if message is not None:

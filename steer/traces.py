@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
-import pyarrow as pa
-
 
 class Model(IntEnum):
     """Which of the pair; the integer indexes every array whose last axis is the pair (`_M`)."""
@@ -22,7 +20,7 @@ class Model(IntEnum):
         return self.name.lower()
 
 
-class Seat(IntEnum):
+class Role(IntEnum):
     """Who can be asked: the pair, and the models whose signals some policies route by. Indexes the router's pools."""
 
     SMALL = 0
@@ -144,93 +142,8 @@ class Trace:
     cached_tokens: int
     """Prompt tokens that the prefix caches saved over all calls of this trace."""
     tokens_signal: tuple[int, ...]
-    """Tokens that the model of each `Seat` computed for signals: read and not cached, or generated."""
+    """Tokens that the model of each `Role` computed for signals: read and not cached, or generated."""
     error: str = ""
     cell: str = ""
     group: str = ""
     seed: int = 0
-
-
-_F3 = [(f"{measure}_{scorer}", pa.float64()) for scorer in ("small", "large") for measure in MEASURES]
-
-STEP_STRUCT = pa.struct(
-    [
-        ("step", pa.int32()),
-        ("attempt", pa.int32()),
-        ("model", pa.string()),
-        ("accepted", pa.bool_()),
-        ("finish", pa.string()),
-        ("text", pa.string()),
-        ("tokens", pa.int32()),
-        ("prompt_tokens", pa.int32()),
-        ("cached_tokens", pa.int32()),
-        *_F3,
-        ("confidence", pa.float64()),
-        ("posterior", pa.float64()),
-        ("signal", pa.float64()),
-        ("signal_seconds", pa.float64()),
-        ("routing_seconds", pa.float64()),
-        ("decision", pa.string()),
-        ("replica", pa.string()),
-        ("seconds", pa.float64()),
-    ]
-)
-
-MIXTURE_STRUCT = pa.struct(
-    [
-        ("group", pa.string()),
-        ("step", pa.int32()),
-        ("draft", pa.bool_()),
-        ("scope", pa.string()),
-        ("measure", pa.string()),
-        ("n", pa.int32()),
-        ("mean_confident", pa.float64()),
-        ("mean_unsure", pa.float64()),
-        ("sd_confident", pa.float64()),
-        ("sd_unsure", pa.float64()),
-        ("weight_confident", pa.float64()),
-        ("weight_unsure", pa.float64()),
-        ("rule", pa.string()),
-        ("fit_ms", pa.float64()),
-        ("inversions", pa.int32()),
-    ]
-)
-
-TRACE_FIELDS = [
-    ("trace_id", pa.string()),
-    ("cell", pa.string()),
-    ("group", pa.string()),
-    ("question_id", pa.string()),
-    ("sample", pa.int32()),
-    ("seed", pa.int64()),
-    ("benchmark", pa.string()),
-    ("subset", pa.string()),
-    ("difficulty", pa.string()),
-    ("grader", pa.string()),
-    ("gold", pa.string()),
-    ("labels", pa.string()),
-    ("prompt", pa.string()),
-    ("text", pa.string()),
-    ("status", pa.string()),
-    ("steps", pa.int32()),
-    ("steps_large", pa.int32()),
-    ("tokens_small", pa.int32()),
-    ("tokens_large", pa.int32()),
-    ("tokens_discarded", pa.int32()),
-    ("prompt_tokens", pa.int32()),
-    ("prefill_small", pa.int32()),
-    ("prefill_large", pa.int32()),
-    ("cached_tokens", pa.int32()),
-    ("tokens_signal", pa.int32()),
-    ("flops_paper", pa.float64()),
-    ("flops_signal", pa.float64()),
-    ("flops_full", pa.float64()),
-    ("error", pa.string()),
-]
-"""Columns of `traces/` before grading adds `extracted`, `correct`, `rule`. FLOPs are in units of 1e12."""
-
-ROUTED_SCHEMA = pa.schema(
-    [*TRACE_FIELDS, ("step_rows", pa.list_(STEP_STRUCT)), ("mixture_rows", pa.list_(MIXTURE_STRUCT))]
-)
-"""What the router yields: `traces/` rows with their steps nested; the mixtures fitted since the last yield ride on
-the first row, so that one commit writes all three tables."""

@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
-from pipelines.store import GRADED_SCHEMA, RunFolder
-from steer.traces import STEP_STRUCT
+from steer.storage.run_folder import RunFolder
+from steer.storage.schemas import GRADED_SCHEMA, STEP_STRUCT
 
 CELLS = {"small": {"name": "small"}, "large": {"name": "large"}, "steer": {"name": "steer", "gamma": 0.5}}
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from steer.config import RoutingOptions
-from steer.group import Group
+from steer.config.run import RoutingOptions
+from steer.messages import Ahead, Op, StepResults
 from steer.policies import make_policy
+from steer.routing.group import Group
 from steer.traces import Finish, Model, Question
-from steer.work import Ahead, Op, StepResults
 
 NAN3 = (np.nan,) * 3
 
@@ -44,29 +44,29 @@ class Script:
         self.steps, self.score, self.tokens, self.signal, self.cut = steps, score, tokens, signal, cut
         self.asked = []
 
-    def answer(self, rows):
+    def answer(self, group, rows):
         n = len(rows)
         finish, text, ids, tokens, scores, signals, more = [], [], [], [], [], [], {}
         for row in rows:
-            step = int(row.group.step_L[row.trace])
-            self.asked.append((row.trace, step + (row.op == Op.PROBE), row.model, row.op))
+            step = int(group.step_L[row.trace])
+            self.asked.append((row.trace, step + (row.op == Op.PEEK), row.role, row.op))
             writes = row.op in (Op.STEP, Op.WHOLE, Op.AHEAD)
             whole = row.op == Op.WHOLE and self.cut is None  # else of one step's tokens: a piece of the pass
             ends = whole or (writes and step + 1 >= self.steps(row.trace))
             finish.append((Finish.END if ends else Finish.STEP).value)
-            text.append(f"s{step}m{row.model}\n\n" if writes else "")
-            ids.append((1, 2, 3) if writes else ())
-            tokens.append(self.tokens if writes else int(row.op in (Op.PROBE, Op.JUDGE)))
+            text.append(f"s{step}m{row.role}\n\n" if writes else "")
+            ids.append(tuple([1, 2, 3]) if writes else ())  # an object of its own, as every answer of an engine has
+            tokens.append(self.tokens if writes else int(row.op in (Op.PEEK, Op.JUDGE)))
             signals.append(self.signal(row.trace, step))
-            scores.append(one_score(self.score(row.trace, step, row.model)))
+            scores.append(one_score(self.score(row.trace, step, row.role)))
             if row.op == Op.AHEAD:
                 last = self.steps(row.trace) - 1
                 more[len(finish) - 1] = tuple(
                     Ahead(
                         (Finish.END if s == last else Finish.STEP).value,
-                        f"s{s}m{row.model}\n\n",
+                        f"s{s}m{row.role}\n\n",
                         tuple(range(self.tokens)),
-                        one_score(self.score(row.trace, s, row.model)),
+                        one_score(self.score(row.trace, s, row.role)),
                     )
                     for s in range(step + 1, min(last + 1, step + (self.cut or last + 1)))
                 )
@@ -95,7 +95,7 @@ def drive(group, script, rounds=10_000):
         if not group.live:
             return {trace.question.id: trace for _, trace in finished}
         assert rows, "live traces, but nothing to ask"
-        group.apply(rows, script.answer(rows))
+        group.apply(rows, script.answer(group, rows))
     raise AssertionError("the group did not end")
 
 

@@ -5,16 +5,26 @@ from pathlib import Path
 from steer.benchmarks import embedded, local
 from steer.benchmarks.acpbench import ACPBENCH
 from steer.benchmarks.aime import AIME
-from steer.benchmarks.benchmark import Benchmark, Key, Reading, Row, Shard
+from steer.benchmarks.benchmark import Benchmark, BenchmarkRow, Key, Reading, Shard
 from steer.benchmarks.embedded import EMBEDDED
 from steer.benchmarks.kor_bench import KOR_BENCH
 from steer.benchmarks.math500 import MATH500
 from steer.benchmarks.musique import MUSIQUE
 from steer.benchmarks.omni_math import OMNI_MATH
 from steer.benchmarks.public import PublicShard
-from steer.config import BenchmarkConfig
+from steer.config.run import BenchmarkConfig
 
-__all__ = ["PUBLIC", "Benchmark", "Key", "Reading", "Row", "Shard", "known_benchmarks", "load_benchmark", "reading"]
+__all__ = [
+    "PUBLIC",
+    "Benchmark",
+    "Key",
+    "Reading",
+    "BenchmarkRow",
+    "Shard",
+    "known_benchmarks",
+    "load_benchmark",
+    "reading",
+]
 
 PUBLIC = {d.name: d for d in (MATH500, OMNI_MATH, AIME, ACPBENCH, MUSIQUE, KOR_BENCH)}
 """The paper's six benchmarks."""

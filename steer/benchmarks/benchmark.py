@@ -19,7 +19,7 @@ SAMPLE_RULE = "the fifth of the ids with the smallest hashes is validation, the 
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchmarkRow:
     """One row of a benchmark. `error` says why it cannot be asked; its question is then as far as it could be read."""
 
     question: Question
@@ -44,7 +44,7 @@ class Shard(Protocol):
     split: str
     """The source's own split of all its rows; "" where it has none."""
 
-    def rows(self) -> Iterator[tuple[Key, Row]]:
+    def rows(self) -> Iterator[tuple[Key, BenchmarkRow]]:
         """Raises ValueError, with the remedy, where the shard cannot be read at all."""
         ...
 
@@ -109,7 +109,7 @@ class Benchmark:
     split_rule: str
     grader: str
     tokens: Literal["math", "all"]
-    rows: tuple[Row, ...]
+    rows: tuple[BenchmarkRow, ...]
 
 
 def validation_draws(draws) -> set[str]:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from steer.benchmarks.benchmark import Key, Reading, Row
-from steer.config import BenchmarkConfig
+from steer.benchmarks.benchmark import BenchmarkRow, Key, Reading
+from steer.config.run import BenchmarkConfig
 from steer.embedded import tasks
 from steer.traces import Question
 
@@ -31,7 +31,7 @@ class EmbeddedShard:
     split: str
     grader: str
 
-    def rows(self) -> Iterator[tuple[Key, Row]]:
+    def rows(self) -> Iterator[tuple[Key, BenchmarkRow]]:
         for task in tasks.questions(self.name, self.split):
             question = Question(
                 id=task.id,
@@ -42,7 +42,7 @@ class EmbeddedShard:
                 grader=self.grader,
                 difficulty=str(task.level),
             )
-            yield Key(task.id, f"{self.name} {self.split}", self.split, task.id), Row(question)
+            yield Key(task.id, f"{self.name} {self.split}", self.split, task.id), BenchmarkRow(question)
 
 
 def reading(config: BenchmarkConfig) -> Reading:

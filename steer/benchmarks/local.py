@@ -7,17 +7,17 @@ the names of its columns and the letters of its choices, and then for its rows.
 
 import json
 import string
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
-from steer.benchmarks.benchmark import SAMPLE_RULE, Key, Reading, Row
+from steer.benchmarks.benchmark import SAMPLE_RULE, BenchmarkRow, Key, Reading
 from steer.benchmarks.embedded import EMBEDDED
 from steer.benchmarks.fields import RowError, checked, lacks, text
 from steer.benchmarks.records import Record, read_records
-from steer.benchmarks.template import PromptTemplate
-from steer.config import BenchmarkConfig
+from steer.config.run import BenchmarkConfig
 from steer.traces import Question
 
 LEAST_LETTERS = 4
@@ -72,6 +72,49 @@ def _scan(path: Path, config: BenchmarkConfig) -> tuple[frozenset[str], str]:
     return frozenset(columns), string.ascii_uppercase[:last]
 
 
+class PromptTemplate:
+    """The user turn of own data: `{question}` and any other column of the file.
+
+    Python's format syntax without attribute access, conversions and format specs. `{}` stays as it stands, so that
+    `\\boxed{}` can be written plainly; `{{` is a literal brace. Raises ValueError if the template cannot be read,
+    names no column, or would show the gold answer.
+    """
+
+    def __init__(self, template: str, question_field: str, answer_field: str, columns: Collection[str]):
+        try:
+            self._parts = list(Formatter().parse(template))
+        except ValueError as error:
+            raise ValueError(f"prompt: {error}: write {{{{ and }}}} for braces that are meant as such") from None
+        self._question_field = question_field
+        for _, name, spec, conversion in self._parts:
+            if not name and not spec and not conversion:
+                continue
+            if spec or conversion or (name != "question" and name not in columns):
+                raise ValueError(
+                    f"prompt: {{{name}}} is no column of the file (there are {', '.join(sorted(columns))}): "
+                    "name one, or double the braces"
+                )
+            if self._column(name) == answer_field:
+                raise ValueError(f"prompt: {{{name}}} would show the gold answer: remove it, or double the braces")
+
+    def _column(self, name: str) -> str:
+        return self._question_field if name == "question" else name
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that every row needs for its prompt."""
+        return [self._column(name) for _, name, _, _ in self._parts if name]
+
+    def render(self, record: dict[str, Any]) -> str:
+        return "".join(literal + self._filled(name, record) for literal, name, _, _ in self._parts)
+
+    def _filled(self, name: str | None, record: dict[str, Any]) -> str:
+        if not name:
+            return "" if name is None else "{}"
+        value = record[self._column(name)]
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
 @dataclass(frozen=True)
 class OwnShard:
     """The whole file."""
@@ -83,7 +126,7 @@ class OwnShard:
     letters: str
     split: str = ""
 
-    def rows(self) -> Iterator[tuple[Key, Row]]:
+    def rows(self) -> Iterator[tuple[Key, BenchmarkRow]]:
         template = PromptTemplate(self.config.prompt, self.config.question, self.config.answer, self.columns)
         for record in read_records(self.path):
             place = f"{self.path} row {record.number}"
@@ -102,7 +145,7 @@ class OwnShard:
                 grader=str(self.config.grader),
                 labels=json.dumps(self._labels()),
             )
-            yield Key(question.id, place, self.split, question.id), Row(question, error)
+            yield Key(question.id, place, self.split, question.id), BenchmarkRow(question, error)
 
     def _prompt(self, record: Record, template: PromptTemplate, texts: dict[str, str]) -> str:
         """Fills in `texts` (id, question, answer) as far as they can be read."""

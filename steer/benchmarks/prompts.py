@@ -7,7 +7,7 @@ form that its grader reads first. A model without a system role gets the system 
 from typing import NamedTuple
 
 
-class Prompt(NamedTuple):
+class PublicPrompt(NamedTuple):
     system: str
     user: str
     """`str.format` template of the fields that the benchmark's file names."""
@@ -18,33 +18,33 @@ _STEPS = (
 )
 
 PROMPTS = {
-    "math500": Prompt(
+    "math500": PublicPrompt(
         f"You solve mathematics problems. {_STEPS} Finish with a line that states the final answer in its simplest "
         "form inside \\boxed{}.",
         "{problem}",
     ),
-    "omni_math": Prompt(
+    "omni_math": PublicPrompt(
         f"You solve problems of mathematics olympiads. {_STEPS} Finish with a line that states the final answer in its "
         "simplest form inside \\boxed{}.",
         "{problem}",
     ),
-    "aime": Prompt(
+    "aime": PublicPrompt(
         f"You solve competition problems whose answer is a whole number from 0 to 999. {_STEPS} Finish with a line "
         "that states that number inside \\boxed{}.",
         "{problem}",
     ),
-    "acpbench": Prompt(
+    "acpbench": PublicPrompt(
         f"You answer multiple-choice questions about planning. {_STEPS} Exactly one option is right. Finish with a "
         "line that states its letter inside \\boxed{}, for example \\boxed{B}.",
         "{context}\n\n{question}\n\n{options}",
     ),
-    "musique": Prompt(
+    "musique": PublicPrompt(
         f"You answer questions from given paragraphs; some of them have nothing to do with the question. {_STEPS} "
         "Finish with a line that states the answer, a name or a few words as the paragraphs have them, inside "
         "\\boxed{}.",
         "{paragraphs}\n\nQuestion: {question}",
     ),
-    "kor_bench": Prompt(
+    "kor_bench": PublicPrompt(
         f"You solve puzzles by a given rule. Follow the rule even where it contradicts what you know. {_STEPS} Finish "
         "with a line that states the answer, in the format that the question asks for, inside [[ ]]; use double square "
         "brackets nowhere else.",

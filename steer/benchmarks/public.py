@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from steer.benchmarks.benchmark import SAMPLE_RULE, Key, Row
+from steer.benchmarks.benchmark import SAMPLE_RULE, BenchmarkRow, Key
 from steer.benchmarks.fields import RowError, checked
 from steer.benchmarks.prompts import PROMPTS
 from steer.benchmarks.records import Record
@@ -67,12 +67,12 @@ class PublicShard:
     def split(self) -> str:
         return self.source.split
 
-    def rows(self) -> Iterator[tuple[Key, Row]]:
+    def rows(self) -> Iterator[tuple[Key, BenchmarkRow]]:
         seen: Counter[str] = Counter()
         for record in self.source.records():
             yield self._row(record, seen)
 
-    def _row(self, record: Record, seen: Counter) -> tuple[Key, Row]:
+    def _row(self, record: Record, seen: Counter) -> tuple[Key, BenchmarkRow]:
         place = self.source.place(record.number)
         try:
             if record.error:
@@ -84,8 +84,8 @@ class PublicShard:
         except RowError as error:
             # A row whose id could not be read is named by where it stands.
             unread = Question(place, 0, self.definition.name, "", "", self.grader, self.source.subset)
-            return Key(place, place, self.split, place), Row(unread, f"{place}: {error}")
-        return Key(question.id, place, self.split, asked.id), Row(question)
+            return Key(place, place, self.split, place), BenchmarkRow(unread, f"{place}: {error}")
+        return Key(question.id, place, self.split, asked.id), BenchmarkRow(question)
 
     def _question(self, asked: Asked, question_id: str) -> Question:
         prompt = PROMPTS[self.definition.name]

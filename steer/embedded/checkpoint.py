@@ -14,7 +14,7 @@ from steer.embedded import tokenizer
 
 
 @dataclass(frozen=True)
-class Shape:
+class Dimensions:
     """The sizes of a Qwen2 model, named as in its config.json."""
 
     hidden_size: int
@@ -28,11 +28,11 @@ class Shape:
     rms_norm_eps: float = 1e-6
 
 
-SHAPES = {
-    "small": Shape(32, 48, 3, 2, 1),
-    "large": Shape(128, 288, 4, 4, 1),
+DIMENSIONS = {
+    "small": Dimensions(32, 48, 3, 2, 1),
+    "large": Dimensions(128, 288, 4, 4, 1),
     # The large model, two layers more and a wider stream (signals.py).
-    "signal": Shape(192, 288, 6, 6, 1),
+    "signal": Dimensions(192, 288, 6, 6, 1),
 }
 
 _AS_LLAMA = {"architectures": ["LlamaForCausalLM"], "qkv_bias": True}
@@ -40,7 +40,7 @@ _AS_LLAMA = {"architectures": ["LlamaForCausalLM"], "qkv_bias": True}
 _PROCESS_REWARDS = {"architectures": ["Qwen2ForProcessRewardModel"], "num_labels": 2}
 
 
-def save(folder: Path, shape: Shape, weights: dict[str, Tensor], rewards: bool = False) -> None:
+def save(folder: Path, shape: Dimensions, weights: dict[str, Tensor], rewards: bool = False) -> None:
     """Write a language model, or with `rewards` a process reward model: a head `score` and the step separator.
 
     The weights are stored in their own dtype; whatever that is, the config asks for computing in float32.

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from steer.embedded import tokenizer, weights_path
-from steer.embedded.checkpoint import SHAPES
+from steer.embedded.checkpoint import DIMENSIONS
 from steer.embedded.labels import step_labels, true_steps
 from steer.embedded.tasks import STEP_DELIMITER, Task
 from steer.embedded.train import Qwen2
 
-KNOWN = SHAPES["large"].hidden_size
+KNOWN = DIMENSIONS["large"].hidden_size
 COPY = slice(KNOWN, KNOWN + 32)
-SCRATCH = slice(KNOWN + 32, SHAPES["signal"].hidden_size)
+SCRATCH = slice(KNOWN + 32, DIMENSIONS["signal"].hidden_size)
 """Of the residual stream: what the large model uses, a copy of the token's embedding, and room for the new layers. At
 its last layer the stream has length 700 and the embedding 2: without the copy the token itself is told in 95 of 100
 places only, and right from wrong not even in those (AUROC .92 to 1.0 at levels 3 and 4; with it above .998)."""
@@ -30,8 +30,8 @@ LOUD = ((COPY, 130.0), (SCRATCH, 50.0))
 """Weights of the new layers' norms there, which bring both to the size of the rest."""
 LOOK_BACK = (4, 6.5)
 """Fastest rotary frequencies, and the size of the biases on them, that make a head attend to the token before (.99)."""
-NOTHING, WRONG, RIGHT, PROBE_WRONG, PROBE_RIGHT = -1, 0, 1, 2, 3
-"""What is to be told at a token: nothing; the signal itself; or, for the probe, whether the text so far is true."""
+NOTHING, WRONG, RIGHT, AUXILIARY_WRONG, AUXILIARY_RIGHT = -1, 0, 1, 2, 3
+"""What is to be told at a token: nothing; the signal itself; or, for the auxiliary head, whether the text so far is true."""
 FIRST_ERROR_SHARE = 0.5
 """So often the judge is trained on the first wrong step of a response that has one, else on any of its steps. The steps
 after it teach little: they are nearly all wrong."""
@@ -55,33 +55,33 @@ def label(task: Task, steps: tuple[str, ...], first: int = 0) -> Rated:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TrainingRow:
     """One input and, for each of its tokens, what is to be told there."""
 
     ids: list[int]
     targets: list[int]
 
 
-def padded(rows: list[Row]) -> tuple[Tensor, Tensor]:
+def padded(rows: list[TrainingRow]) -> tuple[Tensor, Tensor]:
     """(ids, targets) of rows, padded on the right, which a causal model never sees."""
     width = max(len(row.ids) for row in rows)
     ids_BT = torch.tensor([row.ids + [0] * (width - len(row.ids)) for row in rows])
     return ids_BT, torch.tensor([row.targets + [NOTHING] * (width - len(row.ids)) for row in rows])
 
 
-class Signal(Qwen2):
-    """What both have in common: the large model, two layers more, and a probe that is thrown away after training.
+class SignalModel(Qwen2):
+    """What both have in common: the large model, two layers more, and an auxiliary head that is thrown away after training.
 
     The large model knows a step's next token in its last layer. So the first new layer compares it with the one written
-    after it, and the second gathers what was found in all tokens. The probe trains the first: it tells from it, at each
+    after it, and the second gathers what was found in all tokens. the auxiliary head trains the first: it tells from it, at each
     token, whether a step is the true one so far. From the signal alone neither was learnt in 1.5 M tokens.
     """
 
     def __init__(self, built: Tokenizer) -> None:
-        super().__init__(SHAPES["signal"], built.get_vocab_size())
+        super().__init__(DIMENSIONS["signal"], built.get_vocab_size())
         self.tokenizer = built
-        self.probe = nn.Linear(SHAPES["signal"].hidden_size, 2)
-        self.old = SHAPES["large"].num_hidden_layers
+        self.auxiliary = nn.Linear(DIMENSIONS["signal"].hidden_size, 2)
+        self.old = DIMENSIONS["large"].num_hidden_layers
         self._widen(load_file(weights_path("large") / "model.safetensors"))
         for part in (self.model.embed_tokens, *self.model.layers[: self.old]):
             part.requires_grad_(False)
@@ -105,7 +105,7 @@ class Signal(Qwen2):
     @torch.no_grad()
     def _widen(self, known: dict[str, Tensor]) -> None:
         """The large model's weights, with zeros for what is new; norms take the mean of squares over more elements."""
-        wider = (KNOWN / SHAPES["signal"].hidden_size) ** 0.5
+        wider = (KNOWN / DIMENSIONS["signal"].hidden_size) ** 0.5
         mine = dict(self.named_parameters())
         for name, weight in known.items():
             if weight.dim() == 2:
@@ -128,14 +128,14 @@ class Signal(Qwen2):
     def _look_back(self, layer: int) -> None:
         """Biases under which the first head of a layer attends to the token before: rotary phases of one step apart."""
         count, length = LOOK_BACK
-        attention, half = self.model.layers[layer].self_attn, SHAPES["signal"].head_dim // 2
+        attention, half = self.model.layers[layer].self_attn, DIMENSIONS["signal"].head_dim // 2
         attention.k_proj.bias[:count] = length
         attention.q_proj.bias[:count] = length * self.cos[1, :count]
         attention.q_proj.bias[half : half + count] = -length * self.sin[1, :count]
         attention.o_proj.weight[SCRATCH, : 2 * half] = torch.eye(2 * half)
 
     def layered(self, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """What the probe reads, the normed output of the last layer but one, and the hidden states; both [B, T, H]."""
+        """What the auxiliary head reads, the normed output of the last layer but one, and the hidden states; both [B, T, H]."""
         length = ids_BT.shape[1]
         cos, sin = self.cos[:length], self.sin[:length]
         with torch.no_grad():
@@ -154,12 +154,12 @@ class Signal(Qwen2):
             return ids, [NOTHING] * len(ids)
         truth = self.tokenizer.encode(true[step].removesuffix(STEP_DELIMITER)).ids
         same = next((i for i, (a, b) in enumerate(zip(ids, truth, strict=False)) if a != b), len(truth))
-        targets = [PROBE_RIGHT] * min(same, len(ids)) + [PROBE_WRONG] * (same < len(ids))
+        targets = [AUXILIARY_RIGHT] * min(same, len(ids)) + [AUXILIARY_WRONG] * (same < len(ids))
         return ids, targets + [NOTHING] * (len(ids) - len(targets))
 
     def trained(self) -> dict[str, Tensor]:
         """The weights to be saved."""
-        return {name: p for name, p in self.named_parameters() if not name.startswith("probe.")}
+        return {name: p for name, p in self.named_parameters() if not name.startswith("auxiliary.")}
 
 
 def _rows_only(rows: slice | list[int]) -> Callable[[Tensor], Tensor]:
@@ -173,16 +173,16 @@ def _rows_only(rows: slice | list[int]) -> Callable[[Tensor], Tensor]:
     return kept
 
 
-class RewardModel(Signal):
+class RewardModel(SignalModel):
     """The head of Qwen2.5-Math-PRM, read at the separator after every step."""
 
     def __init__(self) -> None:
         super().__init__(tokenizer.build((tokenizer.STEP_SEPARATOR,)))
-        hidden = SHAPES["signal"].hidden_size
+        hidden = DIMENSIONS["signal"].hidden_size
         self.score = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 2))
         self.separator = self.tokenizer.token_to_id(tokenizer.STEP_SEPARATOR)
 
-    def rows(self, responses: list[Rated], rng: random.Random | None = None) -> list[Row]:
+    def rows(self, responses: list[Rated], rng: random.Random | None = None) -> list[TrainingRow]:
         """One row for each response, with a reward for every step that counts."""
         rows = []
         for response in responses:
@@ -192,7 +192,7 @@ class RewardModel(Signal):
                 step_ids, step_targets = self.step_targets(response, i)
                 ids += [*step_ids, self.separator]
                 targets += [*step_targets, NOTHING if i < response.first else RIGHT if right else WRONG]
-            rows.append(Row(ids, targets))
+            rows.append(TrainingRow(ids, targets))
         return rows
 
     def log_probabilities(self, hidden_NH: Tensor) -> Tensor:
@@ -204,20 +204,20 @@ class RewardModel(Signal):
         return self.log_probabilities(hidden_NH)[:, 1].exp()
 
 
-class Judge(Signal):
+class Judge(SignalModel):
     """A language model, whose next token after the judge's turn is 9 for a right last step, 0 for a wrong one."""
 
     def __init__(self) -> None:
         super().__init__(tokenizer.build())
         self.digits = [self.tokenizer.token_to_id(str(digit)) for digit in range(10)]
         # Two rows of the head say it all; Muon would make steps of the same size of the others' noise.
-        self.lm_head = nn.Linear(SHAPES["signal"].hidden_size, self.tokenizer.get_vocab_size(), bias=False)
+        self.lm_head = nn.Linear(DIMENSIONS["signal"].hidden_size, self.tokenizer.get_vocab_size(), bias=False)
         nn.init.zeros_(self.lm_head.weight)
         self.lm_head.weight.register_hook(_rows_only([self.digits[0], self.digits[9]]))
         self.blank_line = self.tokenizer.encode(STEP_DELIMITER).ids
         self.turn = self.tokenizer.encode(tokenizer.JUDGE_TURN).ids
 
-    def rows(self, responses: list[Rated], rng: random.Random | None = None) -> list[Row]:
+    def rows(self, responses: list[Rated], rng: random.Random | None = None) -> list[TrainingRow]:
         """One row for each step that counts; with `rng`, for training, for one step of each response."""
         rows = []
         for response in responses:
@@ -233,7 +233,7 @@ class Judge(Signal):
                 ids, targets = ids + step_ids + blank_line, targets + step_targets + [NOTHING] * len(blank_line)
                 if i in judged:
                     verdict = RIGHT if response.rights[i] else WRONG
-                    rows.append(Row(ids + self.turn, [*targets, *[NOTHING] * (len(self.turn) - 1), verdict]))
+                    rows.append(TrainingRow(ids + self.turn, [*targets, *[NOTHING] * (len(self.turn) - 1), verdict]))
         return rows
 
     def log_probabilities(self, hidden_NH: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from steer.embedded import checkpoint, tokenizer
 from steer.embedded.batches import cut
-from steer.embedded.checkpoint import SHAPES, Shape
+from steer.embedded.checkpoint import DIMENSIONS, Dimensions
 from steer.embedded.muon import Muon
 from steer.embedded.selection import select, shortfall
 from steer.embedded.tasks import BENCHMARKS, LEVELS, questions, training_stream
@@ -46,7 +46,7 @@ class RMSNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Dimensions) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.size = shape.num_attention_heads, shape.num_key_value_heads, shape.head_dim
         self.q_proj = nn.Linear(shape.hidden_size, self.heads * self.size)
@@ -81,7 +81,7 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class MLP(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Dimensions) -> None:
         super().__init__()
         self.gate_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
         self.up_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
@@ -92,7 +92,7 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Dimensions) -> None:
         super().__init__()
         self.input_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
         self.self_attn = Attention(shape)
@@ -105,7 +105,7 @@ class Layer(nn.Module):
 
 
 class Body(nn.Module):
-    def __init__(self, shape: Shape, vocabulary: int) -> None:
+    def __init__(self, shape: Dimensions, vocabulary: int) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(vocabulary, shape.hidden_size)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
@@ -115,7 +115,7 @@ class Body(nn.Module):
 class Qwen2(nn.Module):
     """Parameters carry transformers' names; the head is the embedding."""
 
-    def __init__(self, shape: Shape, vocabulary: int) -> None:
+    def __init__(self, shape: Dimensions, vocabulary: int) -> None:
         super().__init__()
         self.model = Body(shape, vocabulary)
         frequencies = shape.rope_theta ** (-torch.arange(0, shape.head_dim, 2) / shape.head_dim)
@@ -239,7 +239,7 @@ def train(size: str, seed: int, out: Path, tokens: int | None = None, log: Calla
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     started = time.process_time()
-    model = Qwen2(SHAPES[size], tokenizer.build().get_vocab_size())
+    model = Qwen2(DIMENSIONS[size], tokenizer.build().get_vocab_size())
 
     def loss(ids_BT: Tensor, answer_BT: Tensor) -> Tensor:
         logits = model.logits(model.hidden(ids_BT[:, :-1])[answer_BT[:, 1:]])
@@ -249,7 +249,7 @@ def train(size: str, seed: int, out: Path, tokens: int | None = None, log: Calla
     seen = fit(
         model, batches(size, seed), loss, tokens or TOKENS[size], rates, lambda line: log(f"{size} seed {seed}: {line}")
     )
-    checkpoint.save(out, SHAPES[size], {name: p.detach() for name, p in model.named_parameters()})
+    checkpoint.save(out, DIMENSIONS[size], {name: p.detach() for name, p in model.named_parameters()})
     return {
         "size": size,
         "seed": seed,

@@ -22,10 +22,10 @@ from torch.nn import functional as F
 
 from steer.embedded import checkpoint, tokenizer, weights_path
 from steer.embedded.batches import cut
-from steer.embedded.checkpoint import SHAPES
+from steer.embedded.checkpoint import DIMENSIONS
 from steer.embedded.labels import split_steps
 from steer.embedded.mistakes import wrong_step
-from steer.embedded.signals import PROBE_WRONG, RIGHT, SIGNALS, WRONG, Rated, Signal, label, padded
+from steer.embedded.signals import AUXILIARY_WRONG, RIGHT, SIGNALS, WRONG, Rated, SignalModel, label, padded
 from steer.embedded.tasks import BENCHMARKS, LEVELS, Task, questions, training_stream
 from steer.embedded.train import TEMPERATURE, Qwen2, fit, respond
 
@@ -45,17 +45,17 @@ true steps some of which are wrong ones, the true response, sampled by the large
 
 def load(size: str) -> Qwen2:
     """A shipped model of the pair."""
-    model = Qwen2(SHAPES[size], tokenizer.build().get_vocab_size())
+    model = Qwen2(DIMENSIONS[size], tokenizer.build().get_vocab_size())
     model.load_state_dict(load_file(weights_path(size) / "model.safetensors"))
     return model
 
 
-def load_signal(name: str, folder: Path | None = None) -> Signal:
-    """The shipped reward model or judge, or one of a folder that `train_signal` wrote. The probe is not kept."""
+def load_signal(name: str, folder: Path | None = None) -> SignalModel:
+    """The shipped reward model or judge, or one of a folder that `train_signal` wrote. the auxiliary head is not kept."""
     model = SIGNALS[name]()
     weights = load_file((folder or weights_path(name)) / "model.safetensors")
     lacking, unknown = model.load_state_dict(weights, strict=False)
-    if unknown or any(not key.startswith("probe.") for key in lacking):
+    if unknown or any(not key.startswith("auxiliary.") for key in lacking):
         raise ValueError(f"{folder or name} holds no {name}: it lacks {lacking} and has {unknown}")
     return model
 
@@ -94,7 +94,7 @@ def _with_mistakes(rng: random.Random, task: Task) -> tuple[str, ...]:
     return tuple(wrong_step(rng, task, i) if i in wrong else task.steps[i] for i in range(wrong[-1] + 1))
 
 
-def _batches(model: Signal, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(model: SignalModel, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless (ids, targets) of rows of similar length."""
     rng, stream = random.Random(f"signal rows {seed}"), responses(seed)
     while True:
@@ -120,8 +120,8 @@ def train_signal(
     out: Path,
     tokens: int | None = None,
     log: Callable[[str], None] = print,
-    start: Signal | None = None,
-) -> tuple[Signal, dict]:
+    start: SignalModel | None = None,
+) -> tuple[SignalModel, dict]:
     """Train the reward model or the judge, write its folder, and return it, and its size, tokens and CPU minutes.
 
     With `start`, its new layers begin as that model's.
@@ -134,15 +134,15 @@ def train_signal(
 
     def loss(ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
         before_BTH, hidden_BTH = model.layered(ids_BT)
-        read_BT, probed_BT = _read(targets_BT), targets_BT >= PROBE_WRONG
+        read_BT, auxiliary_BT = _read(targets_BT), targets_BT >= AUXILIARY_WRONG
         told = _balanced(model.log_probabilities(hidden_BTH[read_BT]), targets_BT[read_BT])
-        probed = model.probe(before_BTH[probed_BT]).log_softmax(-1)
-        return told + _balanced(probed, targets_BT[probed_BT] - PROBE_WRONG)
+        auxiliary = model.auxiliary(before_BTH[auxiliary_BT]).log_softmax(-1)
+        return told + _balanced(auxiliary, targets_BT[auxiliary_BT] - AUXILIARY_WRONG)
 
     seen = fit(model, _batches(model, seed), loss, tokens or TOKENS[name], RATES, lambda line: log(f"{name}: {line}"))
     weights = {key: p.detach().bfloat16() for key, p in model.trained().items()}
     model.load_state_dict(weights, strict=False)  # what is measured is what is written
-    checkpoint.save(out, SHAPES["signal"], weights, rewards=name == "prm")
+    checkpoint.save(out, DIMENSIONS["signal"], weights, rewards=name == "prm")
     return model, {
         "seed": seed,
         "tokens": seen,
@@ -171,7 +171,7 @@ def drafts(n: int | None = None) -> dict[str, list[Rated]]:
 
 
 @torch.no_grad()
-def ratings(model: Signal, rated: list[Rated]) -> list[list[float]]:
+def ratings(model: SignalModel, rated: list[Rated]) -> list[list[float]]:
     """For each response the ratings, 0 to 1, of its steps from `first` on."""
     rows = model.rows(rated)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
@@ -185,7 +185,7 @@ def ratings(model: Signal, rated: list[Rated]) -> list[list[float]]:
     return [list(islice(every, len(r.steps) - r.first)) for r in rated]
 
 
-def figures(model: Signal, rated: list[Rated]) -> dict:
+def figures(model: SignalModel, rated: list[Rated]) -> dict:
     """Benchmark -> "overall" and each level -> AUROC (None without both kinds), accuracy at .5, numbers of steps."""
     found = defaultdict(lambda: ([], []))
     for r, values in zip(rated, ratings(model, rated), strict=True):

@@ -1,14 +1,34 @@
 """Routing policies behind one protocol (`base.Policy`); `make_policy` builds the one a configuration names."""
 
-from steer.mixture import FrozenMixtures, Mixtures, ScoreBank
+from steer.config.policy import MixtureOptions, PolicyConfig, Scored
+from steer.mixture.bank import ScoreBank
+from steer.mixture.fit import Mixtures
+from steer.mixture.frozen import FrozenMixtures
 from steer.policies.base import Act, Policy, Signal, View
-from steer.policies.blind import Blind, FirstTokenEntropy, OneModel, RandomQuery, RandomStep
-from steer.policies.confidence import ByConfidence, Percentile, Steer
+from steer.policies.blind import Blind
+from steer.policies.by_confidence import ByConfidence
+from steer.policies.coins import RandomQuery, RandomStep
 from steer.policies.custom import load_policy
-from steer.policies.signalled import SIGNALS, DraftAndVerify, RouteByQuestion
-from steer.policy_config import MixtureOptions, PolicyConfig
+from steer.policies.draft_and_verify import DraftAndVerify
+from steer.policies.first_token_entropy import FirstTokenEntropy
+from steer.policies.one_model import OneModel
+from steer.policies.percentile import Percentile
+from steer.policies.query_router import RouteByQuestion
+from steer.policies.signalled import SIGNALS
+from steer.policies.steer import Steer
 
-__all__ = ["SIGNALS", "Act", "Blind", "ByConfidence", "DraftAndVerify", "Policy", "Signal", "View", "make_policy"]
+__all__ = [
+    "SIGNALS",
+    "Act",
+    "Blind",
+    "ByConfidence",
+    "DraftAndVerify",
+    "Policy",
+    "Scored",
+    "Signal",
+    "View",
+    "make_policy",
+]
 
 
 def _mixtures(config: MixtureOptions, measure: str, seed: int, bank: ScoreBank | None) -> Mixtures:

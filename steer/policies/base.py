@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from steer.traces import Seat
-from steer.work import Op
+from steer.messages import Op
+from steer.traces import Role
 
 
 class Act(IntEnum):
@@ -25,7 +25,7 @@ class Act(IntEnum):
     """The large model writes the next step."""
     REWRITE = 3
     """The draft is discarded and the large model writes this step again."""
-    PROBE = 4
+    PEEK = 4
     """The small model writes one token of the next step, for its entropy alone."""
     SIGNAL = 5
     """The policy's signal is asked about the draft, or about the question before the first step."""
@@ -34,7 +34,7 @@ class Act(IntEnum):
 class Signal(NamedTuple):
     """Which model is asked what, for a policy that routes by another model's word."""
 
-    seat: Seat
+    role: Role
     op: Op
     greedy: bool = False
     """JUDGE answers the likeliest digit, not the expectation."""
@@ -68,7 +68,7 @@ class View(Protocol):
     """int32: index of the step last written, -1 before the first."""
     draft_L: np.ndarray
     """bool: the step last written may still be rewritten."""
-    probe_L: np.ndarray
+    peek_L: np.ndarray
     """float64: entropy (nats) of the probed first token of the next step, NaN where not probed."""
     signalled_L: np.ndarray
     """bool: the signal has answered on this draft, or on this question."""

@@ -13,8 +13,8 @@ import traceback
 
 import numpy as np
 
+from steer.config.policy import CustomPolicy
 from steer.policies.base import Act, Policy, Signal, View
-from steer.policy_config import CustomPolicy
 from steer.traces import MEASURES
 
 PROTOCOL = (

@@ -8,9 +8,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as Ray sets it for one CPU: res
 import pytest
 from tiny_models import EOS, EOT, SECOND, build
 
-from actors import engine_arguments
-from actors.engine import EngineReplica
-from steer.config import ModelConfig, PoolConfig
+from actors.engine import arguments as engine_arguments
+from actors.engine.replica import EngineReplica
+from steer.config.run import ModelConfig, PoolConfig
 from steer.traces import MEASURES
 
 engine_arguments.set_environment(gpus=0)  # the tests import torch before a replica does

@@ -1,4 +1,4 @@
-"""The replica's parts that need no model: the process's end, the hook's refusal, the bodies' bound."""
+"""The replica's parts that need no model: the process's end, the hook's refusal, the prefixes' bound."""
 
 import subprocess
 import sys
@@ -6,12 +6,13 @@ from array import array
 
 import pytest
 
-from actors import confidence_hook
-from actors.bodies import Bodies
-from actors.engine_arguments import count_parameters, engine_arguments
-from steer.config import ModelConfig, PoolConfig
+from actors.engine import vllm_hooks
+from actors.engine.arguments import engine_arguments
+from actors.engine.checkpoint import count_parameters
+from actors.engine.prefixes import Prefixes
+from steer.config.run import ModelConfig, PoolConfig
+from steer.messages import Prompt
 from steer.traces import MEASURES
-from steer.work import Prompt
 
 pytestmark = pytest.mark.engine
 
@@ -39,12 +40,12 @@ def test_a_failing_engine_ends_its_process():
     """Else Ray would keep a replica that answers nobody."""
     done = run_python(
         "import asyncio\n"
-        "from actors.engine import EngineReplica\n"
-        "from steer.config import ModelConfig, PoolConfig\n"
-        "from steer.work import Sampling, StepBatch\n"
+        "from actors.engine.replica import EngineReplica\n"
+        "from steer.config.run import ModelConfig, PoolConfig\n"
+        "from steer.messages import Sampling, StepBatch\n"
         "class Broken:\n"
         "    unfinished = False\n"
-        "    def admit(self, ticket): raise KeyError('engine broke')\n"
+        "    def admit(self, in_flight): raise KeyError('engine broke')\n"
         "class Replica(EngineReplica):\n"
         "    def _load(self): return Broken(), None\n"
         "async def main():\n"
@@ -57,7 +58,7 @@ def test_a_failing_engine_ends_its_process():
 
 
 def test_importing_the_replica_imports_no_engine():
-    done = run_python("import sys, actors.engine; print([m for m in ('vllm', 'torch', 'ray') if m in sys.modules])")
+    done = run_python("import sys, actors.engine.replica; print([m for m in ('vllm', 'torch', 'ray') if m in sys.modules])")
     assert done.stdout.strip() == "[]", done.stderr
 
 
@@ -65,7 +66,7 @@ def test_the_hook_refuses_a_sampler_it_does_not_know_and_says_what_to_do():
     class Runner:
         sampler = object()
 
-    class Worker(confidence_hook.ConfidenceHook):
+    class Worker(vllm_hooks.ConfidenceHook):
         model_runner = Runner()
 
     class Engine:
@@ -73,50 +74,50 @@ def test_the_hook_refuses_a_sampler_it_does_not_know_and_says_what_to_do():
             return [getattr(Worker(), method)()]
 
     with pytest.raises(RuntimeError, match=r"max_logit"):
-        confidence_hook.install(Engine())
+        vllm_hooks.install_confidence(Engine())
 
 
 def test_measures_decide_whether_the_hook_is_needed():
-    assert confidence_hook.needs_hook(MEASURES) and confidence_hook.needs_hook(["entropy"])
-    assert not confidence_hook.needs_hook(["max_logit"])
+    assert vllm_hooks.needs_hook(MEASURES) and vllm_hooks.needs_hook(["entropy"])
+    assert not vllm_hooks.needs_hook(["max_logit"])
     with pytest.raises(ValueError, match="max_prob"):
-        confidence_hook.needs_hook(["luck"])
+        vllm_hooks.needs_hook(["luck"])
 
 
 def test_the_least_recently_used_bodies_go_first():
-    bodies = Bodies(Letters(), capacity_tokens=12)
+    prefixes = Prefixes(Letters(), capacity_tokens=12)
     for key in "abc":
-        assert bodies.take(key, 0, (Prompt("1234"),)).ids == array("i", [49, 50, 51, 52])
-    assert bodies.take("a", 1, ()) is not None
-    bodies.take("d", 0, (Prompt("1234"),))
-    assert bodies.take("b", 1, ()) is None, "b was the oldest"
-    assert bodies.take("a", 1, ()) is not None
+        assert prefixes.take(key, 0, (Prompt("1234"),)).ids == array("i", [49, 50, 51, 52])
+    assert prefixes.take("a", 1, ()) is not None
+    prefixes.take("d", 0, (Prompt("1234"),))
+    assert prefixes.take("b", 1, ()) is None, "b was the oldest"
+    assert prefixes.take("a", 1, ()) is not None
 
 
 def test_a_body_that_was_cut_is_not_written_by_the_row_that_had_it_before():
-    bodies = Bodies(Letters())
-    stale = bodies.take("a", 0, (Prompt("12"),))
-    bodies.take("a", 1, ("34",))
-    bodies.write("a", stale, [99], None)
-    assert bodies.take("a", 2, ()).ids == array("i", [49, 50, 51, 52])
-    bodies.drop(["a"])
-    bodies.write("a", stale, [99], None)
-    assert bodies.take("a", 1, ()) is None
+    prefixes = Prefixes(Letters())
+    stale = prefixes.take("a", 0, (Prompt("12"),))
+    prefixes.take("a", 1, ("34",))
+    prefixes.write("a", stale, [99], None)
+    assert prefixes.take("a", 2, ()).ids == array("i", [49, 50, 51, 52])
+    prefixes.drop(["a"])
+    prefixes.write("a", stale, [99], None)
+    assert prefixes.take("a", 1, ()) is None
 
 
 def test_span_states_are_followed_through_pieces_nobody_scored():
-    bodies = Bodies(Letters())
-    body = bodies.take("a", 0, (Prompt(r"the prompt's \( does not count"), r"so \(a", r"b\) then"))
-    assert bodies.span(body, 2) != bodies.span(body, 1) == bodies.span(body, 3)
-    shorter = bodies.take("a", 2, ())
-    assert bodies.span(shorter, 2) == bodies.span(body, 2)
+    prefixes = Prefixes(Letters())
+    prefix = prefixes.take("a", 0, (Prompt(r"the prompt's \( does not count"), r"so \(a", r"b\) then"))
+    assert prefixes.span(prefix, 2) != prefixes.span(prefix, 1) == prefixes.span(prefix, 3)
+    shorter = prefixes.take("a", 2, ())
+    assert prefixes.span(shorter, 2) == prefixes.span(prefix, 2)
 
 
 def test_pieces_out_of_order_are_refused():
-    bodies = Bodies(Letters())
+    prefixes = Prefixes(Letters())
     for new in ((), ("text",), (Prompt("a"), Prompt("b"))):
         with pytest.raises(ValueError):
-            bodies.take("a", 0, new)
+            prefixes.take("a", 0, new)
 
 
 def test_engine_entry_overrides_every_default(small_folder):

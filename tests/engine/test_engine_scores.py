@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tiny_models import EOS, EOT, FIRST, SECOND, ask, expected_scores, prompt_ids, reference, rows
 
-from actors.vocabulary import Vocabulary
+from actors.engine.tokenizer import Tokenizer as ModelTokenizer
 from steer.confidence import SpanState, chosen_tokens
-from steer.work import Op, Prompt
+from steer.messages import Op, Prompt
 
 pytestmark = pytest.mark.engine
 TOLERANCE = 1e-3
@@ -39,30 +39,30 @@ def test_scores_do_not_depend_on_temperature_and_top_p(small, small_folder):
 
 def test_a_trace_that_switches_models_is_scored_as_if_from_scratch(small, large, small_folder, large_folder):
     """small writes -> large writes -> small scores -> small writes: only the uncached suffix is computed."""
-    body = prompt_ids(FIRST, PROMPT)
+    prefix = prompt_ids(FIRST, PROMPT)
     step_0 = tuple(FIRST.encode("one and two are three.\n\n", add_special_tokens=False).ids)
     first = ask(small, rows(Op.STEP, ["switch"], 0, (PROMPT,)))
-    assert first.prompt_tokens_R == [len(body)] and first.cached_tokens_R[0] < len(body)
+    assert first.prompt_tokens_R == [len(prefix)] and first.cached_tokens_R[0] < len(prefix)
 
     written = ask(large, rows(Op.STEP, ["switch"], 0, (PROMPT, step_0), seeds=[3]))
-    assert written.prompt_tokens_R[0] == len(body) + len(step_0)
+    assert written.prompt_tokens_R[0] == len(prefix) + len(step_0)
     piece = written.ids_R[0]
-    expected = expected_scores(large_folder, [*body, *step_0], piece, kept(piece))
+    expected = expected_scores(large_folder, [*prefix, *step_0], piece, kept(piece))
     np.testing.assert_allclose(written.scores_R3[0], expected, atol=TOLERANCE)
 
     step_1 = tuple(
         FIRST.encode("so the whole sum is fifty-five, which is the answer\n\n", add_special_tokens=False).ids
     )
     scored = ask(small, rows(Op.SCORE, ["switch"], 1, (step_0, step_1)))
-    expected = expected_scores(small_folder, [*body, *step_0], step_1, [True] * len(step_1))
+    expected = expected_scores(small_folder, [*prefix, *step_0], step_1, [True] * len(step_1))
     np.testing.assert_allclose(scored.scores_R3[0], expected, atol=TOLERANCE)
     assert scored.finish_R == ["step"] and scored.tokens_R == [0] and scored.ids_R == [()]
     assert scored.cached_tokens_R[0] >= 32, "the prompt's first block was cached by the first step"
-    assert scored.prompt_tokens_R[0] == len(body) + len(step_0) + len(step_1) - 1
+    assert scored.prompt_tokens_R[0] == len(prefix) + len(step_0) + len(step_1) - 1
 
     went_on = ask(small, rows(Op.STEP, ["switch"], 3, (), seeds=[4]))
     assert went_on.cached_tokens_R[0] >= 64
-    before = [*body, *step_0, *step_1]
+    before = [*prefix, *step_0, *step_1]
     expected = expected_scores(small_folder, before, went_on.ids_R[0], kept(went_on.ids_R[0]))
     np.testing.assert_allclose(went_on.scores_R3[0], expected, atol=TOLERANCE)
 
@@ -70,22 +70,22 @@ def test_a_trace_that_switches_models_is_scored_as_if_from_scratch(small, large,
 @pytest.mark.parametrize("length", [1, 2, 3, 31, 32, 33, 64, 65])
 def test_scoring_again_where_the_cache_covers_the_step(small, small_folder, length):
     """Positions that the cache served have no logits: the second pass has to compute them."""
-    body = prompt_ids(FIRST, PROMPT)
+    prefix = prompt_ids(FIRST, PROMPT)
     piece = tuple((97 + i % 7) for i in range(length))
     batch = rows(Op.SCORE, [f"again-{length}"], 0, (PROMPT, piece))
     once, twice = ask(small, batch), ask(small, batch)
-    expected = expected_scores(small_folder, body, piece, [True] * length)
+    expected = expected_scores(small_folder, prefix, piece, [True] * length)
     np.testing.assert_allclose(once.scores_R3[0], expected, atol=TOLERANCE)
     np.testing.assert_allclose(twice.scores_R3[0], expected, atol=TOLERANCE)
-    passes = twice.prompt_tokens_R[0] / (len(body) + length - 1)
+    passes = twice.prompt_tokens_R[0] / (len(prefix) + length - 1)
     assert passes in (1, 2), "prompt tokens count every pass"
-    assert passes == 1 or twice.cached_tokens_R[0] < len(body) + length - 1, "and what the first pass had cached"
+    assert passes == 1 or twice.cached_tokens_R[0] < len(prefix) + length - 1, "and what the first pass had cached"
 
 
 def test_probe_measures_the_next_token_and_keeps_the_body(small, small_folder):
-    body = prompt_ids(FIRST, PROMPT)
-    probed = ask(small, rows(Op.PROBE, ["probed"], 0, (PROMPT,)))
-    z_max, lse, entropy = reference(small_folder, body)[-1]
+    prefix = prompt_ids(FIRST, PROMPT)
+    probed = ask(small, rows(Op.PEEK, ["probed"], 0, (PROMPT,)))
+    z_max, lse, entropy = reference(small_folder, prefix)[-1]
     np.testing.assert_allclose(probed.scores_R3[0], [z_max, -entropy, np.exp(z_max - lse)], atol=TOLERANCE)
     assert probed.finish_R == ["step"] and probed.tokens_R == [1] and probed.ids_R == [()]
     after = ask(small, rows(Op.STEP, ["probed"], 1, ()))
@@ -100,7 +100,7 @@ def test_max_logit_alone_needs_no_hook_and_gives_the_same_number(small, small_ma
         rows(Op.STEP, keys, 0, (PROMPT,)),
         rows(Op.WHOLE, keys, 0, (PROMPT,)),
         rows(Op.SCORE, keys, 0, (PROMPT, piece)),
-        rows(Op.PROBE, keys, 0, (PROMPT,)),
+        rows(Op.PEEK, keys, 0, (PROMPT,)),
     ):
         hooked, public = ask(small, batch), ask(small_max_logit, batch)
         assert hooked.ids_R == public.ids_R
@@ -161,6 +161,6 @@ def test_vocabulary_reads_a_sentencepiece_tokenizer_losslessly():
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>")
-    vocabulary = Vocabulary(wrapped, [2], system_role=True)
+    vocabulary = ModelTokenizer(wrapped, [2], system_role=True)
     for text in (" a b\n\n", "b a\n\n", "é a", " b", "a"):
         assert vocabulary.decode(vocabulary.encode(text)) == text

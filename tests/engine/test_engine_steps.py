@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tiny_models import EOS, EOT, FIRST, ask, messages, prompt_ids, rows
 
-from actors.stepper import MAX_EMPTY_STEPS
-from steer.work import Ahead, Op, Prompt, StepBatch
+from actors.engine.writer import MAX_EMPTY_STEPS
+from steer.messages import Ahead, Op, Prompt, StepBatch
 
 pytestmark = pytest.mark.engine
 PROMPT = Prompt("count to four")
@@ -133,8 +133,8 @@ def test_a_pass_comes_back_at_the_end_of_a_step_and_goes_on_from_there(small, op
     held = 1 + len(every_step(answer, cut[0]))
     further = ask(small, rows(op, [keys[cut[0]]], held, (), max_tokens=40, pass_tokens=8))
     assert further.finish_R[0] != "missing" and further.tokens_R[0] > 0
-    body = (PROMPT, *(step.ids for step in every_step(answer, cut[0])))
-    anew = ask(small, rows(op, [f"{op.name} anew"], 0, body, max_tokens=40, pass_tokens=8))
+    prefix = (PROMPT, *(step.ids for step in every_step(answer, cut[0])))
+    anew = ask(small, rows(op, [f"{op.name} anew"], 0, prefix, max_tokens=40, pass_tokens=8))
     assert anew.ids_R == further.ids_R
 
 
@@ -150,7 +150,7 @@ def test_bytes_that_are_no_text_do_not_stop_a_step(many):
 def test_a_prompt_longer_than_the_context_is_an_error_of_its_row(small):
     long, exact = Prompt("x" * 400), Prompt("x" * (256 - len(prompt_ids(FIRST, Prompt("")))))
     assert len(prompt_ids(FIRST, exact)) == 256
-    for op in (Op.STEP, Op.WHOLE, Op.PROBE):
+    for op in (Op.STEP, Op.WHOLE, Op.PEEK):
         batch = rows(op, ["long", "exact", "fits"], 0, [(long,), (exact,), (PROMPT,)])
         answer = ask(small, batch)
         assert answer.finish_R[:2] == ["error", "error"] and answer.finish_R[2] != "error"
@@ -187,8 +187,8 @@ def test_a_body_that_is_not_held_is_missing(small):
     assert ask(small, rows(Op.STEP, ["never seen"], 1, ())).finish_R == ["missing"]
     ask(small, rows(Op.STEP, ["seen"], 0, (PROMPT,)))
     assert ask(small, rows(Op.STEP, ["seen"], 3, ())).finish_R == ["missing"], "fewer pieces are held than that"
-    assert ask(small, rows(Op.PROBE, ["seen"], 2, ())).finish_R == ["step"]
-    answer = ask(small, rows(Op.PROBE, ["seen"], 2, (), drop=["seen"]))
+    assert ask(small, rows(Op.PEEK, ["seen"], 2, ())).finish_R == ["step"]
+    answer = ask(small, rows(Op.PEEK, ["seen"], 2, (), drop=["seen"]))
     assert answer.finish_R == ["missing"], "dropped before the rows are read"
 
 
@@ -245,7 +245,7 @@ def test_a_batch_nobody_waits_for_is_withdrawn(small):
 
     asyncio.run(leave())
     busy_s = [asyncio.run(small.busy())]
-    ask(small, rows(Op.PROBE, ["after"], 0, (PROMPT,)))
+    ask(small, rows(Op.PEEK, ["after"], 0, (PROMPT,)))
     busy_s += [asyncio.run(small.busy())]
     assert busy_s[1] > busy_s[0] > 0
 
@@ -256,8 +256,8 @@ def test_an_empty_batch_only_drops(small):
 
 
 def test_a_model_that_cannot_be_loaded_says_so(tmp_path):
-    from actors.engine import EngineReplica
-    from steer.config import ModelConfig, PoolConfig
+    from actors.engine.replica import EngineReplica
+    from steer.config.run import ModelConfig, PoolConfig
     from steer.traces import MEASURES
 
     replica = EngineReplica("lost-0", ModelConfig(path=str(tmp_path / "nowhere")), PoolConfig(), MEASURES)

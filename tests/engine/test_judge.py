@@ -8,9 +8,9 @@ import pytest
 from tiny_models import EOS, FIRST, TEMPLATE, ask, messages, prompt_ids, rows
 from tiny_signals import STEPS, digit_logits, encode, expected_digit, signals
 
-from actors.judge import Judge
-from actors.vocabulary import Vocabulary
-from steer.work import Op, Prompt
+from actors.engine.judge import Judge
+from actors.engine.tokenizer import Tokenizer as ModelTokenizer
+from steer.messages import Op, Prompt
 
 pytestmark = pytest.mark.engine
 TOLERANCE = 1e-3
@@ -37,16 +37,16 @@ def judged_logits(folder, *steps):
 @pytest.mark.parametrize("name", ["small", "small_max_logit"])
 def test_a_judge_gives_the_expected_digit_with_and_without_the_hook(request, name, small_folder):
     replica = request.getfixturevalue(name)
-    bodies = [(PROMPT, *pieces(*STEPS[:n])) for n in (1, 2, 3)]
+    prefixes = [(PROMPT, *pieces(*STEPS[:n])) for n in (1, 2, 3)]
     logits = [judged_logits(small_folder, *STEPS[:n]) for n in (1, 2, 3)]
     keys = [f"judged-{n}" for n in range(3)]
-    (answer,) = messages(replica, judging(keys, 0, bodies))
+    (answer,) = messages(replica, judging(keys, 0, prefixes))
     assert np.ptp([expected_digit(z) for z in logits]) > 10 * JUDGE_TOLERANCE
     order = np.argsort(answer.row_R)
     np.testing.assert_allclose(
         np.array(answer.signal_R)[order], [expected_digit(z) for z in logits], atol=JUDGE_TOLERANCE, rtol=0
     )
-    greedy = signals(replica, judging(keys, 0, bodies, greedy=True))
+    greedy = signals(replica, judging(keys, 0, prefixes, greedy=True))
     assert greedy.tolist() == [z.argmax() for z in logits]
     assert answer.finish_R == ["step"] * 3 and answer.text_R == [""] * 3 and answer.ids_R == [()] * 3
     assert answer.tokens_R == [1] * 3 and np.isnan(answer.scores_R3).all()
@@ -76,10 +76,10 @@ def test_a_draft_that_ends_the_trace_is_judged_without_its_end(small):
 def test_rows_that_judge_and_rows_that_write_share_a_batch(request, name, flush_s, small_folder):
     """vLLM alone would give the writing rows what the judging ones asked for."""
     replica = request.getfixturevalue(name)
-    ops = [Op.JUDGE if i % 3 == 1 else (Op.STEP, Op.SCORE, Op.PROBE, Op.WHOLE)[i % 4] for i in range(60)]
+    ops = [Op.JUDGE if i % 3 == 1 else (Op.STEP, Op.SCORE, Op.PEEK, Op.WHOLE)[i % 4] for i in range(60)]
     new = [(PROMPT, *pieces(*STEPS[: 1 + i % 3])) for i in range(60)]
     alone = {}
-    for op in (Op.STEP, Op.SCORE, Op.PROBE, Op.WHOLE, Op.JUDGE):
+    for op in (Op.STEP, Op.SCORE, Op.PEEK, Op.WHOLE, Op.JUDGE):
         at = [i for i in range(60) if ops[i] == op]
         keys = [f"alone-{i}" for i in at]
         batch = replace(judging(keys, 0, [new[i] for i in at], seeds=at), op_B=[op] * len(at))
@@ -101,8 +101,8 @@ def test_rows_that_judge_and_rows_that_write_share_a_batch(request, name, flush_
 def test_a_judge_with_no_room_gives_no_signal(small):
     turn = len(encode(FIRST, f"<user>{QUESTION}<a>"))
     room = 256 - len(prompt_ids(FIRST, PROMPT)) - turn - 1
-    bodies = [(PROMPT, (97,) * room), (PROMPT, (97,) * (room + 1)), (PROMPT,), (PROMPT, (97,) * 300)]
-    (answer,) = messages(small, judging(["fits", "one over", "no draft", "far over"], 0, bodies))
+    prefixes = [(PROMPT, (97,) * room), (PROMPT, (97,) * (room + 1)), (PROMPT,), (PROMPT, (97,) * 300)]
+    (answer,) = messages(small, judging(["fits", "one over", "no draft", "far over"], 0, prefixes))
     answers = dict(zip(answer.row_R, zip(answer.finish_R, np.isfinite(answer.signal_R), strict=True), strict=True))
     assert answers == {0: ("step", True), 1: ("step", False), 2: ("error", False), 3: ("step", False)}
 
@@ -136,7 +136,7 @@ class Words:
 
 def test_a_tokenizer_whose_digits_are_several_tokens_cannot_judge():
     with pytest.raises(ValueError, match="the/model has no single token for the digit 7"):
-        _ = Judge(Vocabulary(Words(), [], True), "the/model").digits
+        _ = Judge(ModelTokenizer(Words(), [], True), "the/model").digits
 
 
 def test_the_judges_turn_is_cut_from_the_chat_template():
@@ -144,7 +144,7 @@ def test_the_judges_turn_is_cut_from_the_chat_template():
 
     def turn(template):
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=FIRST, eos_token=EOS, chat_template=template)
-        vocabulary = Vocabulary(tokenizer, [FIRST.token_to_id(EOS)], True)
+        vocabulary = ModelTokenizer(tokenizer, [FIRST.token_to_id(EOS)], True)
         return FIRST.decode(vocabulary.encode_turn("well?"), skip_special_tokens=False)
 
     assert turn(TEMPLATE) == "<user>well?<a>"

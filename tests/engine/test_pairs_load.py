@@ -17,14 +17,15 @@ from transformers import (
     Qwen2Config,
 )
 
-from actors.engine import EngineReplica
-from actors.engine_arguments import count_parameters, engine_arguments, model_shape
-from actors.vocabulary import Vocabulary
-from steer.cards import SHAPES
-from steer.config import ModelConfig, PoolConfig
-from steer.pairs import PAIRS
+from actors.engine.arguments import engine_arguments, model_dimensions
+from actors.engine.checkpoint import count_parameters
+from actors.engine.replica import EngineReplica
+from actors.engine.tokenizer import Tokenizer as ModelTokenizer
+from steer.config.pairs import PAIRS
+from steer.config.run import ModelConfig, PoolConfig
+from steer.costs.gpu_memory import DIMENSIONS
+from steer.messages import Op, Prompt
 from steer.traces import MEASURES
-from steer.work import Op, Prompt
 
 pytestmark = pytest.mark.engine
 TOLERANCE = 1e-3
@@ -97,7 +98,7 @@ def test_models_of_a_pair_share_a_tokenizer(loaded):
 def test_the_prompt_is_what_the_snapshots_own_template_makes(model):
     """The logits after the prompt tell: they are those after the template's tokens and no others."""
     ids = model.prompt_ids()
-    answer = ask(model.replica, rows(Op.PROBE, ["prompt"], 0, (PROMPT,)))
+    answer = ask(model.replica, rows(Op.PEEK, ["prompt"], 0, (PROMPT,)))
     z_max, lse, entropy = reference(model.folder, ids)[-1]
     np.testing.assert_allclose(answer.scores_R3[0], [z_max, -entropy, np.exp(z_max - lse)], atol=TOLERANCE)
     assert answer.prompt_tokens_R == [len(ids)]
@@ -106,17 +107,17 @@ def test_the_prompt_is_what_the_snapshots_own_template_makes(model):
 def test_gemma_begins_with_one_bos(loaded):
     folder = loaded["gemma-3", "small"].folder
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    vocabulary = Vocabulary(tokenizer, (1, 106), system_role=False)
+    vocabulary = ModelTokenizer(tokenizer, (1, 106), system_role=False)
     ids = vocabulary.encode_prompt(PROMPT)
     assert ids == loaded["gemma-3", "small"].prompt_ids() and ids.count(tokenizer.bos_token_id) == 1
     assert tokenizer.decode(ids).startswith("<bos><start_of_turn>user\nbe brief\n\nwhat is")
     with pytest.raises(ValueError, match="system_role: false"):
-        Vocabulary(tokenizer, (1, 106), system_role=True).encode_prompt(PROMPT)
+        ModelTokenizer(tokenizer, (1, 106), system_role=True).encode_prompt(PROMPT)
 
 
 def test_qwen_puts_its_own_system_text_where_there_is_none(loaded):
     tokenizer = AutoTokenizer.from_pretrained(loaded["qwen2.5-math", "small"].folder)
-    text = tokenizer.decode(Vocabulary(tokenizer, (), True).encode_prompt(Prompt("1+1?")))
+    text = tokenizer.decode(ModelTokenizer(tokenizer, (), True).encode_prompt(Prompt("1+1?")))
     assert text.startswith(
         "<|im_start|>system\nPlease reason step by step, and put your final answer within \\boxed{}."
     )
@@ -214,7 +215,7 @@ def gemma_config(hidden, intermediate, layers, heads, kv_heads):
 def test_the_listed_shapes_are_those_of_the_published_dimensions(name, config):
     with torch.device("meta"):
         parameters = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
-    assert SHAPES[name] == model_shape(ModelConfig(path=name, parameters=parameters), config)
+    assert DIMENSIONS[name] == model_dimensions(ModelConfig(path=name, parameters=parameters), config)
 
 
 def test_card_arguments_reach_vllm_and_an_engine_entry_overrides_them(loaded):
@@ -231,7 +232,7 @@ def test_card_arguments_reach_vllm_and_an_engine_entry_overrides_them(loaded):
 
 def test_an_unlisted_models_shape_is_read_from_its_checkpoint(loaded):
     folder = str(loaded["gemma-3", "large"].folder)
-    shape = model_shape(ModelConfig(path=folder), AutoConfig.from_pretrained(folder))
+    shape = model_dimensions(ModelConfig(path=folder), AutoConfig.from_pretrained(folder))
     assert (shape.full_layers, shape.window_layers, shape.window_tokens) == (1, 5, 1024 // SCALE)
     assert (shape.kv_heads, shape.head_dim, shape.context_tokens) == (2, 32, 131_072 // SCALE)
     assert shape.parameters == count_parameters(folder)

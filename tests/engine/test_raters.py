@@ -10,14 +10,14 @@ from conftest import start
 from tiny_models import rows
 from tiny_signals import signals
 
-from actors.pooling import PoolingReplica
-from steer.config import PoolConfig
+from actors.engine.pooling import PoolingReplica
+from steer.config.pairs import load_pair
+from steer.config.run import PoolConfig
 from steer.embedded.mistakes import wrong_step
 from steer.embedded.signals import label
 from steer.embedded.tasks import BENCHMARKS, questions
 from steer.embedded.train_signals import load_signal, ratings
-from steer.pairs import load_pair
-from steer.work import Op, Prompt
+from steer.messages import Op, Prompt
 
 pytestmark = pytest.mark.engine
 TOLERANCE = 1e-3
@@ -37,8 +37,8 @@ def responses():
 
 
 def asked(op, responses):
-    bodies = [(Prompt(response.question), *response.steps) for response in responses]
-    return rows(op, [f"{op.name}-{i}" for i in range(len(bodies))], 0, bodies)
+    prefixes = [(Prompt(response.question), *response.steps) for response in responses]
+    return rows(op, [f"{op.name}-{i}" for i in range(len(prefixes))], 0, prefixes)
 
 
 def expected(name, responses):

@@ -7,15 +7,15 @@ import threading
 import pytest
 import ray
 
-from pipelines.cells import Cell
-from pipelines.evaluate import evaluate
-from pipelines.ingest import held
-from pipelines.session import cluster, session
-from pipelines.store import RunFolder
+from pipelines.run.cells import Cell
+from pipelines.run.evaluate import evaluate
+from pipelines.run.ingest import held
+from pipelines.run.session import cluster, session
 from steer.benchmarks import load_benchmark
-from steer.config import BenchmarkConfig, PoolsConfig, RoutingOptions
-from steer.pairs import load_pair
-from steer.policy_config import SteerPolicy
+from steer.config.pairs import load_pair
+from steer.config.policy import SteerPolicy
+from steer.config.run import BenchmarkConfig, PoolsConfig, RoutingOptions
+from steer.storage.run_folder import RunFolder
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine]
 

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from actors.seats import needed_seats
-from pipelines.cells import Cell
-from pipelines.evaluate import evaluate
-from pipelines.ingest import ingest
-from pipelines.session import cluster, session
-from pipelines.store import RunFolder
+from actors.router.roles import needed_roles
+from pipelines.run.cells import Cell
+from pipelines.run.evaluate import evaluate
+from pipelines.run.ingest import ingest
+from pipelines.run.session import cluster, session
 from steer.benchmarks import reading
-from steer.config import BenchmarkConfig, PoolsConfig, RoutingOptions
-from steer.pairs import load_pair
-from steer.policy_config import QueryRouterPolicy, RsdPolicy, SmallPolicy, SpecReasonPolicy
+from steer.config.pairs import load_pair
+from steer.config.policy import QueryRouterPolicy, RsdPolicy, SmallPolicy, SpecReasonPolicy
+from steer.config.run import BenchmarkConfig, PoolsConfig, RoutingOptions
+from steer.storage.run_folder import RunFolder
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine]
 
@@ -22,14 +22,14 @@ QUESTIONS = 40
 def test_rewards_verdicts_and_prospects_route_a_run_and_are_charged(tmp_path):
     pair, routing = load_pair("embedded"), RoutingOptions(max_steps=20)
     policies = [SmallPolicy(), RsdPolicy(), SpecReasonPolicy(), QueryRouterPolicy()]
-    seats = needed_seats(policies, pair)
+    roles = needed_roles(policies, pair)
     run = RunFolder.create(tmp_path / "run", "run", {}, [0])
-    with cluster(engines=len(seats)), session(pair, PoolsConfig(), seats=seats) as opened:
+    with cluster(engines=len(roles)), session(pair, PoolsConfig(), roles=roles) as opened:
         plan = reading(BenchmarkConfig(name="chain_math", split="validation", limit=QUESTIONS))
         benchmark = ingest(plan)
         cells = [Cell(p.name, p, routing, benchmark.rows, benchmark.tokens) for p in policies]
         evaluate(cells, opened.router, run)
-        parameters = {seat.label: info.parameters for seat, info in opened.infos.items()}
+        parameters = {role.label: info.parameters for role, info in opened.infos.items()}
     traces = run.read("traces").to_pandas()
     assert (traces.status != "error").all() and len(traces) == len(policies) * QUESTIONS
     accuracy = traces.groupby("cell").correct.mean()

@@ -19,12 +19,11 @@ from tiny_signals import (
     states,
 )
 
-from actors.engine_arguments import model_fingerprint
-from actors.hidden_states import prompt_states
-from actors.pooling import PoolingReplica
-from steer.config import ModelConfig, PoolConfig
-from steer.probe import Probe, ProbeCard
-from steer.work import Op, Prompt, Sampling, StepBatch
+from actors.engine.checkpoint import model_fingerprint
+from actors.engine.pooling import PoolingReplica, prompt_states
+from steer.config.run import ModelConfig, PoolConfig
+from steer.messages import Op, Prompt, Sampling, StepBatch
+from steer.policies.probe import Probe, ProbeCard
 
 pytestmark = pytest.mark.engine
 TOLERANCE = 1e-3
@@ -68,8 +67,8 @@ def prm(request, prms):
 
 
 def test_rewards_are_those_of_transformers(prm):
-    bodies = [(PROMPT, *STEPS[:n]) for n in (1, 2, 3)]
-    (answer,) = messages(prm.replica, rows(Op.REWARD, ["a", "b", "c"], 0, bodies))
+    prefixes = [(PROMPT, *STEPS[:n]) for n in (1, 2, 3)]
+    (answer,) = messages(prm.replica, rows(Op.REWARD, ["a", "b", "c"], 0, prefixes))
     order = np.argsort(answer.row_R)
     expected = [prm.expected(prm.folder, prm.ids(*STEPS[:n])) for n in (1, 2, 3)]
     assert np.ptp(expected) > 5 * TOLERANCE
@@ -107,8 +106,8 @@ def test_a_reward_model_says_what_it_cannot_answer(prm):
 
 
 def test_rewards_come_in_parts_every_row_once(prms):
-    bodies = [(PROMPT, "ab" * (i % 60) + "\n\n") for i in range(150)]
-    batch = rows(Op.REWARD, [f"part-{i}" for i in range(150)], 0, bodies, flush_s=0.005)
+    prefixes = [(PROMPT, "ab" * (i % 60) + "\n\n") for i in range(150)]
+    batch = rows(Op.REWARD, [f"part-{i}" for i in range(150)], 0, prefixes, flush_s=0.005)
     parts = messages(prms["qwen"].replica, batch)
     assert len(parts) > 1 and sorted(row for part in parts for row in part.row_R) == list(range(150))
 
@@ -121,7 +120,7 @@ def test_reward_models_describe_themselves(prms, small):
 
 
 def test_a_writing_replica_answers_no_reward(small):
-    answer = ask(small, rows(Op.REWARD, ["wrong seat"], 0, (PROMPT, "a")))
+    answer = ask(small, rows(Op.REWARD, ["wrong role"], 0, (PROMPT, "a")))
     assert answer.finish_R == ["error"] and "does not answer REWARD" in answer.error_R[0]
 
 

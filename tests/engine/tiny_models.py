@@ -9,7 +9,7 @@ import json
 
 import numpy as np
 
-from steer.work import Op, Prompt, Sampling, StepBatch
+from steer.messages import Op, Prompt, Sampling, StepBatch
 
 EOS, EOT = "<eos>", "<eot>"
 TEMPLATE = (

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import ray
 
-from pipelines import prewarm, session
-from pipelines.run import run_one
-from steer.config import BenchmarkConfig, ModelConfig, PairConfig, PoolConfig, PoolsConfig, RunConfig
-from steer.policy_config import RandomStepPolicy
+from pipelines.run import prewarm, session
+from pipelines.run.run import run_one
+from steer.config.policy import RandomStepPolicy
+from steer.config.run import BenchmarkConfig, ModelConfig, PairConfig, PoolConfig, PoolsConfig, RunConfig
 
 PATIENCE_S = 60.0
 

@@ -9,7 +9,7 @@ from math import nan
 import pyarrow as pa
 import ray
 
-from steer.tables import routed_table
+from steer.storage.tables import routed_table
 from steer.traces import Model, Question, Status, Step, Trace
 
 WRONG = "wrong"

@@ -4,14 +4,13 @@ codes)."""
 import sys
 from functools import partial
 
-import pipelines.paper
-import pipelines.run
-import pipelines.sweep
-from actors.simulated import SimulatedReplica
+from actors.simulated.instant import SimulatedReplica
 from pipelines import cli
+from pipelines.run import run
+from pipelines.sweep import paper, sweep
 
 if __name__ == "__main__":
-    pipelines.run.run_one = partial(pipelines.run.run_one, replica_class=SimulatedReplica)
-    pipelines.paper.run_paper = partial(pipelines.paper.run_paper, replica_class=SimulatedReplica)
-    pipelines.sweep.run_sweep = partial(pipelines.sweep.run_sweep, replica_class=SimulatedReplica)
+    run.run_one = partial(run.run_one, replica_class=SimulatedReplica)
+    paper.run_paper = partial(paper.run_paper, replica_class=SimulatedReplica)
+    sweep.run_sweep = partial(sweep.run_sweep, replica_class=SimulatedReplica)
     sys.exit(cli.main())

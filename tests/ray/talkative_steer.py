@@ -3,10 +3,10 @@
 import sys
 from functools import partial
 
-import pipelines.run
 from pipelines import cli
-from pipelines.progress import Progress
+from pipelines.run import run
+from pipelines.run.progress import Progress
 
 if __name__ == "__main__":
-    pipelines.run.Progress = partial(Progress, line_s=0.5)
+    run.Progress = partial(Progress, line_s=0.5)
     sys.exit(cli.main())

@@ -3,12 +3,12 @@
 import pytest
 import ray
 
-from actors.router import Job, Router
-from actors.simulated_timed import TimedReplica
-from pipelines.bench_loop import MODES, ROLLING, pair, take_turns
-from pipelines.bench_router import question_table
-from steer.config import PoolConfig, PoolsConfig, RoutingOptions
-from steer.policy_config import RandomStepPolicy, SmallPolicy, SteerPolicy
+from actors.router.router import Job, Router
+from actors.simulated.timed import TimedReplica
+from pipelines.bench.loop import MODES, ROLLING, pair, take_turns
+from pipelines.bench.router import question_table
+from steer.config.policy import RandomStepPolicy, SmallPolicy, SteerPolicy
+from steer.config.run import PoolConfig, PoolsConfig, RoutingOptions
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
@@ -30,8 +30,8 @@ def test_every_mode_routes_and_its_shares_are_shares(router):
     rows = take_turns(router, POOLS, (MODES[1], ROLLING), live=16, turns=2)
     assert [row["mode"] for row in rows] == ["strict, 4 groups in flight", "rolling, 1 group of all"]
     for row in rows:
-        for seat in ("small", "large"):
-            assert 0 <= row[f"{seat}_idle_waiting"] <= row[f"{seat}_idle"] <= 1
+        for role in ("small", "large"):
+            assert 0 <= row[f"{role}_idle_waiting"] <= row[f"{role}_idle"] <= 1
         assert 0 <= row["on_the_way"] <= 1 and 0 < row["large_steps"] < 1
         assert 0 < row["live"] <= 16 and row["turns"] == 2
     assert min(row["wall_vs_best"] for row in rows) == 1.0

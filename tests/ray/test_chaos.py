@@ -22,7 +22,7 @@ import yaml
 from pool_cluster import PoolCluster
 from quota_filesystem import READ_ONLY, SCHEME, QuotaFileSystem, install
 
-from pipelines.store import RunFolder
+from steer.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.ray
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipelines.store import RunFolder
-from pipelines.summary import Summary
+from pipelines.report.summary import Summary
+from steer.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.ray
 

@@ -16,12 +16,12 @@ import pytest
 import ray
 from test_router import answers, questions, route
 
-from actors.router import Job, Router
-from actors.simulated import SimulatedReplica
-from pipelines.prewarm import first_bundles
-from steer.config import ModelConfig, PairConfig, PoolConfig, PoolsConfig, RoutingOptions
-from steer.policy_config import RandomStepPolicy, SmallPolicy, SteerPolicy
-from steer.traces import Seat
+from actors.router.router import Job, Router
+from actors.simulated.instant import SimulatedReplica
+from pipelines.run.prewarm import first_bundles
+from steer.config.policy import RandomStepPolicy, SmallPolicy, SteerPolicy
+from steer.config.run import ModelConfig, PairConfig, PoolConfig, PoolsConfig, RoutingOptions
+from steer.traces import Role
 
 pytestmark = [pytest.mark.ray]
 
@@ -73,23 +73,23 @@ def test_a_pool_grows_under_load_and_shrinks_in_the_tail_and_no_row_is_lost_or_a
     ray.get(router.expect.remote(10**6))
     job = Job("cell", "0", SmallPolicy(), RoutingOptions(), "all", 0)
     stream = router.route.options(num_returns="streaming").remote(questions(900), job)
-    until(router, lambda now: now.replicas[Seat.SMALL] + now.starting[Seat.SMALL] == 3)
+    until(router, lambda now: now.replicas[Role.SMALL] + now.starting[Role.SMALL] == 3)
     table = pa.concat_tables([ray.get(ref) for ref in stream])
     assert sorted(table["question_id"].to_pylist()) == sorted(f"q{i}" for i in range(900))
     assert set(table["status"].to_pylist()) == {"answered"}
-    end = until(router, lambda now: now.replicas[Seat.SMALL] == 1 and not now.starting[Seat.SMALL])
+    end = until(router, lambda now: now.replicas[Role.SMALL] == 1 and not now.starting[Role.SMALL])
     assert end.replaced == 0 and end.tokens_small == sum(table["tokens_small"].to_pylist())
 
 
 def test_a_large_pool_of_none_starts_with_the_first_large_row_and_changes_no_answer(start):
     router = start(pool(), pool(min_replicas=0, max_replicas=1))
     table = route(router, questions(20), SmallPolicy())
-    assert set(ray.get(router.infos.remote())) == {Seat.SMALL} and set(table["flops_paper"].to_pylist()) != {0.0}
-    assert stats(router).replica_s[Seat.LARGE] == 0.0
+    assert set(ray.get(router.infos.remote())) == {Role.SMALL} and set(table["flops_paper"].to_pylist()) != {0.0}
+    assert stats(router).replica_s[Role.LARGE] == 0.0
     from_none = answers(route(router, questions(40), SteerPolicy(preset="stepwise")))
-    assert ray.get(router.infos.remote())[Seat.LARGE].replica == "large-0"
+    assert ray.get(router.infos.remote())[Role.LARGE].replica == "large-0"
     assert from_none == answers(route(router, questions(40), SteerPolicy(preset="stepwise")))
-    until(router, lambda now: now.replicas[Seat.LARGE] == 0)
+    until(router, lambda now: now.replicas[Role.LARGE] == 0)
 
 
 def test_a_model_that_cannot_be_loaded_later_still_ends_the_run_with_the_reason(start):
@@ -102,11 +102,11 @@ def test_what_the_pools_begin_with_is_asked_of_the_autoscaler():
     pools = PoolsConfig(
         small=pool(replicas=2, cpus=2, gpus=1, label="small"), large=pool(min_replicas=0, max_replicas=9)
     )
-    assert first_bundles(pools, [Seat.SMALL, Seat.LARGE]) == (
+    assert first_bundles(pools, [Role.SMALL, Role.LARGE]) == (
         [{"CPU": 2, "GPU": 1}] * 2,
         [{"steer-pool": "small"}] * 2,
     )
-    assert first_bundles(PoolsConfig(), [Seat.SMALL]) == ([{"CPU": 1}], [{}])
+    assert first_bundles(PoolsConfig(), [Role.SMALL]) == ([{"CPU": 1}], [{}])
 
 
 def seen():

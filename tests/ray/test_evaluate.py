@@ -10,13 +10,13 @@ import pytest
 import ray
 from fake_router import LOSE, WAIT, WRONG, CpuHolder, FakeRouter
 
-from pipelines.cells import Cell
-from pipelines.evaluate import evaluate
-from pipelines.ingest import held, ingest
-from pipelines.store import RunFolder
-from steer.benchmarks import Row, reading
-from steer.config import BenchmarkConfig, RoutingOptions
-from steer.policy_config import SmallPolicy, SteerPolicy
+from pipelines.run.cells import Cell
+from pipelines.run.evaluate import evaluate
+from pipelines.run.ingest import held, ingest
+from steer.benchmarks import BenchmarkRow, reading
+from steer.config.policy import SmallPolicy, SteerPolicy
+from steer.config.run import BenchmarkConfig, RoutingOptions
+from steer.storage.run_folder import RunFolder
 from steer.traces import Question
 
 # Ray's workers look for modules in the working directory, not in pytest's path.
@@ -40,7 +40,10 @@ def router():
 
 def rows(prompts, **question):
     return held(
-        [Row(Question(f"q{i:03d}", 0, "made_up", p, str(i), "math", **question)) for i, p in enumerate(prompts)]
+        [
+            BenchmarkRow(Question(f"q{i:03d}", 0, "made_up", p, str(i), "math", **question))
+            for i, p in enumerate(prompts)
+        ]
     )
 
 

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from test_command_line import simulated_pair, start
 
-from pipelines.grade import Fields, FileBlocks, grade_rows
-from pipelines.regrade import regrade
-from pipelines.settings import SettingsError
-from pipelines.store import RunFolder
+from pipelines.grade.grade import Fields, FileBlocks, grade_rows
+from pipelines.grade.regrade import regrade
+from steer.config.load import SettingsError
+from steer.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.ray
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.ingest import held, ingest
-from pipelines.settings import SettingsError
+from pipelines.run.ingest import held, ingest
 from steer.benchmarks import PUBLIC, load_benchmark, reading
-from steer.config import BenchmarkConfig
+from steer.config.load import SettingsError
+from steer.config.run import BenchmarkConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 

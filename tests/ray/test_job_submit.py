@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.store import RunFolder
+from steer.storage.run_folder import RunFolder
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine]
 

@@ -7,16 +7,16 @@ import pytest
 import ray
 from test_router import TIMING
 
-from pipelines.cells import Cell
-from pipelines.evaluate import evaluate
-from pipelines.ingest import held
-from pipelines.lives import Lives, lost
-from pipelines.session import session
-from pipelines.store import RunFolder
-from steer.benchmarks import Row
-from steer.config import PoolConfig, PoolsConfig, RoutingOptions
-from steer.pairs import load_pair
-from steer.policy_config import SteerPolicy
+from pipelines.run.cells import Cell
+from pipelines.run.evaluate import evaluate
+from pipelines.run.ingest import held
+from pipelines.run.session import session
+from pipelines.run.supervisor import Supervisor, lost
+from steer.benchmarks import BenchmarkRow
+from steer.config.pairs import load_pair
+from steer.config.policy import SteerPolicy
+from steer.config.run import PoolConfig, PoolsConfig, RoutingOptions
+from steer.storage.run_folder import RunFolder
 from steer.traces import Question
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
@@ -33,8 +33,8 @@ def simulated(**options):
 
 
 def cell():
-    rows = [Row(Question(f"q{i:03d}", 0, "made_up", f"question {i}", "7", "math")) for i in range(N)]
-    rows.append(Row(Question("bad", 0, "made_up", "", "7", "math"), "own.jsonl row 61: no question"))
+    rows = [BenchmarkRow(Question(f"q{i:03d}", 0, "made_up", f"question {i}", "7", "math")) for i in range(N)]
+    rows.append(BenchmarkRow(Question("bad", 0, "made_up", "", "7", "math"), "own.jsonl row 61: no question"))
     policy = SteerPolicy(preset="stepwise", fit_from="bank")
     return Cell("cell", policy, RoutingOptions(), held(rows), "all")
 
@@ -74,8 +74,8 @@ def test_a_router_that_is_killed_in_mid_run_costs_no_row_and_changes_no_answer(t
             threading.Thread(target=kill, daemon=True).start()
         evaluate(cells, opened.router, run)
 
-    with Lives(run, start(run, step_s=0.25), new=False) as lives:
-        lives.evaluate([cell()], work)
+    with Supervisor(run, start(run, step_s=0.25), new=False) as supervisor:
+        supervisor.evaluate([cell()], work)
     assert len(kills) == 1
     assert run.read("traces")["trace_id"].to_pylist() == runs["whole"].read("traces")["trace_id"].to_pylist()
     steps = run.read("steps", columns=["trace_id", "step", "attempt"]).to_pylist()
@@ -123,6 +123,6 @@ def test_a_run_that_gets_nowhere_is_given_up(tmp_path):
         while True:  # a call may still get through
             ray.get(opened.router.stats.remote())
 
-    with pytest.raises(ray.exceptions.RayActorError), Lives(run, start(run), new=False) as lives:
-        lives.evaluate([cell()], work)
+    with pytest.raises(ray.exceptions.RayActorError), Supervisor(run, start(run), new=False) as supervisor:
+        supervisor.evaluate([cell()], work)
     assert len(lives_lived) == 3

@@ -7,11 +7,10 @@ import pyarrow as pa
 import pytest
 import ray
 
-from actors.router import Job, Router
-from actors.seats import PAIR
-from actors.simulated import SimulatedReplica
-from steer.config import ModelConfig, PairConfig, PoolConfig, PoolsConfig, RoutingOptions
-from steer.policy_config import (
+from actors.router.roles import PAIR
+from actors.router.router import Job, Router
+from actors.simulated.instant import SimulatedReplica
+from steer.config.policy import (
     FirstTokenEntropyPolicy,
     PercentilePolicy,
     QueryRouterPolicy,
@@ -22,7 +21,9 @@ from steer.policy_config import (
     SpecReasonPolicy,
     SteerPolicy,
 )
-from steer.traces import ROUTED_SCHEMA, Seat
+from steer.config.run import ModelConfig, PairConfig, PoolConfig, PoolsConfig, RoutingOptions
+from steer.storage.schemas import ROUTED_SCHEMA
+from steer.traces import Role
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
@@ -48,7 +49,7 @@ def questions(n, prompt="question {}"):
     return pa.Table.from_pylist(rows)
 
 
-def start_router(replicas=1, small=None, large=None, seats=PAIR, **pool):
+def start_router(replicas=1, small=None, large=None, roles=PAIR, **pool):
     config = PoolConfig(replicas=replicas, cpus=0.1, **pool)
     prm = ModelConfig(path="simulated-prm", parameters=1e8)
     pair = PairConfig(
@@ -58,8 +59,8 @@ def start_router(replicas=1, small=None, large=None, seats=PAIR, **pool):
         judge=prm,
         probe="a probe",
     )
-    pools = PoolsConfig(**{seat.label: config for seat in Seat})
-    router = ray.remote(Router).options(num_cpus=0).remote(pair, pools, SimulatedReplica, seats)
+    pools = PoolsConfig(**{role.label: config for role in Role})
+    router = ray.remote(Router).options(num_cpus=0).remote(pair, pools, SimulatedReplica, roles)
     infos = ray.get(router.start.remote())
     return router, infos
 
@@ -81,8 +82,8 @@ def routers():
 
 @pytest.fixture(scope="module")
 def whole_router(local_ray):
-    """(router, infos) with two replicas at every seat, for tests that leave it as it was."""
-    router, infos = start_router(replicas=2, seats=tuple(Seat))
+    """(router, infos) with two replicas at every role, for tests that leave it as it was."""
+    router, infos = start_router(replicas=2, roles=tuple(Role))
     yield router, infos
     ray.get(router.close.remote())
     ray.kill(router)
@@ -204,18 +205,18 @@ def test_stats_add_up(routers):
 
 
 @pytest.mark.parametrize(
-    ("policy", "seat", "n"),
+    ("policy", "role", "n"),
     [
-        (RsdPolicy(threshold=0.7), Seat.PRM, 1e8),
-        (SpecReasonPolicy(threshold=6.3), Seat.JUDGE, 1e8),
-        (SpecReasonPolicy(threshold=6.3), Seat.LARGE, 1e7),
-        (QueryRouterPolicy(threshold=0.7), Seat.QUERY, 1e6),
+        (RsdPolicy(threshold=0.7), Role.PRM, 1e8),
+        (SpecReasonPolicy(threshold=6.3), Role.JUDGE, 1e8),
+        (SpecReasonPolicy(threshold=6.3), Role.LARGE, 1e7),
+        (QueryRouterPolicy(threshold=0.7), Role.QUERY, 1e6),
     ],
 )
-def test_signals_come_from_a_pool_of_their_own_and_are_charged(whole_router, routers, policy, seat, n):
+def test_signals_come_from_a_pool_of_their_own_and_are_charged(whole_router, routers, policy, role, n):
     # A pair without a judge of its own has the large model judge.
-    router, infos = routers(replicas=2) if seat == Seat.LARGE else whole_router
-    assert set(infos) == set(PAIR if seat == Seat.LARGE else Seat)
+    router, infos = routers(replicas=2) if role == Role.LARGE else whole_router
+    assert set(infos) == set(PAIR if role == Role.LARGE else Role)
     rows = route(router, questions(60), policy).to_pylist()
     assert len({row["trace_id"] for row in rows}) == 60
     assert 0 < sum(row["tokens_large"] > 0 for row in rows) < 60
@@ -227,6 +228,6 @@ def test_signals_come_from_a_pool_of_their_own_and_are_charged(whole_router, rou
 
 
 def test_one_seat_alone_is_enough_for_a_policy_that_needs_no_other(routers):
-    router, infos = routers(seats=[Seat.SMALL])
-    assert set(infos) == {Seat.SMALL}
+    router, infos = routers(roles=[Role.SMALL])
+    assert set(infos) == {Role.SMALL}
     assert route(router, questions(10), SmallPolicy()).num_rows == 10

@@ -5,11 +5,14 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipelines.analysis import Row, accuracy_with_interval, confidence_by_step, curve, rows_of
-from pipelines.auroc import auroc, clustered_auroc
-from pipelines.large_share import difficulty_bands, large_share
-from pipelines.paired import against, compare, paired
-from steer.costs import accuracy_interval
+from pipelines.report.frames import rows_of
+from steer.statistics.auroc import auroc, clustered_auroc
+from steer.statistics.confidence_by_step import confidence_by_step
+from steer.statistics.curves import accuracy_with_interval, curve
+from steer.statistics.frames import ReportRow
+from steer.statistics.intervals import accuracy_interval
+from steer.statistics.large_share import difficulty_bands, large_share
+from steer.statistics.paired import against, compare, paired
 
 NAN = float("nan")
 
@@ -81,9 +84,9 @@ def test_cells_are_rows_of_benchmark_split_label_and_setting():
     ]
     splits = [{"benchmark": "a/b", "split": split} for split in ("validation", "test")]
     assert list(rows_of({"cells": cells, "benchmarks": splits}).values()) == [
-        Row("a/b", "test", "my label", "gamma=0.5"),
-        Row("a/b", "validation", "small", ""),
-        Row("a/b", "test", "steer", "gamma=0.25"),
+        ReportRow("a/b", "test", "my label", "gamma=0.5"),
+        ReportRow("a/b", "validation", "small", ""),
+        ReportRow("a/b", "test", "steer", "gamma=0.25"),
     ]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from steer.benchmarks import known_benchmarks, load_benchmark
 from steer.benchmarks.embedded import EMBEDDED
-from steer.config import BenchmarkConfig
+from steer.config.run import BenchmarkConfig
 
 ROWS = [{"q": f"What is {i}+1?", "a": str(i + 1), "key": f"k{i}"} for i in range(20)]
 

@@ -4,14 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from steer.cards import CARDS, GIB, Shape, card_arguments, card_problems, known_shape, plan
-from steer.config import ModelConfig, PoolConfig, PoolsConfig
-from steer.pairs import PAIRS
+from steer.config.pairs import PAIRS
+from steer.config.run import ModelConfig, PoolConfig, PoolsConfig
+from steer.costs.gpu_memory import (
+    GIB,
+    GPU_SIZES,
+    ModelDimensions,
+    known_dimensions,
+    memory_arguments,
+    memory_plan,
+    memory_problems,
+)
 
 HUB_PAIRS = ("qwen2.5-math", "qwen2.5", "gemma-3")
 MODELS = {model.path: model for name in HUB_PAIRS for model in (PAIRS[name].small, PAIRS[name].large)}
 GEMMA_12B = MODELS["google/gemma-3-12b-it"]
-SHAPE = Shape(
+SHAPE = ModelDimensions(
     parameters=GIB,
     vocabulary=2**15,
     kv_heads=2,
@@ -24,7 +32,7 @@ SHAPE = Shape(
 
 
 def fit(model, **pool):
-    return card_arguments(known_shape(model.path), model, PoolConfig(**pool))
+    return memory_arguments(known_dimensions(model.path), model, PoolConfig(**pool))
 
 
 def test_weights_and_cache_by_hand():
@@ -45,20 +53,20 @@ def test_weights_and_cache_by_hand():
     ],
 )
 def test_cache_of_the_known_models_within_the_window(name, bytes_a_token):
-    assert known_shape(name).cache_gib(1000, 1) * GIB == pytest.approx(1000 * bytes_a_token)
+    assert known_dimensions(name).cache_gib(1000, 1) * GIB == pytest.approx(1000 * bytes_a_token)
 
 
 @pytest.mark.parametrize("path", MODELS)
-@pytest.mark.parametrize("card_gb", CARDS)
+@pytest.mark.parametrize("card_gb", GPU_SIZES)
 @pytest.mark.parametrize("gpus", [1, 2])
 def test_everything_that_is_on_a_card_at_once_is_less_than_the_card(path, card_gb, gpus):
     pool = PoolConfig(gpus=gpus, card_gb=card_gb)
-    planned, card = plan(known_shape(path), MODELS[path], pool), CARDS[card_gb]
+    planned, card = memory_plan(known_dimensions(path), MODELS[path], pool), GPU_SIZES[card_gb]
     if (path, card_gb, gpus) == (GEMMA_12B.path, 24, 1):
         assert not planned.fits
         return
-    arguments = card_arguments(known_shape(path), MODELS[path], pool)
-    scoring_gib = 4 * arguments["max_num_batched_tokens"] * known_shape(path).vocabulary * 4 / GIB
+    arguments = memory_arguments(known_dimensions(path), MODELS[path], pool)
+    scoring_gib = 4 * arguments["max_num_batched_tokens"] * known_dimensions(path).vocabulary * 4 / GIB
     assert arguments["gpu_memory_utilization"] * card.usable_gib + scoring_gib + 0.5 <= card.usable_gib
     cache_gib = arguments["max_num_seqs"] * planned.typical_gib
     assert planned.weights_gib + 1.5 + cache_gib <= planned.given_gib
@@ -86,9 +94,9 @@ def test_a_context_too_long_for_the_cache_can_be_lowered():
 
 
 def test_what_fits_nowhere_says_so():
-    huge = Shape(1e12, 150_000, 8, 128, 100, 0, 0, 4096)
+    huge = ModelDimensions(1e12, 150_000, 8, 128, 100, 0, 0, 4096)
     with pytest.raises(ValueError, match="take a smaller model"):
-        card_arguments(huge, ModelConfig(path="huge"), PoolConfig(gpus=8, card_gb=80))
+        memory_arguments(huge, ModelConfig(path="huge"), PoolConfig(gpus=8, card_gb=80))
 
 
 def test_half_a_card_and_float32_are_counted():
@@ -107,27 +115,27 @@ def test_own_batched_tokens_change_what_is_left_for_scoring():
 
 
 def test_a_local_snapshot_in_a_folder_of_the_models_name_is_known():
-    assert known_shape("/models/gemma-3-4b-it/") == known_shape("google/gemma-3-4b-it")
-    assert known_shape("/models/other") is None
+    assert known_dimensions("/models/gemma-3-4b-it/") == known_dimensions("google/gemma-3-4b-it")
+    assert known_dimensions("/models/other") is None
 
 
 def test_problems_are_found_before_anything_is_loaded():
     small, large = PoolConfig(gpus=1, card_gb=24), PoolConfig(gpus=1, card_gb=24)
-    (problem,) = card_problems(PAIRS["gemma-3"], PoolsConfig(small=small, large=large))
+    (problem,) = memory_problems(PAIRS["gemma-3"], PoolsConfig(small=small, large=large))
     assert problem.startswith("pools.large: google/gemma-3-12b-it does not fit")
-    (problem,) = card_problems(PAIRS["embedded"], PoolsConfig(small=PoolConfig(card_gb=24)))
+    (problem,) = memory_problems(PAIRS["embedded"], PoolsConfig(small=PoolConfig(card_gb=24)))
     assert problem.startswith("pools.small: card_gb is 24 but gpus is 0")
-    assert not list(card_problems(PAIRS["qwen2.5"], PoolsConfig(small=small, large=large)))
-    assert not list(card_problems(PAIRS["gemma-3"], PoolsConfig()))
+    assert not list(memory_problems(PAIRS["qwen2.5"], PoolsConfig(small=small, large=large)))
+    assert not list(memory_problems(PAIRS["gemma-3"], PoolsConfig()))
 
 
 def test_the_documented_table_is_this_arithmetic():
     text = (Path(__file__).parents[2] / "docs" / "pairs.md").read_text()
     for path, model in MODELS.items():
-        planned = plan(known_shape(path), model, PoolConfig(gpus=1, card_gb=80))
+        planned = memory_plan(known_dimensions(path), model, PoolConfig(gpus=1, card_gb=80))
         cells = [f"{planned.weights_gib:.1f}", f"{planned.typical_gib:.3f}", f"{planned.longest_gib:.2f}"]
         for card_gb, gpus in ((24, 1), (24, 2), (48, 1), (80, 1)):
-            if plan(known_shape(path), model, PoolConfig(gpus=gpus, card_gb=card_gb)).fits:
+            if memory_plan(known_dimensions(path), model, PoolConfig(gpus=gpus, card_gb=card_gb)).fits:
                 arguments = fit(model, gpus=gpus, card_gb=card_gb)
                 cells.append(f"{arguments['gpu_memory_utilization']:.2f}, {arguments['max_num_seqs']}")
             else:

@@ -45,7 +45,7 @@ def test_ctrl_c_exits_with_130(monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipelines.settings.load", interrupt)
+    monkeypatch.setattr("steer.config.load.load", interrupt)
     assert cli.main(["show-config"]) == cli.INTERRUPTED
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import yaml
 
-from pipelines.settings import load_config
+from steer.config.load import load_config
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from steer.costs import accuracy_interval, accuracy_per_flop, clustered_interval, flops_full, flops_paper
+from steer.costs.flops import accuracy_per_flop, flops_full, flops_paper
+from steer.statistics.intervals import accuracy_interval, clustered_interval
 
 
 def test_flops_paper_is_2n_for_each_generated_token():

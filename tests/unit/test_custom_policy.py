@@ -8,25 +8,26 @@ import numpy as np
 import pytest
 from scripted import Script, drive, new_group
 
-from actors.router import Router
-from actors.seats import needed_seats
+from actors.router.roles import needed_roles
+from actors.router.router import Router
 from pipelines import cli
-from pipelines.analysis import rows_of
-from pipelines.grids import SweepConfig, Variant, label_of, setting_of
-from pipelines.run import refuse_unmeasured
-from pipelines.settings import SettingsError, load_config
-from pipelines.sweep import run_sweep
-from steer.config import ModelConfig, PairConfig, PoolsConfig
+from pipelines.report.frames import rows_of
+from pipelines.run.run import refuse_unmeasured
+from pipelines.sweep.sweep import run_sweep
+from steer.config.load import SettingsError, load_config
+from steer.config.policy import CustomPolicy
+from steer.config.run import ModelConfig, PairConfig, PoolsConfig
+from steer.config.sweep import SweepConfig, Variant
+from steer.config.thresholds import label_of, setting_of
 from steer.policies import make_policy
-from steer.policy_config import CustomPolicy
-from steer.traces import Model, Seat
+from steer.traces import Model, Role
 
 MODULE = """
 import numpy as np
-from steer.policy_config import Scored
+from steer.config.policy import Scored
 from steer.policies import Act, Blind, ByConfidence, Signal
-from steer.traces import Seat
-from steer.work import Op
+from steer.traces import Role
+from steer.messages import Op
 
 class Sceptic(ByConfidence):
     barrier = False
@@ -35,7 +36,7 @@ class Sceptic(ByConfidence):
         super().__init__(Scored(measure=measure))
         self.least = least
 
-    def verdict(self, view, step, rows_N, draft):
+    def decision(self, view, step, rows_N, draft):
         return view.scores[step].conf_L[rows_N] >= self.least, np.full(len(rows_N), np.nan)
 
 class Every(Blind):
@@ -48,7 +49,7 @@ class Every(Blind):
         return np.full(len(ready_N), self.act), np.full(len(ready_N), np.nan)
 
 class Rewarded(Every):
-    signal = Signal(Seat.PRM, Op.REWARD)
+    signal = Signal(Role.PRM, Op.REWARD)
 
 class Lopsided(Every):
     def decide(self, view, ready_N):
@@ -151,11 +152,11 @@ def test_answers_that_no_group_can_carry_out_are_refused(policy, said):
 
 def test_its_signal_decides_which_models_start():
     pair = PairConfig(small=ModelConfig(path="s"), large=ModelConfig(path="l"))
-    assert needed_seats([custom("Sceptic")], pair) == (Seat.SMALL, Seat.LARGE)
+    assert needed_roles([custom("Sceptic")], pair) == (Role.SMALL, Role.LARGE)
     with pytest.raises(ValueError, match="policy mine:Rewarded needs a process reward model"):
-        needed_seats([custom("Rewarded", act=1)], pair)
+        needed_roles([custom("Rewarded", act=1)], pair)
     rewarded = pair.model_copy(update={"prm": ModelConfig(path="r")})
-    assert needed_seats([custom("Rewarded", act=1)], rewarded) == (Seat.SMALL, Seat.LARGE, Seat.PRM)
+    assert needed_roles([custom("Rewarded", act=1)], rewarded) == (Role.SMALL, Role.LARGE, Role.PRM)
 
 
 def test_the_router_refuses_what_it_cannot_import_before_a_model_is_loaded():

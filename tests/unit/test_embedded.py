@@ -214,7 +214,7 @@ def test_training_model_gives_the_logits_of_transformers(tmp_path: Path) -> None
 
     torch.manual_seed(0)
     for size in SIZES:
-        shape = checkpoint.SHAPES[size]
+        shape = checkpoint.DIMENSIONS[size]
         ours = train.Qwen2(shape, tokenizer.build().get_vocab_size())
         for parameter in ours.parameters():
             parameter.data += 0.1 * torch.randn_like(parameter)

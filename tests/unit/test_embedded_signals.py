@@ -179,7 +179,9 @@ def test_training_is_the_same_again_and_writes_what_loads(name, tmp_path, monkey
     first, second = ((tmp_path / run / "model.safetensors").read_bytes() for run in ("a", "b"))
     assert first == second
     loaded, shipped = load_signal(name, tmp_path / "a").state_dict(), load_signal(name).state_dict()
-    assert all(torch.equal(loaded[key], value) for key, value in models[0].state_dict().items() if "probe" not in key)
+    assert all(
+        torch.equal(loaded[key], value) for key, value in models[0].state_dict().items() if "auxiliary" not in key
+    )
     assert {key: value.shape for key, value in loaded.items()} == {key: value.shape for key, value in shipped.items()}
     files = {path.name for path in (tmp_path / "a").iterdir()}
     assert files == {path.name for path in weights_path(name).iterdir() if path.is_file()}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import camps
 
-from steer.gaussians import FIT_SAMPLE, Mixture, fit_mixture
+from steer.mixture.gaussians import FIT_SAMPLE, Mixture, fit_mixture
 
 # method.md: c = N(24, 1), u = N(20, 3). Its two figures, .92 and .05, are those of the weights .6 and .4.
 WORKED = Mixture(24.0, 20.0, 1.0, 3.0, 0.6, 0.4, n=100)

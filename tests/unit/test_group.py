@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scripted import Script, drive, new_group, questions, two_camps, writers
 
-from steer.mixture import ScoreBank
-from steer.policy_config import (
+from steer.config.policy import (
     FirstTokenEntropyPolicy,
     LargePolicy,
     PercentilePolicy,
@@ -19,8 +18,9 @@ from steer.policy_config import (
     SpecReasonPolicy,
     SteerPolicy,
 )
+from steer.messages import Op, StepResults
+from steer.mixture.bank import ScoreBank
 from steer.traces import Finish, Model, Status
-from steer.work import Op, StepResults
 
 POLICIES = [
     SmallPolicy(),
@@ -97,7 +97,7 @@ def test_strict_waits_for_the_slowest_and_rolling_does_not():
         group = new_group(SteerPolicy(preset="stepwise", refine="never"), barrier=barrier)
         script = Script(score=two_camps)
         rows = group.decide()
-        group.apply(rows[:19], script.answer(rows[:19]))
+        group.apply(rows[:19], script.answer(group, rows[:19]))
         assert len(group.decide()) == expected
 
 
@@ -126,9 +126,7 @@ def test_one_and_two_traces_route_without_a_mixture():
 
 def test_seeds_depend_on_the_question_not_on_its_place():
     qs = questions(10)
-    together = {
-        r.group.questions[r.trace].id: r.seed for r in new_group(SteerPolicy(preset="stepwise"), qs=qs).decide()
-    }
+    together = {qs[r.trace].id: r.seed for r in new_group(SteerPolicy(preset="stepwise"), qs=qs).decide()}
     alone = {q.id: new_group(SteerPolicy(preset="stepwise"), qs=[q]).decide()[0].seed for q in qs}
     assert together == alone
     assert len(set(alone.values())) == 10
@@ -171,7 +169,7 @@ def test_a_probe_uses_the_seed_of_the_step_it_looks_into():
     group = new_group(FirstTokenEntropyPolicy(tau=10.0), n=3)
     script = Script()
     probes = group.decide()
-    group.apply(probes, script.answer(probes))
+    group.apply(probes, script.answer(group, probes))
     steps = group.decide()
     assert [r.op for r in steps] == [Op.STEP] * 3
     assert [r.seed for r in probes] == [r.seed for r in steps]
@@ -183,7 +181,7 @@ def test_lost_rows_are_asked_again_with_the_same_seed_and_counted_once():
     group.lost(first, "its process died")
     again = group.decide()
     assert [(r.trace, r.seed) for r in again] == [(r.trace, r.seed) for r in first]
-    group.apply(again, script.answer(again))
+    group.apply(again, script.answer(group, again))
     traces = drive(group, script)
     assert all(t.tokens_small + t.tokens_large == 10 * len(t.steps) for t in traces.values())
 
@@ -218,7 +216,7 @@ def test_every_question_leaves_exactly_once_whatever_fails(policy, barrier, seed
         if rng.random() < 0.15:
             group.lost(some, "gone")
             continue
-        group.apply(some, _spoil(script.answer(some), rng))
+        group.apply(some, _spoil(script.answer(group, some), rng))
     assert sorted(i for i, _ in finished) == list(range(30))
     assert all(t.tokens_discarded <= t.tokens_small + t.tokens_large for _, t in finished)
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 from scripted import Script, drive, new_group, two_camps, writers
 
-from steer.mixture import ScoreBank
+from steer.config.policy import LargePolicy, SteerPolicy
+from steer.messages import Op
+from steer.mixture.bank import ScoreBank
 from steer.policies.base import StepScores
-from steer.policies.confidence import Steer
-from steer.policy_config import LargePolicy, SteerPolicy
+from steer.policies.steer import Steer
 from steer.traces import Model, Status
-from steer.work import Op
 
 
 def test_refining_every_step_discards_unsure_drafts_and_large_steps_never():
@@ -45,7 +45,7 @@ def test_hysteresis_asks_more_of_a_step_by_the_large_model():
     scores.conf_L[:], scores.model_L[:] = [0.5, 0.7, 0.7, 0.9], [Model.SMALL, Model.SMALL, Model.LARGE, Model.LARGE]
     view = SimpleNamespace(strict=True, draft_L=np.zeros(4, bool), scores={1: scores})
     policy = Steer(SteerPolicy(preset="stepwise", gamma=0.6, hysteresis=0.2), [Posterior()])
-    sure_N, posterior_N = policy.verdict(view, 1, np.arange(4), draft=False)
+    sure_N, posterior_N = policy.decision(view, 1, np.arange(4), draft=False)
     assert sure_N.tolist() == [False, True, False, True]
     assert posterior_N.tolist() == [0.5, 0.7, 0.7, 0.9]
 
@@ -64,7 +64,7 @@ def test_hysteresis_above_1_lets_the_large_model_finish_in_one_pass():
 def test_nobody_at_the_barrier_waits_for_a_last_pass():
     group, script = new_group(SteerPolicy(preset="stepwise", hysteresis=1.0)), Script(score=two_camps)
     rows = group.decide()
-    group.apply(rows, script.answer(rows))
+    group.apply(rows, script.answer(group, rows))
     rows = group.decide()
     assert {row.op for row in rows} == {Op.WHOLE}  # the rewrites; the sure ones go on meanwhile
     assert {row.trace % 2 for row in group.decide()} == {0}
@@ -129,11 +129,11 @@ def test_a_model_alone_goes_on_piece_by_piece_within_its_tokens_and_whatever_the
 def test_pieces_of_a_last_pass_have_seeds_of_their_own_and_nobody_waits_for_them():
     group, script = new_group(SteerPolicy(preset="stepwise", hysteresis=1.0)), Script(score=two_camps, cut=1)
     rows = group.decide()
-    group.apply(rows, script.answer(rows))
+    group.apply(rows, script.answer(group, rows))
     first = group.decide()
     sure = group.decide()
     assert {row.trace % 2 for row in sure} == {0}
-    group.apply(first, script.answer(first))
+    group.apply(first, script.answer(group, first))
     further = group.decide()  # while the sure ones are out
     assert [(row.trace, row.op) for row in further] == [(row.trace, Op.WHOLE) for row in first]
     assert not {row.seed for row in further} & {row.seed for row in first}

@@ -7,14 +7,14 @@ import pytest
 from scripted import Script, drive, new_group, questions, two_camps
 from test_group import POLICIES
 
-from actors.course import Course, begun, recovered
-from actors.journal import Journal
-from actors.pool import Answer
-from steer.bank import ScoreBank
-from steer.group import Group
-from steer.history import Moment
+from actors.router.journal import Journal
+from actors.router.journaled_group import JournaledGroup, begun, recovered
+from actors.router.pool import Reply
+from steer.config.policy import SteerPolicy
+from steer.mixture.bank import ScoreBank
 from steer.policies import make_policy
-from steer.policy_config import SteerPolicy
+from steer.routing.group import Group
+from steer.routing.replay import GroupSnapshot
 
 N = 24
 
@@ -40,7 +40,7 @@ def plain(traces):
     return rows
 
 
-def course(folder, policy, name="g", qs=None, committed=(), **routing):
+def journaled(folder, policy, name="g", qs=None, committed=(), **routing):
     """As the router admits a group: from the journal, or anew."""
     cell = Journal(str(folder)).open("cell")
     qs = qs or questions(N)
@@ -49,10 +49,10 @@ def course(folder, policy, name="g", qs=None, committed=(), **routing):
         return known
     group = new_group(policy, qs=qs, bank=cell.bank, **routing)
     group.name, group.cell = name, "cell"
-    return begun(cell, Moment(group))
+    return begun(cell, GroupSnapshot(group))
 
 
-def rounds(running: Course, engine: Script, count, rng):
+def rounds(running: JournaledGroup, engine: Script, count, rng):
     """So many rounds, each with answers to some of the rows that are out; returns the traces that ended."""
     ended, out = {}, []
     for _ in range(count):
@@ -66,9 +66,9 @@ def rounds(running: Course, engine: Script, count, rng):
         lost = [row for row in answered if rng.random() < 0.05]
         kept = [row for row in answered if row not in lost]
         if lost:
-            running.take(Answer(lost, None, "died"))
+            running.take(Reply(lost, None, "died"))
         if kept:
-            running.take(Answer(kept, engine.answer(kept)))
+            running.take(Reply(kept, engine.answer(running.group, kept)))
     return ended
 
 
@@ -83,7 +83,7 @@ def test_a_group_that_is_killed_at_any_round_ends_as_one_that_is_not(policy, bar
     ended, lives = {}, 0
     while len(ended) < N:
         lives += 1
-        running = course(tmp_path, policy, committed=[f"{name}#0" for name in ended], barrier=barrier, tries=99)
+        running = journaled(tmp_path, policy, committed=[f"{name}#0" for name in ended], barrier=barrier, tries=99)
         more = rounds(running, engine, rng.randint(1, 3) if lives < 8 else 1000, rng)
         assert not set(more) & set(ended), "a row that was committed came again"
         # The last process died before all that it handed on was committed.
@@ -95,10 +95,10 @@ def test_a_group_that_is_killed_at_any_round_ends_as_one_that_is_not(policy, bar
 
 def test_mixtures_are_handed_on_once_in_a_life_and_all_of_them_again_in_the_next(tmp_path):
     policy, rng = SteerPolicy(preset="stepwise"), random.Random(0)
-    first = course(tmp_path, policy)
+    first = journaled(tmp_path, policy)
     rounds(first, script(), 3, rng)
-    before = [{key: row[key] for key in ("step", "draft", "n")} for row in first._moment.mixtures]
-    second = course(tmp_path, policy)
+    before = [{key: row[key] for key in ("step", "draft", "n")} for row in first._snapshot.mixtures]
+    second = journaled(tmp_path, policy)
     second.decide()
     again = second.hand_over()[1]
     assert before and [{key: row[key] for key in ("step", "draft", "n")} for row in again][: len(before)] == before
@@ -118,7 +118,7 @@ def test_groups_of_a_cell_find_the_bank_as_the_others_left_it(tmp_path):
             0,
             name=name,
         )
-        courses.append(begun(cell, Moment(group)))
+        courses.append(begun(cell, GroupSnapshot(group)))
     rounds(courses[0], engine, 1000, rng)
     rounds(courses[1], engine, 2, rng)
     courses[0].end()

@@ -10,11 +10,11 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
+from campaigns.hostile_code import CODE
+from campaigns.hostile_outputs import GOLDS, KINDS, LABELS, hostile_outputs
 from sympy.parsing.sympy_parser import parse_expr
 
-from pipelines.bench_grading import Watch, peak_mib
-from pipelines.hostile_code import CODE
-from pipelines.hostile_outputs import GOLDS, KINDS, LABELS, hostile_outputs
+from pipelines.bench.grading import Watch, peak_mib
 from steer.grading import GRADERS, Verdict, grade, worker
 from steer.grading.worker import MEMORY_LIMIT_BYTES, Worker
 

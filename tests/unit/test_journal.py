@@ -7,12 +7,12 @@ from fsspec.implementations.local import LocalFileSystem
 from pyarrow import fs
 from scripted import Script, new_group, questions, two_camps
 
-import actors.journal
-from actors.course import begun, recovered
-from actors.journal import CellJournal, Journal, Record, decode, encode
-from actors.pool import Answer
-from steer.history import Moment
-from steer.policy_config import SteerPolicy
+import actors.router.journal
+from actors.router.journal import CellJournal, Journal, LogRecord, decode, encode
+from actors.router.journaled_group import begun, recovered
+from actors.router.pool import Reply
+from steer.config.policy import SteerPolicy
+from steer.routing.replay import GroupSnapshot
 
 POLICY = SteerPolicy(preset="stepwise", fit_from="bank")
 STORES = {
@@ -28,15 +28,15 @@ def opened(request, tmp_path):
 
 
 def play(cell, rounds, steps=30, n=20):
-    """A new group's first rounds; returns its course."""
+    """A new group's first rounds; returns its journaled."""
     engine = Script(steps=lambda trace: steps, score=two_camps)
     group = new_group(POLICY, n=n, bank=cell.bank)
-    running = begun(cell, Moment(group))
+    running = begun(cell, GroupSnapshot(group))
     for _ in range(rounds):
         rows = running.decide()
         running.retire()
         if rows:
-            running.take(Answer(rows, engine.answer(rows)))
+            running.take(Reply(rows, engine.answer(running.group, rows)))
     running.decide()
     return running
 
@@ -54,19 +54,19 @@ def files(folder):
 
 
 def test_records_come_back_as_they_were_written():
-    records = [Record(b"C", number, random.Random(number).randbytes(100 * number)) for number in range(5)]
+    records = [LogRecord(b"C", number, random.Random(number).randbytes(100 * number)) for number in range(5)]
     assert list(decode(b"".join(map(encode, records)))) == records
 
 
 @pytest.mark.parametrize("cut", [1, 5, 40])
 def test_a_torn_last_record_is_as_if_it_had_not_been_begun(cut):
-    records = [encode(Record(b"C", number, b"x" * 50)) for number in range(3)]
+    records = [encode(LogRecord(b"C", number, b"x" * 50)) for number in range(3)]
     torn = b"".join(records)[:-cut]
     assert [record.number for record in decode(torn)] == [0, 1]
 
 
 def test_no_flipped_bit_goes_unnoticed():
-    data = bytearray(encode(Record(b"C", 7, b"what was decided")))
+    data = bytearray(encode(LogRecord(b"C", 7, b"what was decided")))
     for place in range(len(data)):
         data[place] ^= 1
         assert list(decode(bytes(data))) == []
@@ -77,7 +77,7 @@ def test_a_group_goes_on_from_its_last_round(opened):
     before = play(opened(), rounds=6)
     after = again(opened())
     assert steps_written(after) == steps_written(before)
-    assert after.decide() == [row._replace(group=after.group) for row in before.group._out.values()]
+    assert after.decide() == list(before.group._out.values())
 
 
 def test_a_group_goes_on_from_the_round_before_a_damaged_one(opened, tmp_path):
@@ -107,8 +107,8 @@ def test_what_is_torn_does_not_stand_in_the_way_of_what_is_written_after(opened,
 
 
 def test_a_log_is_bounded_by_the_state_it_leads_to(opened, tmp_path, monkeypatch):
-    monkeypatch.setattr(actors.journal, "CUT_BYTES", 20_000)
-    monkeypatch.setattr(actors.journal, "CUT_FILES", 10)
+    monkeypatch.setattr(actors.router.journal, "CUT_BYTES", 20_000)
+    monkeypatch.setattr(actors.router.journal, "CUT_FILES", 10)
     running = play(opened(), rounds=60, steps=1000)
     size = sum(path.stat().st_size for path in files(tmp_path))
     assert running._log.bytes > 3 * size
@@ -137,6 +137,6 @@ def test_live_traces_that_are_committed_are_not_routed_again(opened):
 
 def test_a_journal_of_another_version_says_what_to_do(tmp_path, monkeypatch):
     play(Journal(str(tmp_path)).open("cell"), rounds=2)
-    monkeypatch.delattr("steer.ledger.Ledger")
+    monkeypatch.delattr("steer.routing.accounting.Accounting")
     with pytest.raises(ValueError, match="remove the journal/ folder"):
         again(Journal(str(tmp_path)).open("cell"))

@@ -6,10 +6,12 @@ import pyarrow.parquet as pq
 import pytest
 from scripted import camps
 
-from steer.bank import OWN, WINDOW
-from steer.mixture import FitRule, FrozenMixtures, Mixtures, ScoreBank, fit_mixture
-from steer.policy_config import MixtureOptions
-from steer.traces import MIXTURE_STRUCT
+from steer.config.policy import MixtureOptions
+from steer.mixture.bank import OWN, WINDOW, ScoreBank
+from steer.mixture.fit import FitRule, Mixtures
+from steer.mixture.frozen import FrozenMixtures
+from steer.mixture.gaussians import fit_mixture
+from steer.storage.schemas import MIXTURE_STRUCT
 
 
 def fit_all(mixtures, scores, step=0, model=None, ongoing=None, fresh=None):

@@ -9,10 +9,11 @@ from quota_filesystem import READ_ONLY, SCHEME, QuotaFileSystem
 from test_store import graded
 
 from pipelines.cli import _report
-from pipelines.failures import message_of
-from pipelines.settings import SettingsError, refusals_as_settings_errors
-from pipelines.store import SCHEMAS, RunFolder
-from steer.filesystem import OutputFailed
+from pipelines.run.failures import message_of
+from steer.config.load import SettingsError, refusals_as_settings_errors
+from steer.storage.filesystem import OutputFailed
+from steer.storage.run_folder import RunFolder
+from steer.storage.schemas import SCHEMAS
 
 fsspec.register_implementation(SCHEME, QuotaFileSystem, clobber=True)
 

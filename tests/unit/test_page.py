@@ -9,11 +9,11 @@ import pytest
 from handmade_runs import make
 
 from pipelines import cli
-from pipelines.report_tables import CURVE, Table, markdown
-from pipelines.settings import SettingsError
-from pipelines.store import RunFolder
-from pipelines.trace_view import MOST_CHARACTERS, MOST_TRACES, embedded
-from pipelines.write_report import write_report
+from pipelines.report.tables import CURVE, Table, markdown
+from pipelines.report.trace_view import MOST_CHARACTERS, MOST_TRACES, embedded
+from pipelines.report.write import write_report
+from steer.config.load import SettingsError
+from steer.storage.run_folder import RunFolder
 
 HOSTILE = (
     "<script>alert(1)</script><!-- ]]> \u2028\u2029 \u202eevil\u202c <img src=https://x.example/a.png> \x00 & | $x$"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from steer.cards import known_shape
-from steer.config import PairConfig
-from steer.pairs import PAIRS, load_pair
+from steer.config.pairs import PAIRS, load_pair
+from steer.config.run import PairConfig
+from steer.costs.gpu_memory import known_dimensions
 
 HUB_PAIRS = ("qwen2.5-math", "qwen2.5", "gemma-3")
 
@@ -39,7 +39,7 @@ def test_nominal_parameters_are_those_of_the_names():
 @pytest.mark.parametrize("name", HUB_PAIRS)
 def test_the_context_of_a_pair_is_within_the_models(name):
     for model in (PAIRS[name].small, PAIRS[name].large):
-        assert model.max_model_len <= known_shape(model.path).context_tokens
+        assert model.max_model_len <= known_dimensions(model.path).context_tokens
 
 
 def test_a_pair_is_found_by_name_or_taken_as_it_is():

@@ -6,13 +6,13 @@ import pyarrow as pa
 import pytest
 from handmade_runs import blank
 
-from pipelines import paper_frames
-from pipelines.analysis import load, read
-from pipelines.paper import PaperConfig, paper_sweep
-from pipelines.paper_rows import METHODS, OBSERVED, group_label, percentile_label
-from pipelines.store import GRADED_SCHEMA, RunFolder
+from pipelines.report.frames import load, read
+from pipelines.report.paper import frames as paper_frames
+from pipelines.report.paper.rows import METHODS, OBSERVED, group_label, percentile_label
+from pipelines.sweep.paper import PaperConfig, paper_sweep
 from steer.embedded.tasks import questions
-from steer.traces import STEP_STRUCT
+from steer.storage.run_folder import RunFolder
+from steer.storage.schemas import GRADED_SCHEMA, STEP_STRUCT
 
 
 def point(policy, setting="", accuracy=0.9, flops=2.0, chosen=False, split="test", **other):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from steer.probe import Probe, ProbeCard, check_fits, load_probe
+from steer.policies.probe import Probe, ProbeCard, check_fits, load_probe
 
 MODEL = "0123456789abcdef"
 

@@ -4,8 +4,8 @@ import io
 import threading
 from types import SimpleNamespace
 
-from pipelines.progress import Progress, Reading, duration, eta_s, progress_text
-from steer.traces import Seat
+from pipelines.run.progress import Progress, ProgressSnapshot, duration, eta_s, progress_text
+from steer.traces import Role
 
 
 def counts(**changes):
@@ -17,31 +17,33 @@ def counts(**changes):
 
 
 def test_line_names_every_count():
-    now = Reading.of(counts(), at_s=20.0)
-    before = Reading(10.0, tokens=500)
+    now = ProgressSnapshot.of(counts(), at_s=20.0)
+    before = ProgressSnapshot(10.0, tokens=500)
     assert progress_text(now, before) == (
         "done 50/100 · live 20 · queued 30 · 50 tokens/s · 25 % large steps · ETA 0:20"
     )
 
 
 def test_line_says_what_a_pool_waits_for():
-    now = Reading.of(counts(waiting={Seat.LARGE: "1 of 2 replicas wait for a node with 4 CPUs, 2 GPUs"}), at_s=20.0)
-    assert progress_text(now, Reading(0.0)).endswith(
+    now = ProgressSnapshot.of(
+        counts(waiting={Role.LARGE: "1 of 2 replicas wait for a node with 4 CPUs, 2 GPUs"}), at_s=20.0
+    )
+    assert progress_text(now, ProgressSnapshot(0.0)).endswith(
         "0:20 · large: 1 of 2 replicas wait for a node with 4 CPUs, 2 GPUs"
     )
 
 
 def test_a_run_that_has_not_begun_divides_by_nothing():
-    text = progress_text(Reading(0.0), Reading(0.0))
+    text = progress_text(ProgressSnapshot(0.0), ProgressSnapshot(0.0))
     assert "no step yet" in text and "ETA –" in text
 
 
 def test_eta_follows_the_mean_pace_and_ends_at_zero():
-    assert eta_s(Reading(30.0, total=40, done=10)) == 90
-    assert eta_s(Reading(30.0, total=40, done=40)) == 0
-    assert eta_s(Reading(30.0, total=40, done=50)) == 0
-    assert eta_s(Reading(30.0, total=40, done=0)) is None
-    assert eta_s(Reading(30.0, total=0, done=3)) is None
+    assert eta_s(ProgressSnapshot(30.0, total=40, done=10)) == 90
+    assert eta_s(ProgressSnapshot(30.0, total=40, done=40)) == 0
+    assert eta_s(ProgressSnapshot(30.0, total=40, done=50)) == 0
+    assert eta_s(ProgressSnapshot(30.0, total=40, done=0)) is None
+    assert eta_s(ProgressSnapshot(30.0, total=0, done=3)) is None
 
 
 def test_durations():
@@ -77,7 +79,9 @@ def test_a_router_that_does_not_answer_is_shown_as_it_was_last():
 
 
 def test_a_second_pipeline_counts_from_its_own_start():
-    base = Reading.of(counts(live=0, queued=0, done=100), at_s=0.0)
-    now = Reading.of(counts(total=300, live=20, queued=160, done=120, steps_small=75, steps_large=75), at_s=10.0)
-    text = progress_text(now.since(base), Reading(0.0))
+    base = ProgressSnapshot.of(counts(live=0, queued=0, done=100), at_s=0.0)
+    now = ProgressSnapshot.of(
+        counts(total=300, live=20, queued=160, done=120, steps_small=75, steps_large=75), at_s=10.0
+    )
+    text = progress_text(now.since(base), ProgressSnapshot(0.0))
     assert "done 20/200 " in text and "100 % large" in text and "ETA 1:30" in text

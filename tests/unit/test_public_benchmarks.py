@@ -11,7 +11,7 @@ from steer.benchmarks import PUBLIC, load_benchmark
 from steer.benchmarks.kor_bench import KorHub
 from steer.benchmarks.public import PublicShard
 from steer.benchmarks.sources import HubSource
-from steer.config import BenchmarkConfig
+from steer.config.run import BenchmarkConfig
 from steer.grading import grade
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

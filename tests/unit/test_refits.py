@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scripted import camps
 
-from steer.bank import ScoreBank
+from steer.config.policy import SteerPolicy
+from steer.mixture.bank import ScoreBank
 from steer.policies import make_policy
 from steer.policies.base import StepScores
-from steer.policy_config import SteerPolicy
 
 SCORES = camps(400)[np.random.default_rng(1).permutation(400)]
 
@@ -20,7 +20,7 @@ def fits(policy, came):
     view = SimpleNamespace(strict=False, draft_L=np.zeros(400, bool), scores={1: scores})
     for trace in range(came):
         scores.conf_L[trace] = SCORES[trace]
-        policy.verdict(view, 1, np.array([trace]), draft=False)
+        policy.decision(view, 1, np.array([trace]), draft=False)
     return len(policy.mixtures())
 
 

@@ -5,9 +5,9 @@ import math
 import pyarrow as pa
 import pytest
 
-from pipelines.report import best_on_test, tables, unit_for
-from pipelines.store import RunFolder
-from pipelines.summary import Entry, Summary, note_seconds, summarise, with_bar
+from pipelines.report.printed import best_on_test, tables, unit_for
+from pipelines.report.summary import Entry, Summary, note_seconds, summarise, with_bar
+from steer.storage.run_folder import RunFolder
 
 
 def row(policy, accuracy=0.5, flops=1e-5, setting="", split="test", benchmark="b"):
@@ -75,7 +75,7 @@ def test_best_on_test_takes_the_most_accurate_setting_of_each_policy():
 
 def traces(run, cell, verdicts, **columns):
     """Commits one trace a verdict of `cell`, questions q0, q1, ..."""
-    from pipelines.store import GRADED_SCHEMA
+    from steer.storage.schemas import GRADED_SCHEMA
 
     rows = []
     for i, correct in enumerate(verdicts):

@@ -3,13 +3,13 @@
 import pyarrow as pa
 import pytest
 
-from pipelines.resume import changed, go_on, held_run
-from pipelines.settings import SettingsError
-from pipelines.stages import without_mixtures
-from pipelines.store import MIXTURE_KEYS, SCHEMAS, RunFolder
-from steer.config import PoolConfig, PoolsConfig, RunConfig
-from steer.policy_config import SteerPolicy
-from steer.traces import MIXTURE_STRUCT, ROUTED_SCHEMA
+from pipelines.run.resume import changed, go_on, held_run
+from pipelines.run.stages import without_mixtures
+from steer.config.load import SettingsError
+from steer.config.policy import SteerPolicy
+from steer.config.run import PoolConfig, PoolsConfig, RunConfig
+from steer.storage.run_folder import RunFolder
+from steer.storage.schemas import MIXTURE_KEYS, MIXTURE_STRUCT, ROUTED_SCHEMA, SCHEMAS
 
 CONFIG = RunConfig()
 

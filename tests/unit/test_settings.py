@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.grids import THRESHOLDS, SweepConfig, Variant
-from pipelines.settings import SettingsError, load, load_config, to_yaml
-from steer.config import RunConfig
+from steer.config.load import SettingsError, load, load_config, to_yaml
+from steer.config.run import RunConfig
+from steer.config.sweep import SweepConfig, Variant
+from steer.config.thresholds import THRESHOLDS
 
 CONFIGS = sorted((Path(__file__).parents[2] / "pipelines" / "configs").glob("*.yaml"))
 

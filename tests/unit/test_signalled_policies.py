@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from scripted import Script, drive, new_group, questions
 
-from actors.seats import needed_seats, seat_model
-from steer.config import ModelConfig, PairConfig, RoutingOptions
-from steer.group import Group
+from actors.router.roles import needed_roles, role_model
+from steer.config.policy import QueryRouterPolicy, RsdPolicy, SmallPolicy, SpecReasonPolicy
+from steer.config.run import ModelConfig, PairConfig, RoutingOptions
+from steer.messages import Op
 from steer.policies import make_policy
-from steer.policy_config import QueryRouterPolicy, RsdPolicy, SmallPolicy, SpecReasonPolicy
-from steer.tables import routed_table
-from steer.traces import Model, Seat, Status
-from steer.work import Op
+from steer.routing.group import Group
+from steer.storage.tables import routed_table
+from steer.traces import Model, Role, Status
 
 
 def low_for_odd(trace, step):
@@ -24,10 +24,10 @@ def writers(trace):
 
 
 @pytest.mark.parametrize(
-    ("policy", "scale", "seat", "op"),
-    [(RsdPolicy(), 1, Seat.PRM, Op.REWARD), (SpecReasonPolicy(threshold=6.3), 9, Seat.JUDGE, Op.JUDGE)],
+    ("policy", "scale", "role", "op"),
+    [(RsdPolicy(), 1, Role.PRM, Op.REWARD), (SpecReasonPolicy(threshold=6.3), 9, Role.JUDGE, Op.JUDGE)],
 )
-def test_every_step_is_drafted_rated_and_rewritten_where_the_rating_is_low(policy, scale, seat, op):
+def test_every_step_is_drafted_rated_and_rewritten_where_the_rating_is_low(policy, scale, role, op):
     script = Script(signal=lambda trace, step: scale * low_for_odd(trace, step))
     traces = drive(new_group(policy, n=4), script)
     assert writers(traces["q0"]) == [(step, 0, "small", True) for step in range(4)]
@@ -36,10 +36,10 @@ def test_every_step_is_drafted_rated_and_rewritten_where_the_rating_is_low(polic
     signals = [s.signal for s in traces["q1"].steps]
     assert np.allclose(signals[::2], 0.2 * scale) and np.isnan(signals[1::2]).all()  # rewrites are kept unrated
     assert [s.decision for s in traces["q1"].steps] == ["rewrite", "small"] * 3 + ["rewrite", "end"]
-    assert {(model, o) for _, _, model, o in script.asked if o == op} == {(seat, op)}
+    assert {(model, o) for _, _, model, o in script.asked if o == op} == {(role, op)}
     # Four ratings of 100 tokens, 60 of them cached; the judge writes one token more.
     per_rating = 41 if op == Op.JUDGE else 40
-    assert traces["q1"].tokens_signal[seat] == 4 * per_rating
+    assert traces["q1"].tokens_signal[role] == 4 * per_rating
     assert (traces["q1"].tokens_small, traces["q1"].tokens_large, traces["q1"].tokens_discarded) == (40, 40, 40)
     assert [s.signal_seconds for s in traces["q0"].steps] == [0.25] * 4
 
@@ -52,12 +52,12 @@ def test_a_draft_that_ends_the_trace_is_rated_before_it_counts():
 
 
 def test_the_judge_sits_at_the_large_model_unless_it_has_a_seat():
-    for seat in (Seat.LARGE, Seat.JUDGE):
-        group = Group(1, questions(1), make_policy(SpecReasonPolicy()), RoutingOptions(), 0, judge=seat)
+    for role in (Role.LARGE, Role.JUDGE):
+        group = Group(1, questions(1), make_policy(SpecReasonPolicy()), RoutingOptions(), 0, judge=role)
         script = Script(signal=lambda trace, step: 9.0)
         (trace,) = drive(group, script).values()
-        assert {model for _, _, model, op in script.asked if op == Op.JUDGE} == {seat}
-        assert trace.tokens_signal[seat] == 4 * 41 and trace.tokens_large == 0
+        assert {model for _, _, model, op in script.asked if op == Op.JUDGE} == {role}
+        assert trace.tokens_signal[role] == 4 * 41 and trace.tokens_large == 0
 
 
 def test_the_query_router_asks_once_and_sends_the_question_whole():
@@ -65,7 +65,7 @@ def test_the_query_router_asks_once_and_sends_the_question_whole():
     traces = drive(new_group(QueryRouterPolicy(), n=4), script)
     assert writers(traces["q0"]) == [(0, 0, "small", True)] and writers(traces["q1"]) == [(0, 0, "large", True)]
     assert [op for trace, _, _, op in script.asked if trace == 0] == [Op.SOLVE, Op.WHOLE]
-    assert traces["q1"].steps[0].signal == 0.2 and traces["q1"].tokens_signal[Seat.QUERY] == 40
+    assert traces["q1"].steps[0].signal == 0.2 and traces["q1"].tokens_signal[Role.QUERY] == 40
 
 
 @pytest.mark.parametrize("policy", [RsdPolicy(), SpecReasonPolicy(), QueryRouterPolicy()])
@@ -99,7 +99,7 @@ def test_signals_are_charged_in_full_and_not_by_the_papers_count():
 def test_lost_signals_are_asked_again_up_to_the_limit():
     group, script = new_group(RsdPolicy(), n=1, tries=3), Script(signal=low_for_odd)
     drafts = group.decide()
-    group.apply(drafts, script.answer(drafts))
+    group.apply(drafts, script.answer(group, drafts))
     for _ in range(3):
         group.lost(group.decide(), "its process died")
     assert group.decide() == [] and group.live == 0
@@ -111,9 +111,9 @@ def test_a_pair_that_lacks_a_signal_is_refused_with_the_remedy():
     bare = PairConfig(small=ModelConfig(path="s"), large=ModelConfig(path="l"))
     for policy, remedy in ((RsdPolicy(), "prm:"), (QueryRouterPolicy(), "train-router")):
         with pytest.raises(ValueError, match=remedy):
-            needed_seats([SmallPolicy(), policy], bare)
-    assert needed_seats([SmallPolicy(), SpecReasonPolicy()], bare) == (Seat.SMALL, Seat.LARGE)
+            needed_roles([SmallPolicy(), policy], bare)
+    assert needed_roles([SmallPolicy(), SpecReasonPolicy()], bare) == (Role.SMALL, Role.LARGE)
     whole = bare.model_copy(update={"prm": bare.large, "judge": bare.large, "probe": "p"})
-    needs = needed_seats([QueryRouterPolicy(), RsdPolicy(), SpecReasonPolicy()], whole)
-    assert needs == tuple(Seat)
-    assert seat_model(whole, Seat.QUERY).engine == {"probe": "p"} and seat_model(whole, Seat.PRM).path == "l"
+    needs = needed_roles([QueryRouterPolicy(), RsdPolicy(), SpecReasonPolicy()], whole)
+    assert needs == tuple(Role)
+    assert role_model(whole, Role.QUERY).engine == {"probe": "p"} and role_model(whole, Role.PRM).path == "l"

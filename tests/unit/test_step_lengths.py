@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.settings import SettingsError
-from pipelines.step_lengths import FITTED, SHIPPED, TRACES, draw, fit, read
+from pipelines.bench.step_lengths import FITTED, SHIPPED, TRACES, draw, fit, read
+from steer.config.load import SettingsError
 
 
 def table(**columns):

@@ -2,12 +2,13 @@
 
 import pytest
 
-from pipelines.cells import Cell, cut_into_groups
-from pipelines.ingest import Rows
-from pipelines.stages import as_parcel, error_rows, from_parcel, grade_parcel
-from pipelines.store import GRADED_SCHEMA, SCHEMAS, RunFolder
-from steer.config import RoutingOptions
-from steer.policy_config import SmallPolicy
+from pipelines.run.cells import Cell, cut_into_groups
+from pipelines.run.ingest import Rows
+from pipelines.run.stages import as_parcel, error_rows, from_parcel, grade_parcel
+from steer.config.policy import SmallPolicy
+from steer.config.run import RoutingOptions
+from steer.storage.run_folder import RunFolder
+from steer.storage.schemas import GRADED_SCHEMA, SCHEMAS
 
 
 def cell(n, groups=1, seed=0, name="c"):

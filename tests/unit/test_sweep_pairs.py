@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipelines.grids import SweepConfig
-from pipelines.settings import SettingsError
-from pipelines.summary import Summary
-from pipelines.sweep_pairs import comparison, hull, mean_gain, sweep_pairs
+from pipelines.report.summary import Summary
+from pipelines.sweep.seed_pairs import comparison, hull, mean_gain, sweep_pairs
+from steer.config.load import SettingsError
+from steer.config.sweep import SweepConfig
 
 
 def row(policy, accuracy, cost, full=None, benchmark="hops"):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.choice import Point, choose, random_query_accuracy
+from steer.statistics.thresholds import Point, choose, random_query_accuracy
 
 GRID = [Point("a", 0.80, 1.0), Point("b", 0.895, 2.0), Point("c", 0.905, 3.0), Point("d", 0.90, 4.0)]
 POINTS = st.lists(st.builds(Point, st.text(max_size=2), st.floats(0, 1), st.floats(0.1, 100)), min_size=1, max_size=9)

@@ -3,9 +3,9 @@
 import numpy as np
 from scripted import Script, drive, new_group
 
-from steer.policy_config import SteerPolicy
-from steer.tables import routed_table
-from steer.traces import ROUTED_SCHEMA
+from steer.config.policy import SteerPolicy
+from steer.storage.schemas import ROUTED_SCHEMA
+from steer.storage.tables import routed_table
 
 
 def camps(trace, step, model):

@@ -7,29 +7,29 @@ from types import SimpleNamespace
 import pytest
 from handmade_runs import make
 
-from actors.router import RouterStats
-from actors.trace_time import LiveTime
-from pipelines.report_tables import as_csv
-from pipelines.store import RunFolder
-from pipelines.time_section import section
-from pipelines.time_spent import added, lines, note_time, spent, table
-from pipelines.write_report import Written
-from steer.traces import Seat
+from actors.router.stats import RouterStats
+from actors.router.trace_time import LiveTime
+from pipelines.report.tables import as_csv
+from pipelines.report.time_section import section
+from pipelines.report.time_spent import added, lines, note_time, spent, table
+from pipelines.report.write import Written
+from steer.storage.run_folder import RunFolder
+from steer.traces import Role
 
 BEFORE = RouterStats(
-    replica_s={Seat.SMALL: 3.0, Seat.LARGE: 6.0},
-    busy_s={Seat.SMALL: 1.0, Seat.LARGE: 1.0},
-    outstanding_s={Seat.SMALL: 2.0, Seat.LARGE: 1.0},
+    replica_s={Role.SMALL: 3.0, Role.LARGE: 6.0},
+    busy_s={Role.SMALL: 1.0, Role.LARGE: 1.0},
+    outstanding_s={Role.SMALL: 2.0, Role.LARGE: 1.0},
     trace_s={"out": 10.0},
-    row_s={(Seat.SMALL, True): 5.0},
+    row_s={(Role.SMALL, True): 5.0},
     fit_s=1.0,
 )
 AFTER = RouterStats(
-    replica_s={Seat.SMALL: 13.0, Seat.LARGE: 26.0},
-    busy_s={Seat.SMALL: 5.0, Seat.LARGE: 13.0},
-    outstanding_s={Seat.SMALL: 7.0, Seat.LARGE: 9.0},
+    replica_s={Role.SMALL: 13.0, Role.LARGE: 26.0},
+    busy_s={Role.SMALL: 5.0, Role.LARGE: 13.0},
+    outstanding_s={Role.SMALL: 7.0, Role.LARGE: 9.0},
     trace_s={"out": 110.0, "deciding": 5.0, "barrier": 20.0, "router": 1.0},
-    row_s={(Seat.SMALL, True): 35.0, (Seat.SMALL, False): 10.0, (Seat.LARGE, True): 40.0},
+    row_s={(Role.SMALL, True): 35.0, (Role.SMALL, False): 10.0, (Role.LARGE, True): 40.0},
     fit_s=1.5,
     journal_s=0.25,
     loop_s=2.0,
@@ -49,7 +49,7 @@ def test_an_engine_pools_parts_add_up_to_its_replicas_seconds():
 
 
 def test_seconds_with_a_live_trace_are_counted_once_whatever_their_number(monkeypatch):
-    monkeypatch.setattr("actors.trace_time.time.monotonic", iter([0.0, 1.0, 2.0, 4.0, 9.0, 10.0]).__next__)
+    monkeypatch.setattr("actors.router.trace_time.time.monotonic", iter([0.0, 1.0, 2.0, 4.0, 9.0, 10.0]).__next__)
     lived = LiveTime()
     assert [lived.note(live) for live in (5, 3, 0, 1, 0)] == [0.0, 1.0, 3.0, 3.0, 4.0]
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from actors.timed_engine import Speed, TimedEngine
+from actors.simulated.timed_engine import Speed, TimedEngine
 
 SPEED = Speed(weights_bytes=1e9, cache_bytes_token=0.0, flops_token=1e9, bytes_s=1e12, flops_s=1e14)
 """1 ms a step of up to 100 rows, then 10 µs a row; a prompt token takes 10 µs."""

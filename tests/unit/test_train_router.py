@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from actors.engine_arguments import model_fingerprint
+from actors.engine.checkpoint import model_fingerprint
 from pipelines import cli
-from pipelines.probe_fit import fit_probe
+from pipelines.train.probe_fit import fit_probe
 from steer.embedded import weights_path
-from steer.probe import check_fits, load_probe
+from steer.policies.probe import check_fits, load_probe
 
 
 def made_up(n=400, seed=0):

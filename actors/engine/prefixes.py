@@ -1,0 +1,117 @@
+"""The prefixes that a replica holds: prompt and kept pieces as token ids, so that the router sends only what is new.
+
+Invariants: a prefix changes by cutting and appending whole pieces, never inside one; a prefix once cut or replaced is never
+written by the row that still refers to the old one; the tokens held stay under the capacity, least recently used prefixes
+go first, and a prefix that is gone is reported as missing, never guessed.
+"""
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from actors.engine.tokenizer import Tokenizer
+from steer.confidence import SpanState, chosen_tokens
+from steer.messages import Piece, Prompt
+
+CAPACITY_TOKENS = 32 * 2**20
+"""Four bytes a token: 128 MiB a replica, 10,000 live traces of 3,000 tokens."""
+
+
+class Prefix:
+    """Token ids of one trace with the end of each piece."""
+
+    __slots__ = ("ids", "ends", "spans")
+
+    def __init__(self, ids: array, ends: list[int], spans: list[SpanState]):
+        self.ids = ids
+        self.ends = ends
+        self.spans = spans
+        """LaTeX span open after each of the first pieces; filled as far as somebody needed it."""
+
+    @property
+    def last_start(self) -> int:
+        """Position of the last piece's first token."""
+        return self.ends[-2] if len(self.ends) > 1 else 0
+
+    def append(self, ids: Iterable[int]) -> None:
+        self.ids.extend(ids)
+        self.ends.append(len(self.ids))
+
+
+class Prefixes:
+    """LRU store of prefixes by trace key."""
+
+    def __init__(self, tokenizer: Tokenizer, capacity_tokens: int = CAPACITY_TOKENS):
+        self._tokenizer = tokenizer
+        self._capacity_tokens = capacity_tokens
+        self._prefixes: OrderedDict[str, Prefix] = OrderedDict()
+        self._tokens = 0
+
+    def take(self, key: str, held: int, new: Sequence[Piece]) -> Prefix | None:
+        """The prefix of `held` kept pieces and the `new` ones; None if fewer than `held` are here.
+
+        ValueError if the prefix would not begin with a prompt, or the prompt cannot be encoded.
+        """
+        old = self._prefixes.get(key)
+        if held:
+            if old is None or len(old.ends) < held:
+                return None
+            prefix = Prefix(old.ids[: old.ends[held - 1]], old.ends[:held], old.spans[:held])
+        else:
+            prefix = Prefix(array("i"), [], [])
+        for piece in new:
+            if isinstance(piece, Prompt) != (not prefix.ends):
+                raise ValueError("a prefix is one prompt, then pieces")
+            prefix.append(self._encode(piece))
+        if not prefix.ends:
+            raise ValueError("a prefix without a prompt")
+        self._put(key, prefix)
+        return prefix
+
+    def write(self, key: str, prefix: Prefix, ids: Sequence[int], span: SpanState | None) -> None:
+        """Append a written piece and the span state after it, unless the prefix was dropped or replaced meanwhile."""
+        if self._prefixes.get(key) is not prefix:
+            return
+        if span is not None and len(prefix.spans) == len(prefix.ends):
+            prefix.spans.append(span)
+        prefix.append(ids)
+        self._tokens += len(ids)
+        self._evict()
+
+    def drop(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            prefix = self._prefixes.pop(key, None)
+            if prefix is not None:
+                self._tokens -= len(prefix.ids)
+
+    def span(self, prefix: Prefix, pieces: int) -> SpanState:
+        """The LaTeX span that is open after the first `pieces` pieces of a prefix; none is after the prompt."""
+        while len(prefix.spans) < pieces:
+            i = len(prefix.spans)
+            if i == 0:
+                prefix.spans.append(SpanState())
+                continue
+            ids = prefix.ids[prefix.ends[i - 1] : prefix.ends[i]]
+            _, state = chosen_tokens("math", self._tokenizer.texts(ids), self.is_eos(ids), prefix.spans[i - 1])
+            prefix.spans.append(state)
+        return prefix.spans[pieces - 1]
+
+    def is_eos(self, ids: Iterable[int]) -> list[bool]:
+        eos_ids = self._tokenizer.eos_ids
+        return [i in eos_ids for i in ids]
+
+    def _encode(self, piece: Piece) -> Sequence[int]:
+        if isinstance(piece, Prompt):
+            return self._tokenizer.encode_prompt(piece)
+        return self._tokenizer.encode(piece) if isinstance(piece, str) else piece
+
+    def _put(self, key: str, prefix: Prefix) -> None:
+        self.drop((key,))
+        self._prefixes[key] = prefix
+        self._tokens += len(prefix.ids)
+        self._evict()
+
+    def _evict(self) -> None:
+        while self._tokens > self._capacity_tokens and len(self._prefixes) > 1:
+            _, prefix = self._prefixes.popitem(last=False)
+            self._tokens -= len(prefix.ids)

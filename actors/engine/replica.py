@@ -1,0 +1,47 @@
+"""One vLLM engine in one process: writes, scores, probes and judges the next steps of batches of traces.
+
+The class is plain; `actors/router/pool.py` makes it a Ray actor.
+"""
+
+from actors.engine import vllm_hooks
+from actors.engine.arguments import engine_arguments
+from actors.engine.judge import Judge
+from actors.engine.prefixes import Prefixes
+from actors.engine.requests import Requests
+from actors.engine.thread import EngineThread, prepare_process
+from actors.engine.tokenizer import Tokenizer
+from actors.engine.writer import Writer
+from steer.config.run import ModelConfig, PoolConfig
+from steer.messages import EngineInfo
+
+
+class EngineReplica(EngineThread):
+    """`measures`: of `steer.traces.MEASURES`; `("max_logit",)` alone needs only vLLM's public API."""
+
+    def __init__(self, name: str, model: ModelConfig, pool: PoolConfig, measures: tuple[str, ...]):
+        self._hook = vllm_hooks.needs_hook(measures)
+        super().__init__(name, model, pool, measures)
+
+    def _load(self) -> tuple[Writer, EngineInfo]:
+        prepare_process(self._pool)
+        import vllm
+
+        vllm_hooks.speed_up_logprobs()
+        arguments = engine_arguments(self._model, self._pool, self._measures)
+        engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
+        judges_among_writers = False
+        if self._hook:
+            vllm_hooks.install_confidence(engine)
+            judges_among_writers = vllm_hooks.install_judging(engine)
+        tokenizer = Tokenizer.of_engine(engine, self._model.system_role)
+        max_model_len = engine.model_config.max_model_len
+        writer = Writer(
+            engine,
+            Requests(engine, self._hook),
+            tokenizer,
+            Prefixes(tokenizer),
+            max_model_len,
+            Judge(tokenizer, self._model.path),
+            judges_apart=not judges_among_writers,
+        )
+        return writer, self._info(tokenizer.fingerprint(), max_model_len, self._measures)

@@ -1,0 +1,100 @@
+"""What the replicas ask vLLM for, request by request: parameters from templates, prompts as token ids.
+
+Building `SamplingParams` anew costs more than a short step's sampling; a shallow copy of a template does not.
+"""
+
+import copy
+from collections.abc import Sequence
+
+from actors.engine.vllm_hooks import HOOK_LOGPROBS, PUBLIC_LOGPROBS
+from steer.messages import Sampling
+
+DELIMITER = "\n\n"
+"""Ends a step; matched in the written text, whatever tokens it is spread over or merged with."""
+
+
+class Intake:
+    """Adds requests to a `vllm.LLMEngine`."""
+
+    def __init__(self, engine):
+        from vllm.exceptions import VLLMClientError
+
+        self._engine = engine
+        self.refusals = (VLLMClientError, ValueError)
+        """What vLLM raises where one request is at fault."""
+
+    def add(self, request: str, ids: list[int], params) -> None:
+        """Raises one of `refusals`, with nothing added, if vLLM does not take the request."""
+        from vllm.inputs import tokens_input
+
+        self._engine.add_request(request, tokens_input(ids), params)
+
+
+class Requests(Intake):
+    """Requests that write or read logits. `width`: floats a token in the flat answers (sampled, z_max, ...)."""
+
+    def __init__(self, engine, hook: bool):
+        super().__init__(engine)
+        self._logprobs = HOOK_LOGPROBS if hook else PUBLIC_LOGPROBS
+        self.width = self._logprobs + 1
+        self._templates: dict = {}
+
+    def write(self, sampling: Sampling, stop_at_delimiter: bool, seed: int, max_tokens: int):
+        """Write up to and including the delimiter, or (`stop_at_delimiter` false) to the end of the sequence."""
+        key = (sampling.temperature, sampling.top_p, stop_at_delimiter)
+        template = self._templates.get(key)
+        if template is None:
+            stop = {"stop": [DELIMITER], "include_stop_str_in_output": True} if stop_at_delimiter else {}
+            template = self._templates[key] = self._template(
+                temperature=sampling.temperature, top_p=sampling.top_p, seed=0, detokenize=stop_at_delimiter, **stop
+            )
+        params = copy.copy(template)
+        params.seed = seed
+        params.max_tokens = max_tokens
+        return params
+
+    def score(self, prompt_positions: int, skip_cache: bool):
+        """Read logits: of so many prompt positions (0: none) and of the one token that vLLM has to write."""
+        key = (prompt_positions > 0, skip_cache)
+        template = self._templates.get(key)
+        if template is None:
+            template = self._templates[key] = self._template(
+                temperature=0.0,
+                max_tokens=1,
+                detokenize=False,
+                prompt_logprobs=self._logprobs if prompt_positions > 0 else None,
+                # By default vLLM leaves the cache aside for prompt logits, because what it holds has none.
+                skip_reading_prefix_cache=skip_cache,
+            )
+        return copy.copy(template)
+
+    def read_tokens(self, tokens: Sequence[int]):
+        """Read the logits of these tokens at the one position that vLLM has to write: `sampled, *tokens` in the flat
+        answer."""
+        key = ("tokens", *tokens)
+        template = self._templates.get(key)
+        if template is None:
+            template = self._templates[key] = self._template(
+                temperature=0.0, max_tokens=1, detokenize=False, logprobs=None, logprob_token_ids=list(tokens)
+            )
+        return copy.copy(template)
+
+    def _template(self, **parameters):
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            flat_logprobs=True,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,  # each request gets its own copy here
+            **{"logprobs": self._logprobs, **parameters},
+        )
+
+
+def pooling_params(task: str, use_activation: bool):
+    """Parameters of one pass through vLLM's pooling runner: `token_classify` (a label's scores at every token) or
+    `embed` (one state). vLLM leaves the prefix cache aside for the first, since positions that it serves have no
+    output; the replica reads the last one alone, which is always computed."""
+    from vllm import PoolingParams
+
+    return PoolingParams(task=task, use_activation=use_activation, skip_reading_prefix_cache=False)

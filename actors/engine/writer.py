@@ -1,0 +1,290 @@
+"""The rows of the batches in flight on one vLLM engine: admit -> advance -> answer. No thread, no Ray, no asyncio.
+
+Invariants: every admitted row is answered exactly once, or withdrawn with its batch; a row that vLLM refuses ends as
+`error` and the others go on; text is decoded from the ids, so nothing that a token carries past the delimiter is lost.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
+
+from actors.engine.in_flight import NOT_MEASURED, Answer, InFlightBatch
+from actors.engine.judge import Judge
+from actors.engine.loop import EngineLoop, EngineRow
+from actors.engine.prefixes import Prefix, Prefixes
+from actors.engine.requests import DELIMITER, Requests
+from actors.engine.tokenizer import Tokenizer
+from steer.confidence import SpanState, chosen_tokens, step_scores
+from steer.messages import Ahead, Op
+from steer.traces import Finish
+
+MAX_EMPTY_STEPS = 8
+"""Requests for one step at most: the text of those that bring nothing visible is merged with the next one's; a model
+silent for so long ends as `length`."""
+
+
+class WriterRow(EngineRow):
+    """A row with what its requests have brought so far."""
+
+    __slots__ = ("seed", "room", "ids", "flat", "prompt", "cached", "further")
+
+    def __init__(self, in_flight: InFlightBatch, index: int, prefix: Prefix, room: int):
+        super().__init__(in_flight, index, prefix)
+        self.seed = in_flight.batch.seed_B[index]
+        self.room = room
+        """Tokens it may still write."""
+        self.ids: list[int] = []
+        self.flat: list[float] = []
+        """Logits of `ids`: the columns of the confidence hook, row by row."""
+        self.prompt = 0
+        self.cached = 0
+        self.further = 0
+        """Requests after the first: it ended in no text, or within a step."""
+
+
+class Writer(EngineLoop):
+    """Drives a `vllm.LLMEngine` that writes. All methods belong to one thread."""
+
+    def __init__(
+        self,
+        engine,
+        requests: Requests,
+        tokenizer: Tokenizer,
+        prefixes: Prefixes,
+        max_model_len: int,
+        judge: Judge,
+        judges_apart: bool,
+    ):
+        """`judges_apart`: a row that judges and a row that writes may not be in the engine at the same time."""
+        super().__init__(engine, requests, prefixes, max_model_len)
+        self._requests = requests
+        self._tokenizer = tokenizer
+        self._judge = judge
+        self._judges_apart = judges_apart
+        self._judging = False
+        """With `judges_apart`: whether the rows in the engine judge or write."""
+        self._waiting: deque[tuple[WriterRow, list[int], object]] = deque()
+        """With `judges_apart`: requests of the other sort; none while the engine is empty."""
+
+    def advance(self) -> None:
+        super().advance()
+        self._release()
+
+    def withdraw(self, in_flight: InFlightBatch) -> None:
+        self._waiting = deque(request for request in self._waiting if request[0].in_flight is not in_flight)
+        super().withdraw(in_flight)
+        self._release()
+
+    # --- a row's way in ---------------------------------------------------------------------------------------------
+
+    def _open(self, in_flight: InFlightBatch, index: int, prefix: Prefix) -> Answer | None:
+        batch = in_flight.batch
+        op = batch.op_B[index]
+        if op in (Op.REWARD, Op.SOLVE):
+            return Answer(index, Finish.ERROR, error=f"this replica writes: it does not answer {Op(op).name}")
+        if op == Op.SCORE:
+            return self._open_score(WriterRow(in_flight, index, prefix, 1))
+        if op == Op.JUDGE:
+            return self._open_judge(WriterRow(in_flight, index, prefix, 1))
+        free = self._max_model_len - len(prefix.ids)
+        if free < 1:
+            return self._no_room(prefix, index, Finish.STEP if op == Op.PEEK else Finish.LENGTH)
+        if op == Op.PEEK:
+            return self._send(
+                WriterRow(in_flight, index, prefix, 1), prefix.ids.tolist(), self._requests.score(0, False)
+            )
+        if batch.max_tokens_B[index] < 1:
+            return Answer(index, Finish.LENGTH)
+        return self._send_write(WriterRow(in_flight, index, prefix, min(free, batch.max_tokens_B[index])))
+
+    def _open_score(self, row: WriterRow) -> Answer | None:
+        prefix = row.prefix
+        if len(prefix.ends) < 2:
+            return Answer(row.index, Finish.ERROR, error="there is no step to score: the prefix is the prompt alone")
+        if prefix.last_start == len(prefix.ids):
+            return Answer(row.index, Finish.STEP)  # a piece of no token, e.g. an end of sequence handed over as text
+        # The pass reads the prefix less its last token, whose logits come with the one token that is generated.
+        if len(prefix.ids) > self._max_model_len:
+            return self._no_room(prefix, row.index, Finish.STEP)
+        return self._send_score(row)
+
+    def _open_judge(self, row: WriterRow) -> Answer | None:
+        prefix = row.prefix
+        if len(prefix.ends) < 2:
+            return Answer(row.index, Finish.ERROR, error="there is no draft to judge: the prefix is the prompt alone")
+        try:
+            ids = self._judge.reads(prefix.ids, row.in_flight.batch.sampling.judge_prompt)
+            digits = self._judge.digits
+        except ValueError as error:
+            return Answer(row.index, Finish.ERROR, error=f"the draft cannot be judged: {error}")
+        if len(ids) >= self._max_model_len:
+            return Answer(row.index, Finish.STEP)  # without a signal
+        return self._send(row, ids, self._requests.read_tokens(digits))
+
+    def _no_room(self, prefix: Prefix, index: int, finish: Finish) -> Answer:
+        """The context is full: an error of the prompt alone, or the end (`finish`) of a trace that has steps."""
+        prompt_tokens = prefix.ends[0]
+        if prompt_tokens >= self._max_model_len:
+            error = f"the prompt has {prompt_tokens} tokens, the model's context {self._max_model_len} with the answer"
+            return Answer(index, Finish.ERROR, error=error)
+        return Answer(index, finish)
+
+    def _send_write(self, row: WriterRow) -> Answer | None:
+        """The next request of a row; after the first it ends with the step."""
+        sampling = row.in_flight.batch.sampling
+        seed = _further_seed(row.seed, row.further) if row.further else row.seed
+        to_delimiter = row.op == Op.STEP or row.further > 0
+        room = row.room if to_delimiter else min(row.room, sampling.pass_tokens or row.room)
+        params = self._requests.write(sampling, to_delimiter, seed, room)
+        return self._send(row, row.prefix.ids.tolist() + row.ids, params)
+
+    def _send_score(self, row: WriterRow, skip_cache: bool = False) -> Answer | None:
+        ids = row.prefix.ids.tolist()
+        ids.pop()
+        return self._send(row, ids, self._requests.score(len(ids) - row.prefix.last_start, skip_cache))
+
+    def _send(self, row: WriterRow, ids: list[int], params) -> Answer | None:
+        judging = row.op == Op.JUDGE
+        if self._judges_apart and self._rows and (self._waiting or judging != self._judging):
+            self._waiting.append((row, ids, params))
+            return None
+        self._judging = judging
+        return super()._send(row, ids, params)
+
+    def _release(self) -> None:
+        """Once the engine is empty, give it what waits of the sort that has waited longest."""
+        while self._waiting and not self._rows:
+            judging = self._waiting[0][0].op == Op.JUDGE
+            waited, self._waiting = self._waiting, deque()
+            for row, ids, params in waited:
+                if (row.op == Op.JUDGE) != judging:
+                    self._waiting.append((row, ids, params))
+                    continue
+                self._judging = judging
+                answer = super()._send(row, ids, params)
+                if answer is not None:
+                    row.in_flight.put(answer)
+
+    # --- a row's way out --------------------------------------------------------------------------------------------
+
+    def _close(self, row: WriterRow, output) -> Answer | None:
+        row.prompt += len(output.prompt_token_ids)
+        cached = output.num_cached_tokens or 0
+        row.cached += cached
+        completion = output.outputs[0]
+        if completion.finish_reason not in ("stop", "length"):
+            reason = f"vLLM ended the request: {completion.finish_reason} {completion.stop_reason or ''}"
+            return Answer(row.index, Finish.ERROR, error=reason.strip())
+        if row.op == Op.PEEK:
+            return self._answer(
+                row, Finish.STEP, scores=self._scores(row, completion.logprobs.logprobs, np.ones(1, bool))
+            )
+        if row.op == Op.JUDGE:
+            rating = self._judge.rating(completion.logprobs.logprobs[1:], row.in_flight.batch.sampling.greedy_judge)
+            return self._answer(row, Finish.STEP)._replace(signal=rating)
+        if row.op == Op.SCORE:
+            return self._close_score(row, output, cached)
+        row.ids += completion.token_ids
+        row.flat += completion.logprobs.logprobs
+        row.room -= len(completion.token_ids)
+        finish = self._finish(completion)
+        if finish is not Finish.END and (row.room > 0 or finish is Finish.STEP):
+            # The delimiter, or in a pass as many tokens as it may write at a time: neither need end a step.
+            if self._ends_a_step(row):
+                finish = Finish.STEP
+            else:
+                row.further += 1
+                if row.room > 0 and row.further < MAX_EMPTY_STEPS:
+                    return self._send_write(row)
+                finish = Finish.LENGTH
+        if row.op == Op.AHEAD:
+            return self._close_ahead(row, finish)
+        text = self._tokenizer.decode(row.ids)
+        keep, span = self._chosen(row, row.ids, len(row.prefix.ends))
+        scores = self._scores(row, row.flat, keep)
+        self._prefixes.write(row.key, row.prefix, row.ids, span)
+        return self._answer(row, finish, text, tuple(row.ids), scores)
+
+    def _ends_a_step(self, row: WriterRow) -> bool:
+        if row.op == Op.STEP:  # by vLLM's own reading of the text
+            return bool(self._tokenizer.decode(row.ids).strip())
+        texts = self._tokenizer.texts(row.ids)
+        *_, start, _ = (0, *step_ends(texts))
+        return DELIMITER in "".join(texts[start:]).lstrip()
+
+    def _close_ahead(self, row: WriterRow, finish: Finish) -> Answer:
+        """One answer with all steps of a pass; each becomes a piece of the prefix, as if it had been asked for alone."""
+        steps, width, start = [], self._requests.width, 0
+        for end in step_ends(self._tokenizer.texts(row.ids)):
+            ids = tuple(row.ids[start:end])
+            keep, span = self._chosen(row, ids, len(row.prefix.ends))
+            scores = self._scores(row, row.flat[width * start : width * end], keep)
+            self._prefixes.write(row.key, row.prefix, ids, span)
+            ended = finish if end == len(row.ids) else Finish.STEP
+            steps.append(Ahead(ended.value, self._tokenizer.decode(ids), ids, scores))
+            start = end
+        first, *more = steps
+        return self._answer(row, first.finish, first.text, first.ids, first.scores)._replace(more=tuple(more))
+
+    def _close_score(self, row: WriterRow, output, cached: int) -> Answer | None:
+        prefix, width = row.prefix, self._requests.width
+        first = prefix.last_start - 1  # the position whose logits predict the step's first token
+        last = len(prefix.ids) - 2
+        flat = list(output.outputs[0].logprobs.logprobs)
+        if first < last:
+            if first < cached:  # positions before `cached` were not computed: what stands there is garbage
+                return self._send_score(row, skip_cache=True)
+            flat = output.prompt_logprobs.logprobs[width * first : width * last] + flat
+        pieces = len(prefix.ends)
+        keep, span = self._chosen(row, prefix.ids[prefix.last_start :], pieces - 1)
+        if span is not None and len(prefix.spans) == pieces - 1:
+            prefix.spans.append(span)
+        return self._answer(row, Finish.STEP, scores=self._scores(row, flat, keep))
+
+    def _answer(self, row: WriterRow, finish: Finish, text="", ids=(), scores=NOT_MEASURED) -> Answer:
+        tokens = 1 if row.op in (Op.PEEK, Op.JUDGE) else len(ids)
+        return Answer(row.index, finish, text, ids, tokens, row.prompt, row.cached, scores)
+
+    def _finish(self, completion) -> Finish:
+        """vLLM stops with no reason at the tokenizer's end of sequence, with the id at another one, with the string at
+        the delimiter."""
+        if completion.finish_reason == "length":
+            return Finish.LENGTH
+        reason = completion.stop_reason
+        return Finish.END if reason is None or reason in self._tokenizer.eos_ids else Finish.STEP
+
+    def _chosen(self, row: WriterRow, ids, before: int) -> tuple[np.ndarray, SpanState | None]:
+        """Which tokens of a piece count, and the LaTeX span open after it; `before`: pieces in front of it."""
+        rule = row.in_flight.batch.sampling.tokens
+        state = self._prefixes.span(row.prefix, before) if rule == "math" else SpanState()
+        texts = self._tokenizer.texts(ids) if rule == "math" else [""] * len(ids)
+        keep, state = chosen_tokens(rule, texts, self._prefixes.is_eos(ids), state)
+        return keep, state if rule == "math" else None
+
+    def _scores(self, row: WriterRow, flat, keep_T) -> tuple[float, float, float]:
+        """`flat`: the logits of T tokens, `width` columns each."""
+        aggregate = row.in_flight.batch.sampling.aggregate
+        z = np.array(flat, np.float64).reshape(-1, self._requests.width)
+        if self._requests.width == 2:
+            unknown_T = np.full(len(z), np.nan)
+            return step_scores(z[:, 1], unknown_T, unknown_T, keep_T, aggregate)
+        return step_scores(z[:, 1], z[:, 2], z[:, 3], keep_T, aggregate)
+
+
+def step_ends(token_texts: Sequence[str]) -> list[int]:
+    """Where the steps of a text end, in tokens: after the token that completes a delimiter behind visible text, where a
+    step ends that is written by itself; the last one at the end."""
+    ends, step = [], ""
+    for position, text in enumerate(token_texts, 1):
+        step += text
+        if DELIMITER in step.lstrip():
+            ends.append(position)
+            step = ""
+    return ends if ends and ends[-1] == len(token_texts) else [*ends, len(token_texts)]
+
+
+def _further_seed(seed: int, further: int) -> int:
+    """The seed after so many requests: the same in every process, 63 bits."""
+    return int.from_bytes(blake2b(f"{seed}/{further}".encode(), digest_size=8).digest(), "big") >> 1

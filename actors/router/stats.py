@@ -1,0 +1,48 @@
+"""What the router counts, for progress, for `run.json` and for where a run's time went."""
+
+from dataclasses import dataclass, field
+
+from steer.traces import Role
+
+
+@dataclass
+class RouterStats:
+    """Counts since the router started."""
+
+    total: int = 0
+    """Traces announced by `expect`."""
+    live: int = 0
+    done: int = 0
+    tokens_small: int = 0
+    tokens_large: int = 0
+    steps_small: int = 0
+    steps_large: int = 0
+    replaced: int = 0
+    """Replicas that died and were replaced."""
+    replicas: dict[Role, int] = field(default_factory=dict)
+    """Those that take rows now."""
+    starting: dict[Role, int] = field(default_factory=dict)
+    replica_s: dict[Role, float] = field(default_factory=dict)
+    """Seconds that replicas held a place on a node, from being placed (loading included) until killed, or until now."""
+    waiting: dict[Role, str] = field(default_factory=dict)
+    """What replicas that find no node are missing, by pools that have such."""
+    outstanding_s: dict[Role, float] = field(default_factory=dict)
+    """Seconds in which a pool had rows waiting or running."""
+    busy_s: dict[Role, float] = field(default_factory=dict)
+    """Engine seconds with work, summed over a pool's replicas."""
+    fit_s: float = 0.0
+    """Seconds spent in policies (fits included)."""
+    journal_s: float = 0.0
+    """Seconds spent writing the journal."""
+    loop_s: float = 0.0
+    """CPU seconds of the router's event loop: messages, dispatch and collecting, without the two above."""
+    live_s: float = 0.0
+    """Seconds in which any trace was live."""
+    trace_s: dict[str, float] = field(default_factory=dict)
+    """Trace-seconds by `actors.router.trace_time.TimePart`."""
+    row_s: dict[tuple[Role, bool], float] = field(default_factory=dict)
+    """Seconds that rows were at a role's engines, summed; apart by whether they wrote (else: scored, probed, rated)."""
+
+    @property
+    def queued(self) -> int:
+        return max(self.total - self.live - self.done, 0)

@@ -1,0 +1,159 @@
+"""A replica without a model: answers by rule, so that the loop around it can be tested and measured alone.
+
+Same interface as `engine.EngineReplica`. What a row gets depends on its seed only, as sampling does. Options come in
+the model entry's `engine` keys; its `path` is only a name.
+"""
+
+import asyncio
+import math
+import os
+import time
+from collections.abc import AsyncIterator
+
+import numpy as np
+import ray
+
+from steer.config.run import ModelConfig, PoolConfig
+from steer.messages import WRITING, EngineInfo, Op, StepBatch, StepResults
+from steer.traces import MEASURES, Finish
+
+_ANSWER = "The answer is \\boxed{7}."
+
+
+class SimulatedReplica:
+    """A pass writes a step and ends, or with `pass_tokens` of no more than a step is cut behind each.
+
+    Options: `steps` (mean number of steps of a trace, 8), `exact` (every trace has just so many), `tokens` (a step,
+    10), `step_s` (seconds a call, 0), `row_s` (seconds a row, `max_num_seqs` of which run at once, 0), `slow` (name of
+    a replica whose calls take ten times as long), `start_s` (seconds to load, 0), `unusable` (it cannot be loaded),
+    `sure` (mean confidence, 0.9), `die_after` (rows after which the process of the first replica dies, once),
+    `die_mark` (file that remembers that it died), `poison` (part of a prompt on which the process always dies), `fault`
+    (likewise, but the call raises), `log` (file that gets the seed of every text that is begun), `max_len` (longer
+    prompts end as an error)."""
+
+    def __init__(self, name: str, model: ModelConfig, pool: PoolConfig, measures: tuple[str, ...]):
+        options = {
+            "steps": 8,
+            "exact": False,
+            "tokens": 10,
+            "step_s": 0.0,
+            "row_s": 0.0,
+            "slow": None,
+            "start_s": 0.0,
+            "sure": 0.9,
+            "max_len": 1 << 30,
+            **model.engine,
+        }
+        self._name, self._model, self._measures, self._options = name, model, measures, options
+        self._factor = 10 if name == options["slow"] else 1
+        self._engine = asyncio.Semaphore(pool.max_num_seqs)
+        self._prefixes: dict[str, int] = {}
+        self._rows = 0
+        self._busy_s = 0.0
+
+    async def describe(self) -> EngineInfo:
+        await asyncio.sleep(self._options["start_s"])
+        if self._options.get("unusable"):
+            raise RuntimeError(f"replica {self._name} cannot load {self._model.path}: it is simulated so")
+        return EngineInfo(
+            replica=self._name,
+            model=self._model.path,
+            parameters=self._model.parameters or 1.0,
+            tokenizer="simulated",
+            max_model_len=self._options["max_len"],
+            measures=self._measures,
+            pid=os.getpid(),
+            node=ray.get_runtime_context().get_node_id(),
+        )
+
+    async def run(self, batch: StepBatch) -> AsyncIterator[StepResults]:
+        started = time.monotonic()
+        self._note(batch)
+        if self._options["step_s"]:
+            await asyncio.sleep(self._options["step_s"] * self._factor)
+        if self._options["row_s"]:
+            await asyncio.gather(*(self._row() for _ in batch.key_B))
+        self._perhaps_die(batch)
+        results = self._answer(batch)
+        self._busy_s += time.monotonic() - started
+        yield results
+
+    def _note(self, batch: StepBatch) -> None:
+        if "log" in self._options:
+            seeds = [seed for op, seed in zip(batch.op_B, batch.seed_B, strict=True) if op in WRITING]
+            with open(self._options["log"], "a") as file:
+                file.write("".join(f"{seed}\n" for seed in seeds))
+
+    async def _row(self) -> None:
+        """One row's time among those that the engine runs at once."""
+        async with self._engine:
+            await asyncio.sleep(self._options["row_s"] * self._factor)
+
+    def _perhaps_die(self, batch: StepBatch) -> None:
+        self._rows += len(batch.key_B)
+        mark = self._options.get("die_mark")
+        if mark and self._rows >= self._options["die_after"] and not os.path.exists(mark):
+            open(mark, "w").close()
+            os._exit(1)
+        if self._meets("poison", batch):
+            os._exit(1)
+        if self._meets("fault", batch):
+            raise RuntimeError("a simulated fault")
+
+    def _meets(self, option: str, batch: StepBatch) -> bool:
+        part = self._options.get(option)
+        return part is not None and any(part in getattr(pieces[0], "user", "") for pieces in batch.new_B if pieces)
+
+    def _answer(self, batch: StepBatch) -> StepResults:
+        n = len(batch.key_B)
+        seed_B = np.array(batch.seed_B, np.uint64)
+        ends_B = ((seed_B >> np.uint64(7)) % np.uint64(997)) / 997.0 < 1.0 / self._options["steps"]
+        spread_B = ((seed_B >> np.uint64(17)) % np.uint64(991)) / 991.0
+        unsure_B = (seed_B >> np.uint64(27)) % np.uint64(2) == 0
+        conf_B = self._options["sure"] - 0.4 * unsure_B + 0.1 * spread_B
+        scores_B3 = np.stack([20 * conf_B, conf_B - 1.0, conf_B], axis=1)
+        scores_B3[:, [m not in self._measures for m in MEASURES]] = np.nan
+        finish_B, text_B, ids_B, tokens_B, cached_B, errors = [], [], [], [], [], {}
+        length, exact_steps = self._options["tokens"], self._options["steps"] if self._options["exact"] else 0
+        ids = tuple(range(length))
+        one_piece = length < (batch.sampling.pass_tokens or math.inf)  # a pass is not cut at its first step already
+        columns = zip(batch.key_B, batch.op_B, batch.held_B, batch.new_B, ends_B.tolist(), strict=True)
+        for i, (key, op, held, new, ends) in enumerate(columns):
+            have = self._prefixes.get(key, 0)
+            if exact_steps:  # the prefix is the prompt and the steps so far
+                ends = held + len(new) >= exact_steps
+            finish, text, new_ids, tokens = Finish.STEP, "", (), 0
+            if have < held:
+                finish = Finish.MISSING
+            elif held == 0 and len(new[0].user) > self._options["max_len"]:
+                finish = Finish.ERROR
+                errors[i] = f"prompt of {len(new[0].user)} tokens, context of {self._options['max_len']}"
+            elif op in (Op.PEEK, Op.JUDGE):
+                tokens = 1
+            elif op not in (Op.SCORE, Op.REWARD, Op.SOLVE):
+                finish = Finish.END if ends or (op == Op.WHOLE and one_piece) else Finish.STEP
+                text, new_ids, tokens = (_ANSWER if finish == Finish.END else "a step\n\n"), ids, length
+            self._prefixes[key] = held + len(new) + (1 if new_ids else 0)
+            finish_B.append(finish.value)
+            text_B.append(text)
+            ids_B.append(new_ids)
+            tokens_B.append(tokens)
+            cached_B.append(length * held)
+        for key in batch.drop:
+            self._prefixes.pop(key, None)
+        prompt_B = [length * (held + len(new)) for held, new in zip(batch.held_B, batch.new_B, strict=True)]
+        return StepResults(
+            row_R=list(range(n)),
+            finish_R=finish_B,
+            text_R=text_B,
+            ids_R=ids_B,
+            tokens_R=tokens_B,
+            prompt_tokens_R=prompt_B,
+            cached_tokens_R=cached_B,
+            scores_R3=scores_B3,
+            seconds_R=[0.0] * n,
+            signal_R=(conf_B * np.where(np.array(batch.op_B) == Op.JUDGE, 9.0, 1.0)).tolist(),
+            error_R=errors,
+            replica=self._name,
+            busy_s=self._busy_s,
+        )

@@ -1,0 +1,71 @@
+"""`steer bench NAME`: the speed figures of the README, one module a benchmark; prints a table, writes it as JSON.
+
+Timings are ratios of runs that took turns within one call, on the machine that the call ran on.
+"""
+
+import json
+import os
+import platform
+from pathlib import Path
+
+from pipelines.run.session import cluster
+
+NAMES = ("overhead", "router", "mixture", "grading", "loop", "elastic", "kills")
+
+
+def run(name: str, json_path: Path | None = None, trace: Path | None = None) -> list[dict]:
+    """Run one benchmark; returns its rows. `trace`: step lengths for `loop`. Raises ValueError, with the names there
+    are, for an unknown one, and SettingsError for a `trace` that is no table of steps."""
+    match name:
+        case "overhead":
+            from pipelines.bench.overhead import bench_overhead
+
+            rows = bench_overhead()
+        case "router":
+            from pipelines.bench.router import bench_router
+
+            with cluster():
+                rows = bench_router()
+        case "mixture":
+            from pipelines.bench.mixture import bench_mixture
+
+            rows = bench_mixture()
+        case "grading":
+            from pipelines.bench.grading import bench_grading
+
+            rows = bench_grading()
+        case "kills":
+            from campaigns.kills import bench_kills
+
+            rows = bench_kills()
+        case "loop":
+            from pipelines.bench.loop import ABOUT, bench_pools
+            from pipelines.bench.step_lengths import SHIPPED, read
+
+            lengths = read(trace or SHIPPED)
+            with cluster():
+                rows = bench_pools(lengths)
+            print(ABOUT)
+        case "elastic":
+            from pipelines.bench.elastic import bench_elastic
+
+            with cluster():
+                rows = bench_elastic()
+        case _:
+            raise ValueError(f"no benchmark {name!r}: there are {', '.join(NAMES)}")
+    print(f"# steer bench {name} on {machine()}")
+    for row in rows:
+        print("  ".join(f"{key}={value}" for key, value in row.items()))
+    if json_path is not None:
+        json_path.write_text(json.dumps([{**row, "machine": machine()} for row in rows], indent=1) + "\n")
+    return rows
+
+
+def machine() -> str:
+    """What the figures ran on: processor, cores, Python."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        cpu = platform.processor() or platform.machine()
+    return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}"

@@ -1,0 +1,89 @@
+"""All the numbers of one run's report, read and computed a benchmark and split at a time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipelines.report.frames import load, load_steps
+from pipelines.report.paper.rows import KIND, METHODS
+from steer.config.load import SettingsError, refusals_as_settings_errors
+from steer.statistics import curves
+from steer.statistics.auroc import auroc
+from steer.statistics.confidence_by_step import confidence_by_step
+from steer.statistics.large_share import large_share
+from steer.storage.run_folder import RunFolder
+
+
+@dataclass
+class Numbers:
+    name: str
+    run: RunFolder
+    described: dict[str, Any]
+    """`run.json`."""
+    traces: pd.DataFrame
+    """Of the rows that are shown closely: test, or every split where a benchmark has no test; where test has a policy's
+    whole grid, what validation chose."""
+    curve: pd.DataFrame
+    """Every row of every split, with `of_large_paper` and `of_large_full`: compute by large-only's."""
+    confidence: pd.DataFrame
+    large_share: pd.DataFrame
+    auroc: pd.DataFrame
+
+    @property
+    def paper(self) -> bool:
+        """Whether it is a run of `steer experiment paper`."""
+        return self.described["kind"] == KIND
+
+    def parts(self) -> Iterator[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
+        """(benchmark, split, its points, the validation grids to draw below them)."""
+        drawn = self.curve[self.curve["policy"].isin(METHODS)] if self.paper else self.curve
+        for (benchmark, split), _ in self.traces.groupby(["benchmark", "split"], observed=True, sort=False):
+            mine = drawn[drawn["benchmark"] == benchmark]
+            below = mine[mine["split"] != split] if split == "test" else mine.iloc[:0]
+            yield benchmark, split, mine[mine["split"] == split], below
+
+
+def measured(name: str, root: str | Path) -> Numbers:
+    """Raises SettingsError for a folder that is no run and for a run without traces."""
+    with refusals_as_settings_errors():
+        run = RunFolder.open(root)
+    described = run.describe()
+    every = load(run, described)
+    if not len(every):
+        raise SettingsError(f"{root} holds no traces: the run did not get so far; give a run that has finished some")
+    curve = curves.curve(every, described.get("chosen") or [])
+    for count, share in (("flops_paper", "of_large_paper"), ("flops_full", "of_large_full")):
+        curve[share] = _of_large(curve, count)
+    tested = every.loc[every["split"] == "test", "benchmark"].unique()
+    close = every[(every["split"] == "test") | ~every["benchmark"].isin(tested)]
+    close = close[_chosen(close, described.get("chosen") or [])].reset_index(drop=True)
+    blocks: dict[str, list[pd.DataFrame]] = {"confidence": [], "large_share": [], "auroc": []}
+    for _, part in close.groupby(["benchmark", "split"], observed=True, sort=False):
+        steps = load_steps(run, part)
+        blocks["confidence"].append(confidence_by_step(part, steps))
+        blocks["large_share"].append(large_share(part, steps))
+        blocks["auroc"].append(auroc(part, steps))
+    joined = {key: _joined(frames) for key, frames in blocks.items()}
+    return Numbers(name, run, described, close, curve, **joined)
+
+
+def _chosen(traces: pd.DataFrame, chosen: list[list[str]]) -> np.ndarray:
+    """False for traces of settings that validation did not choose; of a policy without a choice all are True."""
+    setting = {(benchmark, policy): name for benchmark, policy, name in chosen}
+    keys = zip(*(traces[key].astype(str) for key in ("benchmark", "policy", "setting")), strict=True)
+    return np.array([setting.get((benchmark, policy), name) == name for benchmark, policy, name in keys], bool)
+
+
+def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Empty ones left out: they would turn numbers into objects."""
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+
+def _of_large(curve: pd.DataFrame, count: str) -> np.ndarray:
+    large = curve[curve["policy"] == "large"].set_index(["benchmark", "split"])[count]
+    bases = np.array([large.get((r.benchmark, r.split), np.nan) for r in curve.itertuples()], float)
+    return curve[count].to_numpy() / np.where(bases > 0, bases, np.nan)

@@ -1,0 +1,106 @@
+"""The printed tables: one a benchmark and split, in plain text that survives a log and a paste."""
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+
+from pipelines.report.summary import Summary
+from steer.statistics.thresholds import Point, choose
+
+UNITS = ((1.0, "TFLOP"), (1e-3, "GFLOP"), (1e-6, "MFLOP"), (1e-9, "kFLOP"))
+"""By their size in 1e12 FLOPs."""
+
+BAR_HEAD = "vs random_query"
+SHARE_HEAD, FULL_HEAD = "% of large", "in full"
+HEAD = (
+    *("policy", "setting", "accuracy %", "95 % interval", "{unit}/question"),
+    *(SHARE_HEAD, FULL_HEAD, "large steps %", BAR_HEAD),
+)
+FULL_NOTE = f"{FULL_HEAD}: % of large with prompts, re-prefill and scoring passes counted on both sides (flops_full)"
+BAR_NOTE = f"{BAR_HEAD}: points of accuracy above sending random questions to the large model at equal FLOPs"
+MARK_NOTE = "*: threshold chosen on the validation split"
+
+
+def first_of(reasons: Sequence[str], most: int) -> list[str]:
+    """The first so many, a line each, and how many are left out."""
+    left = len(reasons) - most
+    return [*(f"  {reason}" for reason in reasons[:most]), *([f"  and {left} more"] if left > 0 else [])]
+
+
+def unit_for(rows: Sequence[Summary]) -> tuple[float, str]:
+    """The largest unit in which the dearest row is at least 1."""
+    dearest = max((row.flops_paper for row in rows), default=0.0)
+    return next(((size, name) for size, name in UNITS if dearest >= size), UNITS[-1])
+
+
+def tables(rows: Sequence[Summary], chosen: Collection[tuple] = (), split: str | None = None) -> str:
+    """A table a benchmark, of one split (none: every split). `chosen` holds (benchmark, policy, setting) of what
+    validation chose: those rows are marked."""
+    blocks, notes = [], {}
+    for benchmark, part in dict.fromkeys((r.benchmark, r.split) for r in rows):
+        if split in (None, part):
+            mine = [r for r in rows if (r.benchmark, r.split) == (benchmark, part)]
+            marked = [(r.benchmark, r.policy, r.setting) in chosen for r in mine]
+            blocks.append(_table(f"{benchmark}, {part} split, {_size(mine)}", mine, marked))
+            notes[FULL_NOTE] = notes.get(FULL_NOTE, False) or any(r.policy == "large" for r in mine)
+            notes[BAR_NOTE] = notes.get(BAR_NOTE, False) or _has_bar(mine)
+            notes[MARK_NOTE] = notes.get(MARK_NOTE, False) or any(marked)
+    return "\n\n".join(blocks + ["\n".join(note for note, needed in notes.items() if needed)]).rstrip()
+
+
+def best_on_test(rows: Sequence[Summary]) -> list[Summary]:
+    """For each benchmark and policy its most accurate row on test, where the whole grid was run there (the paper's way
+    of reporting; optimistic, since the threshold is chosen on the questions it is judged by)."""
+    best = []
+    for benchmark, policy in dict.fromkeys((r.benchmark, r.policy) for r in rows if r.split == "test"):
+        mine = [r for r in rows if (r.benchmark, r.split, r.policy) == (benchmark, "test", policy)]
+        point = choose([Point(r.setting, r.accuracy, r.flops_paper) for r in mine], "accuracy")
+        best.append(next(r for r in mine if r.setting == point.setting))
+    return best
+
+
+def _size(rows: Sequence[Summary]) -> str:
+    seeds = max(r.seeds for r in rows)
+    return f"{max(r.n for r in rows):,} questions, {seeds} sampling seed{'s' * (seeds > 1)}"
+
+
+def _table(title: str, rows: Sequence[Summary], marked: Sequence[bool]) -> str:
+    size, unit = unit_for(rows)
+    large = next((r for r in rows if r.policy == "large"), None)
+    lines = [[name.format(unit=unit) for name in HEAD]]
+    lines += [_cells(row, mark, size, large) for row, mark in zip(rows, marked, strict=True)]
+    said = [i for i in range(len(HEAD)) if any(line[i] for line in lines[1:])]
+    return "\n".join([title, *_aligned([[line[i] for i in said] for line in lines])])
+
+
+def _has_bar(rows: Sequence[Summary]) -> bool:
+    return any(not math.isnan(r.random_query_accuracy) for r in rows)
+
+
+def _cells(row: Summary, marked: bool, size: float, large: Summary | None) -> list[str]:
+    above = 100 * (row.accuracy - row.random_query_accuracy)
+    return [
+        row.policy,
+        row.setting + " *" * marked,
+        f"{100 * row.accuracy:.1f}",
+        f"{100 * row.accuracy_low:.1f}–{100 * row.accuracy_high:.1f}",
+        f"{row.flops_paper / size:.3g}" if row.flops_paper < 100 * size else f"{row.flops_paper / size:,.0f}",
+        _share(row.flops_paper, large and large.flops_paper),
+        _share(row.flops_full, large and large.flops_full),
+        f"{100 * row.share_large:.0f}",
+        "" if math.isnan(above) else f"{above:+.1f}".replace("-0.0", "+0.0"),
+    ]
+
+
+def _share(flops: float, large: float | None) -> str:
+    return f"{100 * flops / large:.0f}" if large else ""
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Words to the left, numbers to the right, a rule under the head."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    words = [head in ("policy", "setting") for head in lines[0]]
+    for number, line in enumerate(lines):
+        columns = zip(line, widths, words, strict=True)
+        yield "  ".join(text.ljust(width) if word else text.rjust(width) for text, width, word in columns).rstrip()
+        if number == 0:
+            yield "─" * (sum(widths) + 2 * (len(widths) - 1))

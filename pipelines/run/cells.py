@@ -1,0 +1,66 @@
+"""What one run evaluates: cells, each a policy setting on one benchmark, and the groups its questions are cut into.
+
+Invariant: every row of a cell is in exactly one group; which one depends on the seed and on the cell's trace ids alone.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from pipelines.run.ingest import Rows, in_one_cell
+from steer.config.policy import PolicyConfig
+from steer.config.run import RoutingOptions
+from steer.storage.schemas import GROUPS_SCHEMA
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One policy setting on one benchmark with one seed."""
+
+    name: str
+    """Unique in the run's folder; column `cell` of every table."""
+    policy: PolicyConfig
+    routing: RoutingOptions
+    rows: Rows | None
+    """None: the run has the cell already, and its questions."""
+    tokens: Literal["math", "all"]
+    seed: int = 0
+    groups: int = 1
+    """K of Table 3: equal parts (to one) of the rows, drawn by hash and routed independently."""
+
+
+def refuse_uncuttable(cell: Cell) -> None:
+    """Raises ValueError if a cell has fewer rows than groups, or two rows of one trace id."""
+    ids = cell.rows.trace_ids
+    if len(ids) < cell.groups:
+        raise ValueError(
+            f"cell {cell.name}: {len(ids)} traces cannot be cut into {cell.groups} groups: set fewer groups:"
+        )
+    if len(set(ids)) < len(ids):
+        twice = next(i for i in ids if ids.count(i) > 1)
+        raise ValueError(f"cell {cell.name}: question and sample {twice} are there twice: make ids distinct")
+
+
+def cut_into_groups(cell: Cell) -> list[list[int]]:
+    """Indices of the cell's rows in K random parts, each in the benchmark's order. Raises what `refuse_uncuttable`
+    does."""
+    refuse_uncuttable(cell)
+    ids = cell.rows.trace_ids
+    drawn = sorted(range(len(ids)), key=lambda i: _draw(cell.seed, ids[i]))
+    return [sorted(drawn[number :: cell.groups]) for number in range(cell.groups)]
+
+
+def _draw(seed: int, trace_id: str) -> tuple[bytes, str]:
+    key = f"{seed} {trace_id}"
+    return hashlib.blake2b(key.encode(), digest_size=8).digest(), key
+
+
+def group_tables(cells: Iterable[Cell]) -> Iterator[pa.Table]:
+    """`GROUPS_SCHEMA`, one row a table, cells and groups in order; only one group is held at a time."""
+    for cell in cells:
+        for number, part in enumerate(cut_into_groups(cell)):
+            columns = [[cell.name], [f"{cell.name}/{number:03d}"], in_one_cell(cell.rows.take(part))]
+            yield pa.table(dict(zip(GROUPS_SCHEMA.names, columns, strict=True)), schema=GROUPS_SCHEMA)

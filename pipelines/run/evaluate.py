@@ -1,0 +1,135 @@
+"""One Ray Data pipeline: read groups of questions -> route -> grade -> commit to the run's folder.
+
+Ray Data gives streaming input, back-pressure and the commit; the router the loop over steps that it cannot express.
+No stage asks for a CPU: the engines may hold every one of them, and a stage that waited for one would stop the run.
+"""
+
+import warnings
+from collections.abc import Sequence
+from functools import partial
+
+import ray
+from ray.actor import ActorHandle
+from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.util.annotations import RayDeprecationWarning
+
+from pipelines.run.cells import Cell, group_tables, refuse_uncuttable
+from pipelines.run.ingest import TablesSource, quiet_context
+from pipelines.run.session import beside_driver
+from pipelines.run.stages import CellJob, RouteGroup, RunFolderSink, grade_parcel, left_to_ask
+from steer.storage.run_folder import Committed, RunFolder
+
+GRADERS_PER_CPU = 0.5
+"""Grading tasks at most for a CPU of the cluster: a trace's grading takes well under a millisecond."""
+
+
+def evaluate(cells: Sequence[Cell], router: ActorHandle, run: RunFolder) -> float:
+    """Route every question of every cell, grade it, and commit it to the run's tables; returns when all are committed,
+    and how many seconds grading took, summed over its tasks.
+
+    May be called again for further cells of the same run. Of a cell that is in the run already, what its tables hold is
+    not routed again. Raises ValueError for cells that cannot be cut, and what the router raises when a pool is gone for
+    good.
+    """
+    admitted = {cell["name"] for cell in run.describe()["cells"]}
+    new = [cell for cell in cells if cell.name not in admitted]
+    for cell in new:
+        refuse_uncuttable(cell)
+    old = [cell.name for cell in cells if cell.name in admitted]
+    committed, traces = {}, sum(len(cell.rows) - cell.rows.bad for cell in new)
+    if old:
+        committed = run.committed(old)
+        traces += ray.get(_askable.remote(run, _parts(run, old), committed))
+    if new:
+        ray.get(_write_groups.remote(run, new, [_described(cell) for cell in new]))
+    parts = _parts(run, [cell.name for cell in cells])
+    router.expect.remote(traces)
+    jobs = {cell.name: CellJob(cell.policy, cell.routing, cell.tokens, cell.seed) for cell in cells}
+    in_flight = max(cell.routing.groups_in_flight for cell in cells)
+    with DataContext.current(_context()):
+        # Not `ray.data.read_parquet`: both readers of ray 2.60 look at the files in tasks that want a CPU, whatever
+        # `num_cpus` says, and the engines may hold every one.
+        readers = [partial(run.read_groups, part, names) for part, names in parts.items()]
+        groups = TablesSource(readers).dataset(local=False)
+        graded = _routed(groups, router, jobs, in_flight, committed).map_batches(
+            grade_parcel, batch_format="pyarrow", batch_size=1, num_cpus=0, compute=TaskPoolStrategy(_graders())
+        )
+        sink = RunFolderSink(run, router)
+        graded.write_datasink(sink, ray_remote_args={"num_cpus": 0}, concurrency=_graders())
+    return sink.grading_s
+
+
+def _parts(run: RunFolder, cells: Sequence[str]) -> dict[str, list[str]]:
+    """The cells by the part of `questions/` that holds their groups."""
+    parts: dict[str, list[str]] = {}
+    for cell in run.describe()["cells"]:
+        if cell["name"] in cells:
+            parts.setdefault(cell["part"], []).append(cell["name"])
+    return parts
+
+
+@ray.remote(num_cpus=0)
+def _askable(run: RunFolder, parts: dict[str, list[str]], committed: dict[str, Committed]) -> int:
+    """Traces of these cells that the router is still to be asked for."""
+    groups = (group for part, cells in parts.items() for group in run.read_groups(part, cells))
+    return sum(len(left_to_ask(group.to_pylist()[0], committed)) for group in groups)
+
+
+@ray.remote(num_cpus=0)
+def _write_groups(run: RunFolder, cells: list[Cell], described: list[dict]) -> None:
+    """In a task: the questions need not pass through the driver."""
+    run.write_groups(group_tables(cells), described)
+
+
+def _routed(
+    groups: Dataset,
+    router: ActorHandle,
+    jobs: dict[str, CellJob],
+    in_flight: int,
+    committed: dict[str, Committed],
+) -> Dataset:
+    threads = ActorPoolStrategy(
+        size=1,
+        max_concurrent_calls_per_actor=in_flight,
+        max_tasks_in_flight_per_actor=in_flight,
+        enable_true_multi_threading=True,
+    )
+    with warnings.catch_warnings():
+        # Ray 2.60 warns of any remote argument that map_batches does not name, and has no name for these two.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        return groups.map_batches(
+            RouteGroup,
+            fn_constructor_args=(router, jobs, committed),
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=threads,
+            num_cpus=0,
+            label_selector=beside_driver(),
+            # A group that was routed half is not routed again behind the router's back.
+            max_restarts=0,
+            max_task_retries=0,
+        )
+
+
+def _graders() -> int:
+    return max(1, int(ray.cluster_resources().get("CPU", 1) * GRADERS_PER_CPU))
+
+
+def _context() -> DataContext:
+    context = quiet_context()
+    # A block is a row: a group before the router, a parcel behind it. Rows are never split, so the least size does it.
+    context.target_max_block_size = 1
+    warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")
+    return context
+
+
+def _described(cell: Cell) -> dict:
+    return {
+        "name": cell.name,
+        "policy": cell.policy.model_dump(mode="json"),
+        "routing": cell.routing.model_dump(mode="json"),
+        "tokens": cell.tokens,
+        "seed": cell.seed,
+        "groups": cell.groups,
+        "traces": len(cell.rows),
+    }

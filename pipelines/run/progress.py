@@ -1,0 +1,154 @@
+"""Progress of a run: a live bar on a terminal, otherwise a line every 10 s, also while nothing finishes.
+
+A thread asks the router for its counts; the run never waits for it. Formatting is pure."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import NamedTuple, Protocol, TextIO
+
+from steer.traces import Role
+
+LINE_S = 10.0
+"""Between lines in a log: often enough to see that a run lives, rare enough for a run of days."""
+BAR_S = 0.5
+
+
+class Counts(Protocol):
+    """What is read of `actors.router.RouterStats`."""
+
+    total: int
+    live: int
+    queued: int
+    done: int
+    tokens_small: int
+    tokens_large: int
+    steps_small: int
+    steps_large: int
+    waiting: Mapping[Role, str]
+
+
+class ProgressSnapshot(NamedTuple):
+    """Counts at one moment, in seconds since the start."""
+
+    at_s: float
+    total: int = 0
+    live: int = 0
+    queued: int = 0
+    done: int = 0
+    tokens: int = 0
+    steps_small: int = 0
+    steps_large: int = 0
+    waiting: str = ""
+    """What pools wait for, that find no node for their replicas."""
+
+    @classmethod
+    def of(cls, counts: Counts, at_s: float) -> "ProgressSnapshot":
+        return cls(
+            at_s,
+            counts.total,
+            counts.live,
+            counts.queued,
+            counts.done,
+            counts.tokens_small + counts.tokens_large,
+            counts.steps_small,
+            counts.steps_large,
+            "; ".join(f"{role.label}: {what}" for role, what in counts.waiting.items()),
+        )
+
+    def since(self, base: "ProgressSnapshot") -> "ProgressSnapshot":
+        """What came after `base`, the router's counts when this pipeline began: it may have served one before."""
+        return self._replace(
+            total=max(self.total - base.done, 0),
+            done=self.done - base.done,
+            tokens=self.tokens - base.tokens,
+            steps_small=self.steps_small - base.steps_small,
+            steps_large=self.steps_large - base.steps_large,
+        )
+
+
+def progress_text(now: ProgressSnapshot, before: ProgressSnapshot) -> str:
+    """One line: done of total, live, queued, tokens a second since `before`, large steps so far, time left, and what
+    pools wait for."""
+    seconds = now.at_s - before.at_s
+    rate = max(now.tokens - before.tokens, 0) / seconds if seconds > 0 else 0.0
+    steps = now.steps_small + now.steps_large
+    large = f"{100 * now.steps_large / steps:.0f} % large steps" if steps else "no step yet"
+    total = f"/{now.total:,}" if now.total else ""
+    return (
+        f"done {now.done:,}{total} · live {now.live:,} · queued {now.queued:,} · {rate:,.0f} tokens/s · {large} · "
+        f"ETA {duration(eta_s(now))}{f' · {now.waiting}' if now.waiting else ''}"
+    )
+
+
+def eta_s(now: ProgressSnapshot) -> float | None:
+    """Seconds left at the mean pace so far; None before anything is done, or where the total is not known."""
+    if not now.done or not now.total:
+        return None
+    return now.at_s * max(now.total - now.done, 0) / now.done
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Progress:
+    """Context manager that shows the run's progress on `stream` until it is left."""
+
+    def __init__(self, read: Callable[[], Counts], stream: TextIO = sys.stderr, line_s: float = LINE_S):
+        """`read` may raise: the last reading is shown again (the router is starting, or just gone)."""
+        self._read, self._stream, self._line_s = read, stream, line_s
+        self._stop = threading.Event()
+        self._base = self._last = ProgressSnapshot(0.0)
+        self._started = 0.0
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> "Progress":
+        self._started = time.monotonic()
+        with suppress(Exception):  # as in _reading: without a base, counts are those since the router started
+            self._base = ProgressSnapshot.of(self._read(), 0.0)
+        watch = self._watch_terminal if self._stream.isatty() else self._watch_log
+        self._thread = threading.Thread(target=watch, name="progress", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def _reading(self) -> ProgressSnapshot:
+        at_s = time.monotonic() - self._started
+        try:
+            self._last = ProgressSnapshot.of(self._read(), at_s).since(self._base)
+        except Exception:
+            # Progress must never end a run: whatever stops the router also stops the pipeline, which reports it.
+            self._last = self._last._replace(at_s=at_s)
+        return self._last
+
+    def _watch_log(self) -> None:
+        before = ProgressSnapshot(0.0)
+        while not self._stop.wait(self._line_s):
+            now = self._reading()
+            print(f"[{duration(now.at_s)}] {progress_text(now, before)}", file=self._stream, flush=True)
+            before = now
+
+    def _watch_terminal(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        columns = [BarColumn(bar_width=24), TextColumn("{task.description}")]
+        with Bar(*columns, console=Console(file=self._stream), transient=True) as bar:
+            task = bar.add_task("starting", total=None)
+            before = ProgressSnapshot(0.0)
+            while not self._stop.wait(BAR_S):
+                now = self._reading()
+                bar.update(task, completed=now.done, total=now.total or None, description=progress_text(now, before))
+                if now.at_s - before.at_s >= 5:  # tokens a second over at least so long do not flicker
+                    before = now

@@ -1,0 +1,77 @@
+"""`steer experiment paper`: the paper's tables and figures, and what it lacks, from one resumable sweep.
+
+Thresholds are chosen on validation; on test every method runs with its whole grid, so that its curve has intervals and
+"best on test", the paper's way of reporting, can stand beside the honest figure.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from pipelines.report.paper.rows import KIND, OBSERVED, rows
+from pipelines.report.write import write_report
+from pipelines.sweep.sweep import run_sweep
+from steer.config.load import refusals_as_settings_errors
+from steer.config.pairs import load_pair
+from steer.config.run import BenchmarkConfig, PairConfig, PoolsConfig, RoutingOptions
+from steer.config.strict import Strict
+from steer.config.sweep import SweepConfig, Variant
+
+
+class PaperConfig(Strict):
+    """`steer experiment paper`."""
+
+    pair: str | PairConfig = "embedded"
+    benchmarks: Annotated[tuple[str | BenchmarkConfig, ...], Field(min_length=1)] = ("chain_math", "hops")
+    """Names, or as under `benchmark:` of a run; `split` and `limit` are not read."""
+    validation_questions: Annotated[int, Field(ge=20)] | None = 160
+    """Questions a benchmark on validation; none: all."""
+    test_questions: Annotated[int, Field(ge=20)] | None = 320
+    """Questions a benchmark on test; none: all."""
+    test_seeds: Annotated[int, Field(ge=1)] = 1
+    """Sampling seeds of every question on test."""
+    routing: RoutingOptions = RoutingOptions()
+    pools: PoolsConfig = PoolsConfig()
+    seed: int = 0
+
+
+def run_paper(config: PaperConfig, out: str | Path, replica_class: type | None = None, verbose: bool = False) -> str:
+    """The runs into `out`, going on where an earlier call was cut off, and their report into `out`/report. Returns what
+    to print. Raises what `run_sweep` does."""
+    with refusals_as_settings_errors():
+        pair = load_pair(config.pair)
+    missing = dict(_missing(pair))
+    for label, why in missing.items():
+        print(f"{label}: not run, {why}", flush=True)
+    run_sweep(paper_sweep(config, missing), out, replica_class, verbose, kind=KIND, resume=True)
+    report = Path(out) / "report"
+    shutil.rmtree(report, ignore_errors=True)  # of an earlier call on the same runs
+    return write_report([out], report)
+
+
+def paper_sweep(config: PaperConfig, missing: dict[str, str]) -> SweepConfig:
+    """The sweep of an experiment, without the methods that are `missing`."""
+    benchmarks = [BenchmarkConfig(name=b) if isinstance(b, str) else b for b in config.benchmarks]
+    found = [row for row in rows() if row["label"].removeprefix(f"{OBSERVED} ") not in missing]
+    return SweepConfig(
+        benchmarks=tuple(benchmarks),
+        validation_questions=config.validation_questions,
+        test_questions=config.test_questions,
+        test_seeds=config.test_seeds,
+        pair=config.pair,
+        variants=tuple(Variant.model_validate(row) for row in found),
+        routing=config.routing,
+        pools=config.pools,
+        seed=config.seed,
+    )
+
+
+def _missing(pair: PairConfig) -> Iterator[tuple[str, str]]:
+    """(method, why) of those whose signal the pair has not."""
+    if pair.prm is None:
+        yield "rsd", "the pair has no process reward model (prm: {path: ...}; docs/signals.md)"
+    if pair.probe is None:
+        yield "query_router", "the pair has no probe (steer train-router, then probe: FOLDER)"

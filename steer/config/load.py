@@ -1,0 +1,231 @@
+"""Configuration files: YAML plus `--set key=value` overrides, into the typed configuration.
+
+Invariant: whatever is wrong with a file or an override is said at once, all of it, as `source: key = value: what is
+wrong, and the remedy`; nothing is ignored and nothing is guessed.
+"""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from steer.config.run import PairConfig, RunConfig
+from steer.storage.filesystem import OutputFailed
+
+C = TypeVar("C", bound=BaseModel)
+_UNION_NOISE = ("str", "int", "float")
+"""Names pydantic puts into an error's location for the plain members of a union such as `str | PairConfig`."""
+
+
+class SettingsError(Exception):
+    """A configuration that cannot be used; the message is for a person and says the remedy."""
+
+
+def load_config(path: str | Path | None, sets: Sequence[str] = ()) -> RunConfig:
+    """The configuration of `steer run`: the file (none: all defaults) with the `--set` overrides laid over it."""
+    return load(RunConfig, path, sets)
+
+
+def load(model: type[C], path: str | Path | None, sets: Sequence[str] = (), held: dict[str, Any] | None = None) -> C:
+    """Raises SettingsError with one line for each thing that is wrong. `held`: what was read from `path` already."""
+    source = "defaults" if path is None else str(path)
+    data = held if held is not None else {} if path is None else _read(Path(path))
+    for item in sets:
+        _override(data, item)
+    if "policy" in model.model_fields:
+        data = _name_policy(data)
+    set_keys = {item.split("=", 1)[0].strip() for item in sets}
+    try:
+        config = model.model_validate(data)
+    except ValidationError as failure:
+        raise SettingsError("\n".join(_explain(failure, model, source, set_keys))) from None
+    problems = [f"{source}: {problem}" for problem in _contradictions(config)]
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return config
+
+
+@contextmanager
+def refusals_as_settings_errors() -> Iterator[None]:
+    """Around the loading of pair, benchmark and run folder: what they refuse is the configuration's fault. Narrow on
+    purpose, so that a ValueError of the run itself keeps its trace."""
+    try:
+        yield
+    except OutputFailed as refusal:
+        raise SettingsError(f"{refusal}, or choose another --out") from refusal
+    except (ValueError, FileExistsError, FileNotFoundError) as refusal:
+        raise SettingsError(str(refusal)) from refusal
+
+
+def to_yaml(config: BaseModel) -> str:
+    """The resolved configuration, as a file that `load` reads back to the same."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")], 1, 0.5)
+        hint = f"did you mean {path.parent / near[0]}?" if near else "the shipped ones are in pipelines/configs/"
+        raise SettingsError(f"{path}: no such file; {hint}") from None
+    except (OSError, UnicodeDecodeError) as failure:
+        raise SettingsError(f"{path}: cannot be read: {failure}") from None
+    except yaml.YAMLError as failure:
+        raise SettingsError(f"{path}: not valid YAML: {' '.join(str(failure).split())}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise SettingsError(f"{path}: holds a {type(data).__name__}, not `key: value` lines")
+    return data
+
+
+def _override(data: dict[str, Any], item: str) -> None:
+    """Lays one `dotted.key=value` over `data`, in place; the value is read as YAML."""
+    key, equals, text = item.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise SettingsError(f"--set {item}: not of the form key=value, for example --set policy.gamma=0.3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise SettingsError(f"--set {item}: the value is not valid YAML; quote it") from None
+    here: Any = data
+    for depth, part in enumerate(parts[:-1]):
+        below = here.setdefault(part, {}) if isinstance(here, dict) else _item(here, part, item)
+        if below is None or (part == "policy" and isinstance(below, str)):
+            below = here[part] = {} if below is None else {"name": below}
+        if not isinstance(below, dict | list):
+            taken = ".".join(parts[: depth + 1])
+            raise SettingsError(f"--set {item}: {taken} is {below!r} here, it has no keys; set {taken} as a whole")
+        here = below
+    if isinstance(here, list):
+        _item(here, parts[-1], item)
+        here[int(parts[-1])] = value
+    else:
+        here[parts[-1]] = value
+
+
+def _item(items: list, part: str, item: str) -> Any:
+    if not part.isdecimal() or int(part) >= len(items):
+        raise SettingsError(f"--set {item}: {part} is not one of the {len(items)} items 0 to {len(items) - 1}")
+    return items[int(part)]
+
+
+def _name_policy(data: dict[str, Any]) -> dict[str, Any]:
+    """`policy: large` is short for `policy: {name: large}`, and a policy without a name is the default one, steer."""
+    policy = data.get("policy")
+    if isinstance(policy, str):
+        return {**data, "policy": {"name": policy}}
+    if isinstance(policy, dict) and "name" not in policy:
+        return {**data, "policy": {"name": "steer", **policy}}
+    return data
+
+
+# --- saying what is wrong -------------------------------------------------------------------------------------------
+
+
+def _explain(failure: ValidationError, model: type[BaseModel], source: str, set_keys: set[str]) -> Iterator[str]:
+    errors = failure.errors(include_url=False)
+    spelled_out = {e["loc"][: e["loc"].index("PairConfig")] for e in errors if "PairConfig" in e["loc"]}
+    for error in errors:
+        loc = error["loc"]
+        if loc and loc[-1] == "str" and loc[:-1] in spelled_out and isinstance(error["input"], dict):
+            continue  # a pair spelled out as a mapping failed on its keys: that it is no name is not news
+        path, models = _locate(model, loc)
+        if error["type"].startswith("union_tag"):
+            path = [*path, "name"]
+        key = ".".join(map(str, path)) or "(top level)"
+        overridden = any(key == k or key.startswith(k + ".") or k.startswith(key + ".") for k in set_keys)
+        where = "--set" if overridden else source
+        yield f"{where}: {_sentence(error, key, path, models)}"
+
+
+def _sentence(error: Any, key: str, path: list, models: list[type[BaseModel]]) -> str:
+    kind, value, context = error["type"], error["input"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        valid = sorted({name for m in models for name in m.model_fields})
+        near = difflib.get_close_matches(str(path[-1]), valid, 1, 0.5)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"{key} = {value!r}: unknown key; {hint}Valid keys here: {', '.join(valid)}"
+    if kind == "missing":
+        return f"{key}: missing; add it"
+    if kind == "union_tag_invalid":
+        given = str(context["tag"])
+        valid = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
+        return f"{key} = {given!r}: not a known policy; {_nearest(given, valid)}"
+    if kind == "union_tag_not_found":
+        return f"{key}: missing; name the policy"
+    if kind == "literal_error":
+        valid = [word.strip(" '") for word in context["expected"].replace(" or ", ",").split(",")]
+        return f"{key} = {value!r}: not allowed; {_nearest(str(value), valid)}"
+    shown = "" if isinstance(value, dict) else f" = {value!r}"
+    return f"{key}{shown}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _nearest(given: str, valid: list[str]) -> str:
+    near = difflib.get_close_matches(given, valid, 1, 0.5)
+    return (f"did you mean {near[0]}? " if near else "") + f"Allowed: {', '.join(valid)}"
+
+
+def _locate(model: type[BaseModel], loc: tuple) -> tuple[list, list[type[BaseModel]]]:
+    """The dotted path a person would write, and the models whose keys are valid at its last part.
+
+    Pydantic's location holds, besides keys, the name of the union member it tried: those are left out."""
+    path: list = []
+    models, holders = [model], [model]
+    for part in loc:
+        fields = [m.model_fields[part] for m in models if part in m.model_fields]
+        member = [m for m in models if part in (m.__name__, _tag(m))]
+        if fields:
+            path.append(part)
+            holders, models = models, [m for f in fields for m in _models_in(f.annotation)]
+        elif isinstance(part, int):
+            path.append(part)
+        elif member:
+            holders = models = member
+        elif part not in _UNION_NOISE:
+            path.append(part)
+            holders = models
+    return path, holders
+
+
+def _tag(model: type[BaseModel]) -> Any:
+    name = model.model_fields.get("name")
+    return name.default if name is not None and typing.get_origin(name.annotation) is typing.Literal else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [m for part in typing.get_args(annotation) for m in _models_in(part)]
+
+
+def _contradictions(config: BaseModel) -> Iterator[str]:
+    """Values that are each allowed but impossible together."""
+    pools = getattr(config, "pools", None)
+    pair = getattr(config, "pair", None)
+    policies = [getattr(config, "policy", None), *(p.policy for p in getattr(config, "variants", ()))]
+    for policy in policies:
+        read = ["entropy"] if getattr(policy, "name", "") == "first_token_entropy" else []
+        read += [getattr(policy, key, None) for key in ("measure", "also")]
+        for needed in (m for m in read if pools is not None and m is not None and m not in pools.measures):
+            yield (
+                f"policy {policy.name} routes by {needed}, which pools.measures = {list(pools.measures)} leaves out; "
+                f"add {needed} there or choose another measure"
+            )
+    if isinstance(pair, PairConfig) and pools is not None:
+        for name in ("small", "large"):
+            ways = getattr(pair, name).engine.get("tensor_parallel_size", 1)
+            gpus = getattr(pools, name).gpus
+            if ways > 1 and gpus != ways:
+                yield (
+                    f"pair.{name}.engine.tensor_parallel_size = {ways} but pools.{name}.gpus = {gpus:g}; "
+                    f"set pools.{name}.gpus to {ways}"
+                )

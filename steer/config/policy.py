@@ -1,0 +1,230 @@
+"""The typed configuration of a policy: one model a policy, told apart by `name`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from steer.config.strict import Strict
+
+Measure = Literal["max_logit", "entropy", "max_prob"]
+Aggregate = Literal["mean", "min"]
+Unit = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+# --- policies: one model a policy, told apart by `name` -------------------------------------------------------------
+
+
+class SmallPolicy(Strict):
+    name: Literal["small"] = "small"
+    """The small model alone, in one pass."""
+
+
+class LargePolicy(Strict):
+    name: Literal["large"] = "large"
+    """The large model alone, in one pass."""
+
+
+class RandomStepPolicy(Strict):
+    name: Literal["random_step"] = "random_step"
+    p: Unit = 0.5
+    """Probability that a step is written by the large model."""
+
+
+class RandomQueryPolicy(Strict):
+    name: Literal["random_query"] = "random_query"
+    p: Unit = 0.5
+    """Probability that a whole question goes to the large model."""
+
+
+class Scored(Strict):
+    """What policies that route by a step's confidence share."""
+
+    measure: Measure = "max_prob"
+    """Which confidence measure routes (method.md, Confidence)."""
+    scored_by: Literal["small", "producer"] = "small"
+    """Who scores a step: the small model always, or the model that wrote it."""
+    aggregate: Aggregate = "mean"
+    """A step's score over its chosen tokens: the mean (Eq. 7), or the least sure of them."""
+    refine: Literal["first", "every", "never"] = "first"
+    """Which unsure steps of the small model are discarded and rewritten by the large one: step 0 alone (the paper's
+    first-step refinement), every one, or none. `true` and `false` mean `first` and `never`."""
+
+    ahead: bool = False
+    """The small model writes to the end in one pass, and the policy decides on its steps one after another; from the
+    first unsure one on they are thrown away. Costs the small model's tokens behind that step, spares a request and the
+    re-reading of the trace for every step."""
+
+    @field_validator("refine", mode="before")
+    @classmethod
+    def _refine_as_a_word(cls, value):
+        return {True: "first", False: "never"}.get(value, value) if isinstance(value, bool) else value
+
+
+class MixtureOptions(Scored):
+    """How the mixture is fitted and read."""
+
+    also: Measure | None = None
+    """A second measure with mixtures of its own: a step is then as sure as the less sure of the two says."""
+    scope: Literal["pooled", "per_model"] = "pooled"
+    """One mixture over all live traces, or one for each generating model."""
+    fit_from: Literal["live", "bank", "all_steps", "frozen"] = "live"
+    """Scores the mixture is fitted on: those of the live traces at this step; the run's recent ones at this step index;
+    the run's recent ones at any step, so that a group which only sure traces are left of is not split in halves; or a
+    saved file's."""
+    frozen_path: Path | None = None
+    """Mixture parameters saved by an earlier run (its `mixtures/` folder); needed by `fit_from: frozen`."""
+    monotone: bool = True
+    """Clamp the posterior so that more confidence never means a lower posterior; false is Eq. 9 to the letter."""
+    min_fit: Annotated[int, Field(ge=2)] = 8
+    """Fewer ongoing traces than this: fit on all that have answered."""
+
+    @model_validator(mode="after")
+    def _fits_together(self):
+        if self.also == self.measure:
+            raise ValueError(f"also: {self.also} is the measure already: name another one or leave also out")
+        if self.fit_from == "frozen" and self.frozen_path is None:
+            raise ValueError("fit_from: frozen needs frozen_path: the mixtures/ folder of an earlier run")
+        return self
+
+
+PAPER = {
+    "measure": "max_logit",
+    "also": None,
+    "scored_by": "producer",
+    "aggregate": "mean",
+    "scope": "pooled",
+    "fit_from": "live",
+    "monotone": False,
+    "refine": "first",
+    "ahead": False,
+    "hysteresis": 0.0,
+}
+"""What `preset: paper` fixes: Algorithm 1 as it is printed."""
+
+
+STEPWISE = {
+    "measure": "max_prob",
+    "aggregate": "mean",
+    "fit_from": "live",
+    "refine": "first",
+    "ahead": False,
+    "hysteresis": 0.0,
+}
+"""What `preset: stepwise` begins from: each step by itself, as in Algorithm 1, scored by the small model."""
+
+
+class SteerPolicy(MixtureOptions):
+    """The defaults are what kept the most accuracy at each compute on the embedded pairs (docs/findings.md)."""
+
+    name: Literal["steer"] = "steer"
+    gamma: Unit = 0.5
+    """A step goes to the large model where the posterior of the confident component is below gamma."""
+    measure: Measure = "max_logit"
+    """Which confidence measure routes (method.md, Confidence)."""
+    aggregate: Aggregate = "min"
+    """A step's score over its chosen tokens: the least sure of them, or the mean (Eq. 7)."""
+    refine: Literal["first", "every", "never"] = "every"
+    """Which unsure steps of the small model are discarded and rewritten by the large one: step 0 alone (the paper's
+    first-step refinement), every one, or none. `true` and `false` mean `first` and `never`."""
+    fit_from: Literal["live", "bank", "all_steps", "frozen"] = "all_steps"
+    """Scores the mixture is fitted on: those of the live traces at this step; the run's recent ones at this step index;
+    the run's recent ones at any step, so that a group which only sure traces are left of is not split in halves; or a
+    saved file's."""
+    ahead: bool = True
+    """The small model writes to the end in one pass, and the policy decides on its steps one after another."""
+    hysteresis: Unit = 1.0
+    """A trace that the large model has gone on with returns to the small one only where the posterior is at least
+    gamma + hysteresis. Where that is above 1 it never does, and the large model writes to the end in one pass."""
+    preset: Literal["none", "paper", "stepwise"] = "none"
+    """`paper` is Algorithm 1 to the letter (max_logit, producer, pooled, live, literal posterior, refinement of step 0)
+    and fixes those keys. `stepwise` decides on every step anew (max_prob by the small model, mean over tokens, live, no
+    hysteresis, nothing written ahead) where a key is not given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_preset(cls, data):
+        preset = data.get("preset") if isinstance(data, dict) else None
+        if preset == "paper":
+            clash = sorted(k for k, v in PAPER.items() if k in data and data[k] != v)
+            if clash:
+                raise ValueError(f"preset: paper fixes {', '.join(clash)}: remove them or the preset")
+            return {**data, **PAPER}
+        return {**STEPWISE, **data} if preset == "stepwise" else data
+
+
+class PercentilePolicy(Scored):
+    name: Literal["percentile"] = "percentile"
+    percent: Annotated[float, Field(ge=0.0, le=100.0)] = 50.0
+    """The lowest `percent` of the live traces at each step go to the large model."""
+
+
+class FirstTokenEntropyPolicy(Strict):
+    name: Literal["first_token_entropy"] = "first_token_entropy"
+    tau: Annotated[float, Field(ge=0.0)] = 0.5
+    """The large model takes the step when the small model's first-token entropy (nats) is above tau."""
+
+
+class RsdPolicy(Strict):
+    """Reward-guided speculation (arXiv 2501.19324): every step is drafted, and rewritten where its reward is low."""
+
+    name: Literal["rsd"] = "rsd"
+    threshold: Unit = 0.7
+    """A draft stays where the process reward model gives it at least this probability."""
+
+
+class SpecReasonPolicy(Strict):
+    """Speculative reasoning (arXiv 2504.07891): every step is drafted, and rewritten where the judge rates it low."""
+
+    name: Literal["spec_reason"] = "spec_reason"
+    threshold: Annotated[float, Field(ge=0.0, le=9.0)] = 7.0
+    """A draft stays where the judge rates it at least so, of 0 to 9."""
+    read: Literal["expectation", "greedy"] = "expectation"
+    """The rating: the expectation over the ten digits, or the likeliest one."""
+
+
+class QueryRouterPolicy(Strict):
+    """Routing of whole questions by the small model's own prompt states (arXiv 2410.04707)."""
+
+    name: Literal["query_router"] = "query_router"
+    threshold: Unit = 0.5
+    """The small model gets a question that the probe gives at least this probability of being solved by it."""
+
+
+class CustomPolicy(Strict):
+    """A policy of one's own (docs/policies.md)."""
+
+    name: Literal["custom"] = "custom"
+    object: str
+    """`module:Class`, or a function: called with the options it returns a `steer.policies.Policy`."""
+    options: dict = Field(default_factory=dict)
+    """Keyword arguments of that call."""
+    threshold: str | None = None
+    """The option that rows are labelled with and that a sweep's `grid` varies; none: it has one setting."""
+
+    @model_validator(mode="after")
+    def _threshold_is_a_number(self):
+        value = self.options.get(self.threshold, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"options.{self.threshold} is {value!r}: a threshold is a number")
+        return self
+
+
+PolicyConfig = Annotated[
+    SmallPolicy
+    | LargePolicy
+    | RandomStepPolicy
+    | RandomQueryPolicy
+    | SteerPolicy
+    | PercentilePolicy
+    | FirstTokenEntropyPolicy
+    | RsdPolicy
+    | SpecReasonPolicy
+    | QueryRouterPolicy
+    | CustomPolicy,
+    Field(discriminator="name"),
+]
+
+
+BAR = ("small", "random_query", "large")
+"""Policies that make up the bar of their benchmark and split."""

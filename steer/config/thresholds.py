@@ -1,0 +1,43 @@
+"""The threshold of each policy: the key that a sweep varies, its grid, and how rows name it."""
+
+from typing import Any
+
+from steer.config.policy import PolicyConfig
+
+THRESHOLDS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "steer": ("gamma", (0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)),
+    "percentile": ("percent", (10, 20, 30, 40, 50, 60, 70, 80, 90)),
+    "first_token_entropy": ("tau", (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6)),
+    "rsd": ("threshold", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
+    "spec_reason": ("threshold", (1, 2, 3, 4, 5, 6, 7, 8, 8.5)),
+    "query_router": ("threshold", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
+    "random_step": ("p", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
+    "random_query": ("p", (0.25, 0.5, 0.75)),
+}
+"""The key that each policy's grid varies, and the grid it gets unless the sweep names another. Entropies are in nats:
+0.05 to 1.6 runs from a nearly certain first token to about five equally likely ones."""
+
+
+def label_of(policy: PolicyConfig) -> str:
+    """What tables call a policy that no sweep gave a label: its name, or that of the class of a custom one."""
+    return policy.object.partition(":")[2] if policy.name == "custom" else policy.name
+
+
+def threshold_key(policy: dict[str, Any]) -> str | None:
+    """The key that a policy's grid varies, of a custom one an option; None where it has none. `policy`: its
+    configuration as JSON values, as `run.json` holds it."""
+    return policy.get("threshold") if policy["name"] == "custom" else THRESHOLDS.get(policy["name"], (None,))[0]
+
+
+def setting_of(policy: dict[str, Any]) -> str:
+    """The threshold as rows name it, `gamma=0.5`; empty where there is none."""
+    key = threshold_key(policy)
+    held = policy["options"] if policy["name"] == "custom" else policy
+    return f"{key}={held[key]:g}" if key in held else ""
+
+
+def with_threshold(policy: PolicyConfig, value: float) -> PolicyConfig:
+    given = {**policy.model_dump(exclude_unset=True), "name": policy.name}
+    key = threshold_key(policy.model_dump())
+    changed = {"options": {**policy.options, key: value}} if policy.name == "custom" else {key: value}
+    return type(policy).model_validate({**given, **changed})

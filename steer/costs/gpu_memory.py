@@ -1,0 +1,174 @@
+"""What a model needs of a GPU's memory, and the vLLM engine arguments that follow for cards of 24, 48 and 80 GB.
+
+Arithmetic on published dimensions, not measurement: weights, the KV cache of the sequences in flight, and the logits of
+a scoring pass, which vLLM does not set memory aside for. `docs/pairs.md` shows the numbers for the known pairs.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import floor
+from pathlib import PurePath
+
+from steer.config.run import ModelConfig, PairConfig, PoolConfig, PoolsConfig
+
+GIB = 2**30
+BYTES = {"auto": 2, "bfloat16": 2, "float16": 2, "float32": 4}
+"""A weight's and a cached number's; the known pairs' checkpoints are bfloat16."""
+TYPICAL_TOKENS = 2048
+"""Prompt and answer of one sequence in flight, for the number of sequences at once: most answers to competition
+mathematics and multi-hop questions with their passages are within; where they are not, vLLM queues."""
+CUDA_GIB = 0.5
+"""What CUDA takes of a card before vLLM starts counting: an estimate."""
+WORK_GIB = 1.5
+"""Activations at these batch sizes and CUDA graphs, which vLLM measures and takes off the cache: an estimate."""
+LOGITS_COPIES = 4
+"""float32 matrices [batched tokens, vocabulary] alive at once in a scoring pass: the logits, the softmax, its argument,
+and with several cards the parts that are gathered."""
+
+
+@dataclass(frozen=True)
+class GpuSize:
+    """`usable_gib`: what the smallest card of the name has; `batched_tokens`: prompt tokens an engine step takes at
+    most, which bounds a scoring pass's logits (at a vocabulary of 262,000, 1 GiB a copy for every 1,000)."""
+
+    usable_gib: float
+    batched_tokens: int
+
+
+GPU_SIZES = {24: GpuSize(22.0, 512), 48: GpuSize(44.5, 1024), 80: GpuSize(79.0, 2048)}
+"""24: L4 and A10G have 22.5 GiB, a 4090 24; 48: an L40S has 45, an A6000 48; 80: A100 and H100."""
+
+
+@dataclass(frozen=True)
+class ModelDimensions:
+    """The dimensions of a language model that its memory follows from."""
+
+    parameters: float
+    """All that are loaded, where FLOPs are charged with the nominal count of the model's name."""
+    vocabulary: int
+    kv_heads: int
+    head_dim: int
+    full_layers: int
+    window_layers: int
+    """Layers of sliding-window attention, which hold the last `window_tokens` of a sequence alone."""
+    window_tokens: int
+    context_tokens: int
+    """The longest sequence."""
+
+    def weights_gib(self, cards: int, number_bytes: int = 2) -> float:
+        """On each card of tensor parallelism."""
+        return self.parameters * number_bytes / cards / GIB
+
+    def cache_gib(self, tokens: int, cards: int, number_bytes: int = 2) -> float:
+        """KV cache of one sequence of so many tokens, on each card; a KV head that cannot be divided is copied."""
+        held = self.full_layers * tokens + self.window_layers * min(tokens, self.window_tokens)
+        heads = max(1, self.kv_heads // cards)
+        return 2 * held * heads * self.head_dim * number_bytes / GIB
+
+
+DIMENSIONS = {
+    "Qwen2.5-Math-1.5B-Instruct": ModelDimensions(1_543_714_304, 151_936, 2, 128, 28, 0, 0, 4096),
+    "Qwen2.5-Math-7B-Instruct": ModelDimensions(7_615_616_512, 152_064, 4, 128, 28, 0, 0, 4096),
+    "Qwen2.5-1.5B-Instruct": ModelDimensions(1_543_714_304, 151_936, 2, 128, 28, 0, 0, 32_768),
+    "Qwen2.5-7B-Instruct": ModelDimensions(7_615_616_512, 152_064, 4, 128, 28, 0, 0, 32_768),
+    "gemma-3-4b-it": ModelDimensions(3_880_263_168, 262_208, 4, 256, 5, 29, 1024, 131_072),
+    "gemma-3-12b-it": ModelDimensions(11_766_034_176, 262_208, 8, 256, 8, 40, 1024, 131_072),
+}
+"""By the last part of the hub id. Gemma-3's counts leave its vision tower (0.42e9) out, which is not loaded."""
+
+
+def known_dimensions(path: str) -> ModelDimensions | None:
+    """The shape of a hub id, or of a local snapshot in a folder of the model's name."""
+    return DIMENSIONS.get(PurePath(path).name)
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """One card's memory, GiB."""
+
+    given_gib: float
+    """What vLLM may use; the rest is for CUDA and the logits of a scoring pass."""
+    weights_gib: float
+    cache_gib: float
+    """Left for the KV cache; negative where the weights alone are too large."""
+    longest_gib: float
+    """KV cache of one sequence that fills the context."""
+    typical_gib: float
+    """And of one of `TYPICAL_TOKENS`."""
+    batched_tokens: int
+    context_tokens: int
+
+    @property
+    def fits(self) -> bool:
+        return self.cache_gib >= self.longest_gib
+
+    @property
+    def sequences(self) -> int:
+        """Typical ones that the cache holds at once."""
+        return max(1, floor(self.cache_gib / self.typical_gib))
+
+
+def memory_plan(shape: ModelDimensions, model: ModelConfig, pool: PoolConfig) -> MemoryPlan:
+    """The memory of each of the `pool.gpus` cards of one replica; of a part of a card where that is below 1."""
+    card, cards, number_bytes = GPU_SIZES[pool.card_gb], max(1, round(pool.gpus)), BYTES[model.dtype]
+    batched_tokens = model.engine.get("max_num_batched_tokens", card.batched_tokens)
+    context = model.engine.get("max_model_len") or model.max_model_len or shape.context_tokens
+    scoring_gib = LOGITS_COPIES * batched_tokens * shape.vocabulary * 4 / GIB
+    given_gib = card.usable_gib * min(1.0, pool.gpus) - CUDA_GIB - scoring_gib
+    weights_gib = shape.weights_gib(cards, number_bytes)
+    return MemoryPlan(
+        given_gib=given_gib,
+        weights_gib=weights_gib,
+        cache_gib=given_gib - WORK_GIB - weights_gib,
+        longest_gib=shape.cache_gib(context, cards, number_bytes),
+        typical_gib=shape.cache_gib(min(context, TYPICAL_TOKENS), cards, number_bytes),
+        batched_tokens=batched_tokens,
+        context_tokens=context,
+    )
+
+
+def memory_arguments(shape: ModelDimensions, model: ModelConfig, pool: PoolConfig) -> dict:
+    """vLLM engine arguments for one replica on `pool.gpus` cards of `pool.card_gb`.
+
+    ValueError, naming the remedy, where the weights leave no room for one sequence of the model's context.
+    """
+    if pool.gpus <= 0:
+        raise ValueError(f"card_gb is {pool.card_gb} but gpus is 0: set gpus to the cards that one replica gets")
+    planned = memory_plan(shape, model, pool)
+    if not planned.fits:
+        raise ValueError(
+            f"{model.path} does not fit gpus: {pool.gpus:g} with card_gb: {pool.card_gb}: each card holds "
+            f"{planned.weights_gib:.1f} GiB of weights, which leaves {max(0.0, planned.cache_gib):.1f} GiB for the "
+            f"cache, where one sequence of {planned.context_tokens} tokens takes {planned.longest_gib:.1f}; "
+            f"{_remedy(shape, model, pool)}"
+        )
+    return {
+        "gpu_memory_utilization": floor(100 * planned.given_gib / GPU_SIZES[pool.card_gb].usable_gib) / 100,
+        "max_num_batched_tokens": planned.batched_tokens,
+        "max_num_seqs": min(pool.max_num_seqs, planned.sequences, planned.batched_tokens),
+    }
+
+
+def memory_problems(pair: PairConfig, pools: PoolsConfig) -> Iterator[str]:
+    """What `memory_arguments` will refuse, for the models whose shape is known without loading anything."""
+    for name in ("small", "large"):
+        model, pool = getattr(pair, name), getattr(pools, name)
+        shape = known_dimensions(model.path)
+        if pool.card_gb is not None and (shape is not None or pool.gpus <= 0):
+            try:
+                memory_arguments(shape, model, pool)
+            except ValueError as refusal:
+                yield f"pools.{name}: {refusal}"
+
+
+def _remedy(shape: ModelDimensions, model: ModelConfig, pool: PoolConfig) -> str:
+    """The fewest more cards of the size, and the next size, that fit."""
+    more = [{"gpus": n} for n in (1, 2, 4, 8) if n > pool.gpus]
+    larger = [{"card_gb": size} for size in GPU_SIZES if size > pool.card_gb]
+    ways = []
+    for changes in (more, larger):
+        fitting = [c for c in changes if memory_plan(shape, model, pool.model_copy(update=c)).fits]
+        ways += [f"set {key} to {value}" for key, value in (fitting[0].items() if fitting else ())]
+    if memory_plan(shape, model, pool).cache_gib > 0:
+        ways.append("lower the model's max_model_len")
+    return " or ".join(ways) or "take a smaller model"

@@ -1,0 +1,152 @@
+"""What every trace of a group has written and cost: recorded steps, tokens, prefill.
+
+Invariants: a token is charged once, when the replica that generated it answered; discarded tokens stay charged.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from steer.messages import Ahead, StepResults
+from steer.traces import Model, Question, Role, Status, Step, Trace
+
+
+class Pending(NamedTuple):
+    """A written step that the policy has not yet decided on."""
+
+    model: int
+    attempt: int
+    finish: str
+    text: str
+    tokens: int
+    prompt_tokens: int
+    cached_tokens: int
+    by_small: tuple | None
+    by_large: tuple | None
+    replica: str
+    seconds: float
+
+    @classmethod
+    def answered(cls, model: int, attempt: int, results: StepResults, i: int, measured: tuple) -> "Pending":
+        """Answer `i` of a message to a row that `model` wrote."""
+        return cls(
+            model,
+            attempt,
+            results.finish_R[i],
+            results.text_R[i],
+            results.tokens_R[i],
+            results.prompt_tokens_R[i],
+            results.cached_tokens_R[i],
+            measured if model == Model.SMALL else None,
+            measured if model == Model.LARGE else None,
+            results.replica,
+            results.seconds_R[i],
+        )
+
+    @classmethod
+    def ahead(cls, step: Ahead, replica: str) -> "Pending":
+        """A step that the small model wrote in one pass with those before it: it has read nothing for it."""
+        return cls(int(Model.SMALL), 0, step.finish, step.text, len(step.ids), 0, 0, step.scores, None, replica, 0.0)
+
+
+class Accounting:
+    """Columns in lists: each is touched one trace at a time."""
+
+    def __init__(self, questions: Sequence[Question]):
+        n = len(questions)
+        self._questions = questions
+        self._steps_L: list[list[Step]] = [[] for _ in range(n)]
+        self._prompt_L = [0] * n
+        self._cached_L = [0] * n
+        self._tokens_ML = [[0] * n, [0] * n]
+        self._prefill_ML = [[0] * n, [0] * n]
+        self._discarded_L = [0] * n
+        self._signal_OL = [[0] * n for _ in Role]
+        self._signal_s_L = [0.0] * n
+        self._routing_s_L = [0.0] * n
+
+    def charge(self, trace: int, model: int, results: StepResults, i: int) -> None:
+        """Charge answer `i` of a message: generated tokens and the prompt tokens that were computed for them."""
+        prompt, cached = results.prompt_tokens_R[i], results.cached_tokens_R[i]
+        self._tokens_ML[model][trace] += results.tokens_R[i]
+        self._prefill_ML[model][trace] += prompt - cached
+        self._cached_L[trace] += cached
+        if not self._prompt_L[trace]:
+            self._prompt_L[trace] = prompt
+
+    def charge_ahead(self, trace: int, model: int, tokens: int) -> None:
+        """Charge the steps of a pass behind its first."""
+        self._tokens_ML[model][trace] += tokens
+
+    def charge_signal(self, trace: int, role: int, results: StepResults, i: int) -> None:
+        """Charge answer `i` of a message to the signal: the tokens that its model computed, read or generated."""
+        computed = results.prompt_tokens_R[i] - results.cached_tokens_R[i] + results.tokens_R[i]
+        self._signal_OL[role][trace] += computed
+        self._signal_s_L[trace] += results.seconds_R[i]
+
+    def took(self, traces: Sequence[int], seconds: float) -> None:
+        """Count time that the decision after each one's last step takes."""
+        for trace in traces:
+            self._routing_s_L[trace] += seconds
+
+    def discard(self, trace: int, tokens: int) -> None:
+        """Count generated tokens that no kept step will contain."""
+        self._discarded_L[trace] += tokens
+
+    def record(
+        self,
+        trace: int,
+        step: int,
+        pending: Pending,
+        confidence: float,
+        posterior: float,
+        signal: float,
+        decision: str,
+    ) -> None:
+        """Write down a step and what was decided after it; `rewrite` means that it was discarded."""
+        signal_s, self._signal_s_L[trace] = self._signal_s_L[trace], 0.0
+        routing_s, self._routing_s_L[trace] = self._routing_s_L[trace], 0.0
+        self._steps_L[trace].append(
+            Step(
+                step,
+                pending.attempt,
+                pending.model,
+                decision != "rewrite",
+                pending.finish,
+                pending.text,
+                pending.tokens,
+                pending.prompt_tokens,
+                pending.cached_tokens,
+                pending.by_small,
+                pending.by_large,
+                confidence,
+                posterior,
+                signal,
+                signal_s,
+                routing_s,
+                decision,
+                pending.replica,
+                pending.seconds,
+            )
+        )
+
+    def close(self, trace: int, status: Status, error: str, cell: str, group: str, seed: int) -> Trace:
+        """The finished trace; its steps are handed over."""
+        steps, self._steps_L[trace] = self._steps_L[trace], []
+        return Trace(
+            question=self._questions[trace],
+            status=status,
+            text="".join(s.text for s in steps if s.accepted),
+            steps=steps,
+            tokens_small=self._tokens_ML[Model.SMALL][trace],
+            tokens_large=self._tokens_ML[Model.LARGE][trace],
+            tokens_discarded=self._discarded_L[trace],
+            prompt_tokens=self._prompt_L[trace],
+            prefill_small=self._prefill_ML[Model.SMALL][trace],
+            prefill_large=self._prefill_ML[Model.LARGE][trace],
+            cached_tokens=self._cached_L[trace],
+            tokens_signal=tuple(tokens_L[trace] for tokens_L in self._signal_OL),
+            error=error,
+            cell=cell,
+            group=group,
+            seed=seed,
+        )

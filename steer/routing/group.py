@@ -1,0 +1,338 @@
+"""The live traces of one routing group: a state machine without I/O.
+
+`decide` asks the policy about the ready traces and returns the rows to dispatch; `apply` takes what a replica answered;
+`lost` takes back rows whose replica died; `take_finished` hands over what has ended. These calls alone change it, so
+that `steer.history` brings another group to the same state by repeating them. Invariants: every admitted trace
+leaves through `take_finished` exactly once; a trace has at most one row out at a time; the tokens of a failed try are
+never counted.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from steer.config.run import RoutingOptions
+from steer.messages import Ahead, Op, Prompt, StepResults
+from steer.policies import Act, Policy
+from steer.routing.accounting import Accounting, Pending
+from steer.routing.decisions import Decisions
+from steer.routing.rows import KeptPiece, Row
+from steer.routing.scores import Scores
+from steer.seeds import sampling_seeds, trace_hash
+from steer.traces import MEASURES, Finish, Model, Question, Role, Status, Trace
+
+_LARGE, _SMALL = int(Model.LARGE), int(Model.SMALL)
+_ENTROPY = MEASURES.index("entropy")
+
+
+class Group:
+    """Traces [L] of one group. Columns that the policy reads are arrays; what a row touches alone are lists."""
+
+    def __init__(
+        self,
+        number: int,
+        questions: Sequence[Question],
+        policy: Policy,
+        options: RoutingOptions,
+        seed: int,
+        *,
+        tokenizers: Sequence[str] = ("", ""),
+        judge: Role = Role.JUDGE,
+        name: str = "0",
+        cell: str = "",
+    ):
+        n = len(questions)
+        self.name, self.cell, self.seed = name, cell, seed
+        self.questions, self.policy, self.options = list(questions), policy, options
+        self._signal = policy.signal
+        if policy.signal is not None and policy.signal.role == Role.JUDGE:
+            self._signal = policy.signal._replace(role=judge)
+        self.strict = policy.barrier and options.barrier == "strict"
+        self.hash_L = np.array([trace_hash(seed, q.id, q.sample) for q in self.questions], np.uint64)
+        self.live_L = np.ones(n, bool)
+        self.busy_L = np.zeros(n, bool)
+        self.last_L = np.zeros(n, bool)
+        """Out for its last pass, which nobody at the barrier need wait for."""
+        self.step_L = np.full(n, -1, np.int32)
+        self.draft_L = np.zeros(n, bool)
+        self.peek_L = np.full(n, np.nan)
+        self.signalled_L = np.zeros(n, bool)
+        self.signal_L = np.full(n, np.nan)
+        self.scores = Scores(n, policy)
+        self.live = n
+
+        self.key_L = [f"{number}.{i}" for i in range(n)]
+        self.prefix_L: list[list[KeptPiece]] = [[KeptPiece("", Prompt(q.prompt, q.system), "")] for q in self.questions]
+        self._tokenizers = tokenizers
+        self._accounting = Accounting(self.questions)
+        self._pending_L: list[Pending | None] = [None] * n
+        self._attempt_L = [0] * n
+        self._tries_L = [0] * n
+        self._used_L = [0] * n
+        self._ahead_L: list[tuple[Ahead, ...]] = [()] * n
+        """Steps that the small model has written behind the one that is to be decided on."""
+        self._finished: list[tuple[int, Trace]] = []
+        self._again: list[Row] = []
+        self._out: dict[int, Row] = {}
+        """Row of each trace that is out at a pool."""
+        self.decisions = Decisions()
+
+    @property
+    def out(self) -> int:
+        """Rows dispatched and not yet answered or lost."""
+        return len(self._out)
+
+    # --- decide ---------------------------------------------------------------------------------------------------
+
+    def decide(self) -> list[Row]:
+        """Rows to dispatch now: what the policy decides for the ready traces, and rows that must be asked again."""
+        rows, self._again = self._again, []
+        going = True
+        while going:
+            ready_N = np.flatnonzero(self.live_L & ~self.busy_L)
+            if not len(ready_N) or (self.strict and (self.busy_L & ~self.last_L).any()):
+                break
+            acts_N, posterior_N, seconds = self.decisions.ask(self.policy, self, ready_N)
+            self._accounting.took(ready_N.tolist(), seconds / len(ready_N))
+            asked, taken = self._carry_out(ready_N, acts_N, posterior_N)
+            rows += asked
+            for trace, replica in taken:
+                self._take_ahead(trace, replica)
+            going = bool(taken)
+            if self.strict and self.live:
+                self.scores.forget_before(int(self.step_L[self.live_L].min()) - 1)
+        self._out.update((row.trace, row) for row in rows)
+        return rows
+
+    def _carry_out(
+        self, ready_N: np.ndarray, acts_N: np.ndarray, posterior_N: np.ndarray
+    ) -> tuple[list[Row], list[tuple[int, str]]]:
+        """Rows to dispatch, and (trace, replica) of those whose next step is written already."""
+        rewrite_N = acts_N == Act.REWRITE
+        goes_N = (acts_N == Act.SMALL) | (acts_N == Act.LARGE)
+        step_N = self.step_L[ready_N] + goes_N
+        seed_N = np.where(
+            rewrite_N,
+            sampling_seeds(self.hash_L[ready_N], step_N, 1),
+            # A probe samples with the seed of the step it looks into, so that it sees that step's first token.
+            sampling_seeds(self.hash_L[ready_N], self.step_L[ready_N] + (~rewrite_N), 0),
+        )
+        decided_N = ready_N[acts_N != Act.SIGNAL]
+        self.draft_L[decided_N] = False
+        rows: list[Row] = []
+        busy: list[int] = []
+        last: list[bool] = []
+        written: list[int] = []
+        taken: list[tuple[int, str]] = []
+        small_op = int(Op.WHOLE if self.policy.whole else Op.AHEAD if self.policy.ahead else Op.STEP)
+        large_op = int(Op.WHOLE if self.policy.whole or self.policy.finishes else Op.STEP)
+        columns = (column_N.tolist() for column_N in (ready_N, acts_N, posterior_N, seed_N))
+        for trace, act, posterior, seed in zip(*columns, strict=True):
+            if act == Act.KEEP:
+                continue
+            pending = self._pending_L[trace]
+            if act in (Act.PEEK, Act.SIGNAL):
+                asked = (_SMALL, Op.PEEK) if act == Act.PEEK else (self._signal.role, self._signal.op)
+                rows.append(Row(trace, *map(int, asked), seed, 1))
+                busy.append(trace)
+                last.append(False)
+                continue
+            if act == Act.REWRITE:
+                self._discard(trace, pending, posterior)
+                self._attempt_L[trace] = 1
+                model = _LARGE
+            else:
+                model = _SMALL if act == Act.SMALL else _LARGE
+                if pending is not None and not self._accept(trace, pending, posterior, model):
+                    continue
+                self._attempt_L[trace] = 0
+                written.append(trace)
+                if model == _SMALL and self._ahead_L[trace]:
+                    taken.append((trace, pending.replica))
+                    continue
+            self._drop_ahead(trace)
+            budget = self.options.max_new_tokens - self._used_L[trace]
+            rows.append(Row(trace, model, large_op if model == _LARGE else small_op, seed, budget))
+            busy.append(trace)
+            last.append(model == _LARGE and self.policy.finishes)
+        self.busy_L[busy] = True
+        self.last_L[busy] = last
+        self.step_L[written] += 1
+        self.peek_L[written] = np.nan
+        if self._signal is not None and not self.policy.whole:  # a signal on the question holds for its one pass
+            self.signalled_L[decided_N] = False
+            self.signal_L[decided_N] = np.nan
+        return rows, taken
+
+    def _accept(self, trace: int, pending: Pending, posterior: float, model: int) -> bool:
+        """Keep the pending step; False when the trace ends with it."""
+        over = pending.finish != Finish.STEP
+        full = self.step_L[trace] + 1 >= self.options.max_steps or self._used_L[trace] >= self.options.max_new_tokens
+        decision = "end" if over or full else Model(model).label
+        self._record(trace, pending, posterior, decision)
+        if decision == "end":
+            self._retire(trace, Status.ANSWERED if pending.finish == Finish.END else Status.LENGTH)
+        return decision != "end"
+
+    def _discard(self, trace: int, pending: Pending, posterior: float) -> None:
+        self._record(trace, pending, posterior, "rewrite")
+        self.prefix_L[trace].pop()
+        self._used_L[trace] -= pending.tokens
+        self._accounting.discard(trace, pending.tokens)
+        self.scores.take_out(trace, int(self.step_L[trace]))
+
+    def _record(self, trace: int, pending: Pending, posterior: float, decision: str) -> None:
+        step = int(self.step_L[trace])
+        confidence = self.scores.confidence(trace, step)
+        self._accounting.record(trace, step, pending, confidence, posterior, float(self.signal_L[trace]), decision)
+        self._pending_L[trace] = None
+
+    # --- collect --------------------------------------------------------------------------------------------------
+
+    def apply(self, rows: Sequence[Row], results: StepResults) -> None:
+        """Take a replica's answers; `rows` [R] are the rows they answer, in the order of the message."""
+        ready: list[int] = []
+        scores_R3 = results.scores_R3.tolist()
+        for i, row in enumerate(rows):
+            trace, finish = row.trace, results.finish_R[i]
+            del self._out[trace]
+            if finish == Finish.MISSING:
+                self._ask_again(row, "the replica dropped its prefix every time")
+                continue
+            if finish == Finish.ERROR:
+                self._fail(trace, results.error_R.get(i, "the engine gave no reason"))
+                continue
+            if self._signal is not None and row.op == self._signal.op:
+                self._accounting.charge_signal(trace, row.role, results, i)
+                self._accounting.took([trace], results.seconds_R[i])
+                self.signal_L[trace], self.signalled_L[trace] = results.signal_R[i], True
+                self._tries_L[trace] = 0
+                ready.append(trace)
+                continue
+            self._accounting.charge(trace, row.role, results, i)
+            measured = tuple(scores_R3[i])
+            if row.op in (Op.PEEK, Op.SCORE):
+                self._accounting.took([trace], results.seconds_R[i])
+            if row.op == Op.PEEK:
+                self._accounting.discard(trace, 1)
+                self.peek_L[trace] = -measured[_ENTROPY]
+            elif row.op == Op.SCORE:
+                pending = self._pending_L[trace] = self._pending_L[trace]._replace(by_small=measured)
+                self.scores.put(trace, int(self.step_L[trace]), pending)
+            elif not self._write(row, results, i, measured):
+                continue
+            self._tries_L[trace] = 0
+            if self.live_L[trace]:
+                ready.append(trace)
+        self.busy_L[ready] = False
+
+    def _write(self, row: Row, results: StepResults, i: int, measured: tuple) -> bool:
+        """Take a written step; False when the small model has still to score it, or its pass goes on."""
+        trace, model = row.trace, row.role
+        if i in results.more_R:
+            self._ahead_L[trace] = results.more_R[i]
+            self._accounting.charge_ahead(trace, model, sum(len(step.ids) for step in results.more_R[i]))
+        pending = Pending.answered(model, self._attempt_L[trace], results, i, measured)
+        put = self._go_on if row.op == Op.WHOLE and pending.finish == Finish.STEP else self._put
+        return put(trace, results.ids_R[i], pending)
+
+    def _take_ahead(self, trace: int, replica: str) -> None:
+        """Take the next step that the small model has written already, as if it had just come; it has read nothing."""
+        step, *rest = self._ahead_L[trace]
+        self._ahead_L[trace] = tuple(rest)
+        self._put(trace, step.ids, Pending.ahead(step, replica))
+
+    def _drop_ahead(self, trace: int) -> None:
+        if self._ahead_L[trace]:
+            self._accounting.discard(trace, sum(len(step.ids) for step in self._ahead_L[trace]))
+            self._ahead_L[trace] = ()
+
+    def _append(self, trace: int, ids: Sequence[int], pending: Pending) -> None:
+        self.prefix_L[trace].append(KeptPiece(self._tokenizers[pending.model], ids, pending.text))
+        self._used_L[trace] += pending.tokens
+        self._pending_L[trace] = pending
+
+    def _go_on(self, trace: int, ids: Sequence[int], pending: Pending) -> bool:
+        """Keep what has come of a pass and ask for the rest: it was decided on as one, so `max_steps` is no limit."""
+        self._append(trace, ids, pending)
+        left = self.options.max_new_tokens - self._used_L[trace]
+        self._record(trace, pending, float("nan"), Model(pending.model).label if left > 0 else "end")
+        if left <= 0:
+            self._retire(trace, Status.LENGTH)
+            return True
+        self._attempt_L[trace] = self._tries_L[trace] = 0
+        self.step_L[trace] += 1
+        seed = int(sampling_seeds(self.hash_L[trace : trace + 1], self.step_L[trace : trace + 1], 0)[0])
+        self._again.append(Row(trace, pending.model, int(Op.WHOLE), seed, left))
+        return False
+
+    def _put(self, trace: int, ids: Sequence[int], pending: Pending) -> bool:
+        """Append a written step to its trace; False when the small model has still to score it."""
+        model, finish = pending.model, pending.finish
+        self._append(trace, ids, pending)
+        drafts = self.policy.drafts
+        drafted = model == _SMALL and pending.attempt == 0
+        drafted &= drafts == "every" or (drafts == "first" and self.step_L[trace] == 0)
+        self.draft_L[trace] = drafted
+        over = finish != Finish.STEP
+        if self.policy.scored_by_small and model == _LARGE and not over:
+            self._again.append(Row(trace, _SMALL, int(Op.SCORE), 0, 1))
+            return False
+        self.scores.put(trace, int(self.step_L[trace]), pending)
+        if over and not drafted:
+            self._accept(trace, pending, float("nan"), model)
+        return True
+
+    # --- failures -------------------------------------------------------------------------------------------------
+
+    def lost(self, rows: Sequence[Row], reason: str) -> None:
+        """Rows on which a replica died: asked again with the same seed, up to `options.tries` times."""
+        for row in rows:
+            del self._out[row.trace]
+            self._ask_again(row._replace(suspect=True), reason)
+
+    def _ask_again(self, row: Row, reason: str) -> None:
+        self._tries_L[row.trace] += 1
+        if self._tries_L[row.trace] >= self.options.tries:
+            self._fail(row.trace, f"step {self.step_L[row.trace]} failed {self.options.tries} times: {reason}")
+        else:
+            self._again.append(row)
+
+    def _fail(self, trace: int, reason: str) -> None:
+        pending = self._pending_L[trace]
+        if pending is not None:
+            self._record(trace, pending, float("nan"), "end")
+        self._retire(trace, Status.ERROR, reason)
+
+    # --- retire ---------------------------------------------------------------------------------------------------
+
+    def _retire(self, trace: int, status: Status, error: str = "") -> None:
+        self._drop_ahead(trace)
+        closed = self._accounting.close(trace, status, error, self.cell, self.name, self.seed)
+        self._finished.append((trace, closed))
+        self.live_L[trace] = self.busy_L[trace] = False
+        self.live -= 1
+        self.prefix_L[trace], self._pending_L[trace] = [], None
+
+    def take_finished(self) -> list[tuple[int, Trace]]:
+        """(index, trace) of those that ended since the last call."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    # --- go on in another process -----------------------------------------------------------------------------------
+
+    def move_to_router(self, number: int, tokenizers: Sequence[str]) -> None:
+        """Go on under a new router, whose replicas hold no prefix: rows that were out are asked again, with their seeds."""
+        n = len(self.questions)
+        self.key_L, self._tokenizers = [f"{number}.{i}" for i in range(n)], tokenizers
+        self._again += self._out.values()
+        self._out = {}
+
+    def withdraw(self, trace_ids: Iterable[str]) -> None:
+        """Let go, without a row, of live traces whose rows there are already. Not while they are out."""
+        gone = set(trace_ids)
+        for trace in np.flatnonzero(self.live_L).tolist():
+            if self.questions[trace].trace_id in gone:
+                self._retire(trace, Status.ERROR)
+                self._finished.pop()
+        self._again = [row for row in self._again if self.live_L[row.trace]]

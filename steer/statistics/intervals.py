@@ -1,0 +1,43 @@
+"""How sure an accuracy is. Accuracies are in [0, 1]."""
+
+from math import sqrt
+
+import numpy as np
+
+Z_95 = 1.959963984540054
+"""Quantile .975 of the standard normal."""
+
+
+RESAMPLES = 2000
+"""Bootstrap resamples: an end of the interval moves by about .01 of its width from seed to seed."""
+
+
+def accuracy_interval(correct: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of `correct` right answers to `n` independent questions; (0, 1) if there are none."""
+    if not 0 <= correct <= n:
+        raise ValueError(f"{correct} right answers of {n}")
+    if n == 0:
+        return 0.0, 1.0
+    p, z2 = correct / n, Z_95**2
+    center = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z_95 * sqrt(p * (1 - p) / n + z2 / (4 * n**2)) / (1 + z2 / n)
+    # At 0 and n the exact ends are 0 and 1; rounding would leave them a hair off.
+    return (0.0 if correct == 0 else center - half), (1.0 if correct == n else center + half)
+
+
+def clustered_interval(correct_QA: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the mean of `correct_QA` (bool or float [questions, answers]) by a bootstrap over questions.
+
+    Answers to one question are not independent, so whole questions are drawn. Where all questions have the same mean
+    the bootstrap has no spread, though the truth may: then Wilson's interval for that many questions.
+    """
+    correct_QA = np.asarray(correct_QA, np.float64)
+    if correct_QA.ndim != 2 or not correct_QA.size:
+        raise ValueError(f"needs verdicts of shape [questions, answers], not {correct_QA.shape}")
+    mean_Q = correct_QA.mean(axis=1)
+    if np.ptp(mean_Q) == 0:
+        return accuracy_interval(round(float(mean_Q.sum())), len(mean_Q))
+    rng = np.random.default_rng(seed)
+    means = [mean_Q[rng.integers(0, len(mean_Q), len(mean_Q))].mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)

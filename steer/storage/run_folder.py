@@ -1,0 +1,316 @@
+"""A run's folder: Parquet tables and `run.json`, written part by part and read back in one order.
+
+    RUN/questions/  the groups as they were admitted      RUN/traces/    one row a question and sample
+    RUN/steps/      one row a generated step              RUN/mixtures/  one row a fitted mixture
+    RUN/run.json    configuration, versions, git commit, seeds, times
+    RUN/journal/    live traces, until the run ends (`actors/router/journal.py`); driver.json: who runs it (`claim.py`)
+
+Invariants: a file is written under another name and renamed, so a reader sees it whole or not at all; no part is ever
+rewritten, but by a regrade, whole and with the same rows; a trace's steps and mixtures lie there before the trace
+does; what cannot be written is an OutputFailed and leaves nothing behind. docs/tables.md describes every column.
+"""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from steer.storage.filesystem import OutputFailed, open_filesystem, writing
+from steer.storage.provenance import git_commit, versions
+from steer.storage.schemas import MIXTURE_KEYS, MIXTURES_SCHEMA, ORDER, SCHEMAS, STEP_KEYS, STEPS_SCHEMA, TRACES_SCHEMA
+
+
+class Committed(NamedTuple):
+    """What a run's tables hold of one group."""
+
+    trace_ids: frozenset[str] = frozenset()
+    mixtures: frozenset[tuple] = frozenset()
+    """Values of `MIXTURE_KEYS`."""
+
+
+class RunFolder:
+    """Holds no open file and can be pickled; every method names its part by content, so many writers do not clash."""
+
+    def __init__(self, root: str | Path):
+        self._fs, self._path, self.root = open_filesystem(root)
+
+    def __reduce__(self):
+        return RunFolder, (self.root,)
+
+    # --- run.json ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, root: str | Path, kind: str, config: dict[str, Any], seeds: list[int]) -> "RunFolder":
+        """A new folder with empty tables. Raises FileExistsError if it holds anything, OutputFailed if it cannot be.
+
+        `kind` is `run` or `sweep`, `config` the resolved configuration as JSON values.
+        """
+        run = cls(root)
+        cls.refuse_used(root)
+        was_there = run._fs.get_file_info(run._path).type != fs.FileType.NotFound
+        described = {
+            "kind": kind,
+            "config": config,
+            "seeds": seeds,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "finished": None,
+            "seconds": None,
+            "host": platform.node(),
+            "git_commit": git_commit(),
+            "versions": versions(),
+            "cells": [],
+        }
+        try:
+            run._write_json(described)
+            run._lay_out()
+        except OutputFailed:
+            with suppress(OSError):
+                (run._fs.delete_dir_contents if was_there else run._fs.delete_dir)(run._path)
+            raise
+        return run
+
+    def _lay_out(self) -> None:
+        """An empty part in a table that has none: `RUN/mixtures/*.parquet` can be read in a run that fitted none."""
+        for table, schema in SCHEMAS.items():
+            if not self.parts(table):
+                self._write_part(table, "empty", schema.empty_table())
+
+    @classmethod
+    def refuse_used(cls, root: str | Path) -> None:
+        """Raises FileExistsError if the folder holds anything, OutputFailed if it cannot be looked into."""
+        run = cls(root)
+        with run._named(run._path):
+            held = run._fs.get_file_info(fs.FileSelector(run._path, allow_not_found=True))
+        if held:
+            what = "holds another run" if any(info.base_name == "run.json" for info in held) else "is not empty"
+            raise FileExistsError(f"{root} {what}: choose another --out or remove it")
+
+    @classmethod
+    def open(cls, root: str | Path) -> "RunFolder":
+        """An existing run. Raises FileNotFoundError if the folder holds none."""
+        run = cls(root)
+        if run._fs.get_file_info(f"{run._path}/run.json").type != fs.FileType.File:
+            raise FileNotFoundError(f"{root} holds no run.json: give the --out folder of a run")
+        return run
+
+    def describe(self) -> dict[str, Any]:
+        """`run.json`."""
+        with self._fs.open_input_stream(f"{self._path}/run.json") as file:
+            return json.loads(file.read())
+
+    def update(self, **entries: Any) -> None:
+        """Set entries of `run.json`."""
+        self._write_json({**self.describe(), **entries})
+
+    def finished_cells(self) -> set[str]:
+        """Cells whose every trace is in `traces/`."""
+        held = self.read("traces", columns=["cell"])["cell"].value_counts().to_pylist()
+        counts = {entry["values"]: entry["counts"] for entry in held}
+        return {cell["name"] for cell in self.describe()["cells"] if counts.get(cell["name"]) == cell["traces"]}
+
+    def clean(self) -> None:
+        """Mend what a process that was cut off left behind: out go unfinished files, and parts of `steps/` and
+        `mixtures/` whose traces were not committed. Not while another process writes."""
+        committed = {Path(part).stem for part in self.parts("traces")}
+        for table in ("questions", *SCHEMAS):
+            for info in self._fs.get_file_info(fs.FileSelector(f"{self._path}/{table}", allow_not_found=True)):
+                stray = table in SCHEMAS and Path(info.path).stem not in committed
+                if info.base_name.startswith(".") or stray:
+                    self._fs.delete_file(info.path)
+        self._lay_out()
+
+    def committed(self, cells: Iterable[str]) -> dict[str, "Committed"]:
+        """What the tables hold of these cells' groups, by group; a group of which they hold nothing is not there."""
+        names = list(cells)
+        traces = self.read("traces", names, ["group", "trace_id"]).to_pandas()
+        mixtures = self.read("mixtures", names, ["group", *MIXTURE_KEYS]).to_pandas()
+        fitted = {
+            group: frozenset(rows[list(MIXTURE_KEYS)].itertuples(index=False, name=None))
+            for group, rows in mixtures.groupby("group")
+        }
+        return {
+            group: Committed(frozenset(rows["trace_id"]), fitted.get(group, frozenset()))
+            for group, rows in traces.groupby("group")
+        }
+
+    @property
+    def journal(self) -> str:
+        """Path or URL of the journal's folder."""
+        return f"{self.root}/journal"
+
+    def remove_journal(self) -> None:
+        if self._fs.get_file_info(f"{self._path}/journal").type == fs.FileType.Directory:
+            self._fs.delete_dir(f"{self._path}/journal")
+
+    def finish(self, **entries: Any) -> None:
+        """Set `finished` and `seconds`, if they are not, and whatever else is known at the end; the journal has done
+        its work."""
+        self.remove_journal()
+        if self.describe()["finished"]:
+            self.update(**entries)
+            return
+        finished = datetime.now(UTC)
+        started = datetime.fromisoformat(self.describe()["started"])
+        self.update(
+            finished=finished.isoformat(timespec="seconds"), seconds=(finished - started).total_seconds(), **entries
+        )
+
+    def read_file(self, name: str) -> bytes | None:
+        """A file beside the tables; None if it is not there."""
+        try:
+            with self._fs.open_input_stream(f"{self._path}/{name}") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def write_file(self, name: str, data: bytes) -> None:
+        """One file beside the tables, wherever the run lies."""
+        with self._unfinished(f"{self._path}/{name}", f"{self._path}/.{name}") as hidden:
+            with self._fs.open_output_stream(hidden) as file:
+                file.write(data)
+
+    def remove_file(self, name: str) -> None:
+        """A file beside the tables, if it is there."""
+        with suppress(FileNotFoundError):
+            self._fs.delete_file(f"{self._path}/{name}")
+
+    def remove(self) -> None:
+        """Delete the folder and all that is in it."""
+        self._fs.delete_dir(self._path)
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def write_groups(self, tables: Iterable[pa.Table], cells: list[dict[str, Any]]) -> None:
+        """Put admitted groups, a row group each, as one part of `questions/`, and their cells into `run.json`, with the
+        part's name. Raises ValueError if the run has a cell of that name already."""
+        self._refuse_unshared()
+        earlier = self.describe()["cells"]
+        names = [cell["name"] for cell in [*earlier, *cells]]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"cell {twice[0]} is in {self.root} already: give every cell of a run its own name")
+        part = f"groups-{len(self.parts('questions')):06d}"
+        self._write_part("questions", part, tables)
+        self.update(cells=[*earlier, *({**cell, "part": part} for cell in cells)])
+
+    def read_groups(self, part: str, cells: Iterable[str]) -> Iterator[pa.Table]:
+        """The groups of these cells in a part of `questions/`, one row at a time."""
+        wanted = set(cells)
+        with self._fs.open_input_file(f"{self._path}/questions/{part}.parquet") as file:
+            for batch in pq.ParquetFile(file).iter_batches(batch_size=1):
+                if batch["cell"][0].as_py() in wanted:
+                    yield pa.Table.from_batches([batch])
+
+    def commit(self, graded: pa.Table) -> None:
+        """Write `GRADED_SCHEMA` rows: their steps and mixtures first, the traces last."""
+        self._refuse_unshared()
+        stem = _stem(graded)
+        self._write_part("steps", stem, _steps(graded))
+        mixtures = _mixtures(graded)
+        if mixtures.num_rows:
+            self._write_part("mixtures", stem, mixtures)
+        self._write_part("traces", stem, graded.select(TRACES_SCHEMA.names).cast(TRACES_SCHEMA))
+
+    def parts(self, table: str) -> list[str]:
+        """The parts of a table that are there."""
+        found = self._fs.get_file_info(fs.FileSelector(f"{self._path}/{table}", allow_not_found=True))
+        return sorted(info.path for info in found if info.path.endswith(".parquet"))
+
+    def read_part(self, part: str) -> pa.Table:
+        """A part of `traces/`; columns that an older STEER did not write are null."""
+        rows = pads.dataset(part, TRACES_SCHEMA, format="parquet", filesystem=self._fs).to_table()
+        return rows.select(TRACES_SCHEMA.names)
+
+    def replace_traces(self, part: str, rows: pa.Table) -> None:
+        """Put rows with other verdicts in the place of a part of `traces/`."""
+        self._write_part("traces", Path(part).stem, rows.select(TRACES_SCHEMA.names).cast(TRACES_SCHEMA))
+
+    def _write_part(self, table: str, stem: str, rows: pa.Table | Iterable[pa.Table]) -> str:
+        """One file of a table, or of several that are written one after the other."""
+        folder = f"{self._path}/{table}"
+        part = f"{folder}/{stem}.parquet"
+        parts = iter([rows] if isinstance(rows, pa.Table) else rows)
+        first = next(parts)
+        # Hidden and without the suffix: neither DuckDB's `*.parquet` nor pyarrow's folder scan sees it. The clock
+        # keeps two attempts at one part apart.
+        with self._unfinished(part, f"{folder}/.{stem}.{time.monotonic_ns()}") as hidden:
+            with pq.ParquetWriter(hidden, first.schema, filesystem=self._fs, compression="zstd") as writer:
+                for rows in chain([first], parts):
+                    writer.write_table(rows)
+        return part
+
+    def _write_json(self, values: dict[str, Any]) -> None:
+        data = (json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n").encode()
+        self.write_file("run.json", data)
+
+    @contextmanager
+    def _unfinished(self, path: str, hidden: str) -> Iterator[str]:
+        """The hidden name, for the block to write: it becomes `path` when the block ends, and nothing if it fails."""
+        with self._named(path):
+            try:
+                self._fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
+                yield hidden
+                self._fs.move(hidden, path)
+            except OSError:
+                with suppress(OSError):
+                    self._fs.delete_file(hidden)
+                raise
+
+    def _named(self, path: str) -> AbstractContextManager:
+        return writing(self.root + path.removeprefix(self._path), self.root)
+
+    def _refuse_unshared(self) -> None:
+        """Raises OutputFailed where this node does not see the folder that the driver made: rows written to one of the
+        same name would be lost."""
+        if self._fs.get_file_info(f"{self._path}/run.json").type != fs.FileType.File:
+            reason = f"node {platform.node()} does not see its run.json"
+            raise OutputFailed(self.root, self.root, reason, "give --out a folder or URL that all nodes share")
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def read(self, table: str, cells: list[str] | None = None, columns: list[str] | None = None) -> pa.Table:
+        """`traces`, `steps` or `mixtures`, sorted by `ORDER`; only these cells and columns, if given."""
+        order = ORDER[table]
+        extra = ["draft"] if table == "mixtures" else []
+        names = columns if columns is None else [*columns, *(name for name in [*order, *extra] if name not in columns)]
+        wanted = None if cells is None else pads.field("cell").isin(cells)
+        parts = pads.dataset(f"{self._path}/{table}", SCHEMAS[table], format="parquet", filesystem=self._fs)
+        rows = parts.to_table(columns=names, filter=wanted)
+        keys = [(name, "ascending") for name in order]
+        if extra:
+            keys.insert(order.index("step") + 1, ("draft", "descending"))
+        rows = rows.sort_by(keys)
+        return rows if columns is None else rows.select(columns)
+
+
+def _stem(graded: pa.Table) -> str:
+    """Name of a commit's parts, by what is in it: a write that is tried again replaces its own parts."""
+    digest = hashlib.blake2b(digest_size=10)
+    for cell, trace in sorted(zip(graded["cell"].to_pylist(), graded["trace_id"].to_pylist(), strict=True)):
+        digest.update(f"{cell}\0{trace}\0".encode())
+    return f"part-{digest.hexdigest()}"
+
+
+def _steps(graded: pa.Table) -> pa.Table:
+    nested = graded["step_rows"].combine_chunks()
+    keys = graded.select(STEP_KEYS).take(pc.list_parent_indices(nested))
+    flat = pc.list_flatten(nested).flatten()
+    return pa.Table.from_arrays([*keys.columns, *flat], schema=STEPS_SCHEMA)
+
+
+def _mixtures(graded: pa.Table) -> pa.Table:
+    nested = graded["mixture_rows"].combine_chunks()
+    cells = graded["cell"].take(pc.list_parent_indices(nested))
+    return pa.Table.from_arrays([cells, *pc.list_flatten(nested).flatten()], schema=MIXTURES_SCHEMA)
