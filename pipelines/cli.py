@@ -1,8 +1,8 @@
 """The command line: `steer run | sweep | experiment | report | grade | regrade | data | show-prompt | sweep-pairs |
 bench | train-pair | train-signals | train-router | show-config`.
 
-Nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration or usage,
-130 stopped by Ctrl-C (or SIGTERM).
+Invariant: nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration
+or usage, 130 stopped by Ctrl-C or SIGTERM.
 """
 
 import argparse
@@ -15,7 +15,7 @@ VERBOSE = "show the logs of Ray and of the engines"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of the console script; returns the exit code. argparse itself exits with 2 on bad usage."""
+    """Entry point of the console script. Returns the exit code; argparse itself exits with 2 on bad usage."""
     args = parser().parse_args(argv)
     try:
         args.command(args)
@@ -102,8 +102,8 @@ def parser() -> argparse.ArgumentParser:
     _into_folder(pairs)
     pairs.set_defaults(command=_sweep_pairs)
 
-    bench = commands.add_parser("bench", help="measure the system's speed, and what failures cost it")
-    bench.add_argument("name", choices=("overhead", "router", "mixture", "grading", "loop", "elastic", "kills"))
+    bench = commands.add_parser("bench", help="measure the system's speed")
+    bench.add_argument("name", choices=("overhead", "router", "mixture", "grading", "loop", "elastic"))
     bench.add_argument("--trace", metavar="FILE", help="loop: step lengths from a run's steps/ (none: drawn ones)")
     bench.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     bench.set_defaults(command=_bench)
@@ -164,8 +164,8 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _held_config(folder: str, sets: Sequence[str]):
-    """The configuration that a run in a folder was begun with; `sets` may change its pools."""
-    from pipelines.run.resume import held_run
+    """The configuration of the run in a folder, with `sets` laid over it: they may change its pools."""
+    from pipelines.run.lifecycle import held_run
     from steer.config.load import SettingsError, load
     from steer.config.run import RunConfig
 
@@ -302,7 +302,8 @@ def _show_config(args: argparse.Namespace) -> None:
 
 
 def _report(failure: Exception) -> int:
-    """Prints a failure that a person can act on as one message; re-raises the others, whose trace is the message."""
+    """Print the message of a failure that a person can mend, and return the exit code. Raise any other failure again,
+    so that its stack trace is printed."""
     from steer.config.load import SettingsError
 
     if isinstance(failure, SettingsError):

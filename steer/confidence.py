@@ -1,4 +1,4 @@
-"""Token logits to step scores: which tokens of a step count, and their means (method.md, Confidence).
+"""From token logits to step scores: which tokens of a step count, and their means (docs/method.md, Confidence).
 
 Invariant: whether a character is math depends on the text alone, never on where tokens are cut.
 """
@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from math import nan
 
 import numpy as np
+import numpy.typing as npt
 
 _PLAIN = r"\d²³¹⁰-₎\-+*/=<>^%|~±×÷·¬√∞←-⇿∀-⋿⟀-⟯⦀-⫿"
-"""Digits, superscripts, operators and relations (ASCII's, and Unicode's blocks of arrows and mathematical operators). A
-character is judged by itself: the hyphen of `step-by-step` counts."""
+"""Digits, superscripts, operators and relations: those of ASCII, and Unicode's blocks of arrows and mathematical
+operators. Each character is judged by itself: the hyphen of `step-by-step` counts."""
 _PLAIN_SIGN = re.compile(f"[{_PLAIN}]")
 _SIGN = re.compile(
     rf"""
       \\boxed\s*\{{           # opens a span
     | \\[A-Za-z]+             # a command
     | \\.                     # a control symbol: \( \) \[ \] open and close spans, \$ \{{ \}} escape
-    | \\                      # the text may end before the command's name
+    | \\                      # a text can end before the command's name
     | \$\$? | [{{}}]
     | [{_PLAIN}]+
     """,
@@ -30,28 +31,29 @@ _CLOSER = {"\\(": "\\)", "\\[": "\\]", "$": "$", "$$": "$$"}
 
 @dataclass(frozen=True, slots=True)
 class SpanState:
-    """The LaTeX span that is open at the end of a step; the next step of the trace begins in it."""
+    """The LaTeX span that is open at the end of a step. The next step of the trace begins inside it."""
 
     opener: str = ""
-    r"""`\(`, `\[`, `$`, `$$` or `\boxed{`; empty: none."""
+    r"""`\(`, `\[`, `$`, `$$` or `\boxed{`; empty if no span is open."""
     depth: int = 0
-    r"""Braces open inside `\boxed{`, its own included."""
+    r"""Open braces inside `\boxed{`, its own included."""
 
 
 CLOSED = SpanState()
 
 
-def math_mask(token_texts: Sequence[str], state: SpanState = CLOSED) -> tuple[np.ndarray, SpanState]:
-    r"""Which tokens hold a math character (bool [T]), and the span open after them. Never raises on any text.
+def math_mask(token_texts: Sequence[str], state: SpanState = CLOSED) -> tuple[npt.NDArray[np.bool_], SpanState]:
+    r"""Which tokens hold a math character (bool [T]), and the span that is open after them. Raises on no text.
 
-    Math is a character inside `\(..\)`, `\[..\]`, `$..$`, `$$..$$` or `\boxed{..}` (delimiters included), a digit, an
-    operator or relation, or part of a LaTeX command. Spans do not nest: inside one only its own closer is looked for,
-    in `\boxed{}` after as many `}` as `{`. A span that is never closed (a lone `$` before a price) stays open.
+    A math character is a digit, an operator or relation, part of a LaTeX command, or any character inside `\(..\)`,
+    `\[..\]`, `$..$`, `$$..$$` or `\boxed{..}`, delimiters included. Spans do not nest: inside a span only its own
+    closer is looked for. `\boxed{}` closes after as many `}` as `{`. A span that is never closed stays open, as after
+    the lone `$` of a price.
     """
     if not state.opener:
         joined = "".join(token_texts)
         if "\\" not in joined and "$" not in joined:
-            # No span and no command: single characters decide, at a third of the time.
+            # No span and no command: looking at single characters is enough and takes a third of the time.
             return np.array([_PLAIN_SIGN.search(text) is not None for text in token_texts], bool), state
     else:
         joined = "".join(token_texts)
@@ -65,7 +67,7 @@ def math_mask(token_texts: Sequence[str], state: SpanState = CLOSED) -> tuple[np
 
 
 def _math_characters(text: str, state: SpanState) -> tuple[bytearray, SpanState]:
-    """1 for each math character of `text`, and the span open at its end."""
+    """A byte for each character of `text`, 1 if it is math, and the span that is open at the end."""
     mark = bytearray(len(text))
     opener, depth, opened = state.opener, state.depth, 0
     for match in _SIGN.finditer(text):
@@ -83,7 +85,7 @@ def _math_characters(text: str, state: SpanState) -> tuple[bytearray, SpanState]
             depth -= sign == "}"
             over = depth == 0
         elif opener == "$" and sign == "$$":
-            over = False  # one span ends and the next begins: $a$$b$
+            over = False  # one span ends and the next one begins: $a$$b$
         else:
             over = sign == _CLOSER.get(opener)
         if over:
@@ -96,11 +98,12 @@ def _math_characters(text: str, state: SpanState) -> tuple[bytearray, SpanState]
 
 def chosen_tokens(
     rule: str, token_texts: Sequence[str], is_eos_T: Sequence[bool], state: SpanState = CLOSED
-) -> tuple[np.ndarray, SpanState]:
-    """Which tokens of a step its score averages over (bool [T]), and the span open after it.
+) -> tuple[npt.NDArray[np.bool_], SpanState]:
+    """Which tokens of a step its score averages over (bool [T]), and the span that is open after the step.
 
-    rule: `math` or `all`. A step with no math token falls back to all its tokens; an end-of-sequence token never
-    counts, so a step of nothing else keeps none. Under `all` no span is followed: the state comes back as it was.
+    rule: `math` or `all`. A step without a math token falls back to all its tokens. An end-of-sequence token never
+    counts, so a step of nothing else keeps no token. Under `all` no span is followed and the state is returned as it
+    was. Raises ValueError on any other rule.
     """
     counts_T = ~np.asarray(is_eos_T, bool)
     if rule == "all":
@@ -113,12 +116,16 @@ def chosen_tokens(
 
 
 def step_scores(
-    z_max_T: np.ndarray, lse_T: np.ndarray, entropy_T: np.ndarray, keep_T: np.ndarray, aggregate: str = "mean"
+    z_max_T: npt.ArrayLike,
+    lse_T: npt.ArrayLike,
+    entropy_T: npt.ArrayLike,
+    keep_T: npt.NDArray[np.bool_],
+    aggregate: str = "mean",
 ) -> tuple[float, float, float]:
-    """(max_logit, -entropy, max_prob) of a step over its kept tokens, NaN if none is kept: means (Eq. 6, 7), or with
-    `aggregate` `min` the least sure token's, each measure by itself.
+    """(max_logit, -entropy, max_prob) of a step over its kept tokens; NaN if no token is kept.
 
-    z_max_T: largest raw logit; lse_T: log-sum-exp of the raw logits; entropy_T: nats. Excluded tokens may be NaN.
+    The scores are means (Eq. 6, 7). With `aggregate` `min` each measure takes its least sure token instead.
+    z_max_T: largest raw logit. lse_T: log-sum-exp of the raw logits. entropy_T: nats. Tokens not kept may be NaN.
     """
     z_max = np.asarray(z_max_T, np.float64)[keep_T]
     n = len(z_max)

@@ -1,7 +1,7 @@
-"""What the router asks of an engine replica and what comes back: one message a replica a round, in columns.
+"""What the router asks of an engine replica and what the replica answers: one message a replica a round, in columns.
 
-Invariants: results name rows by their position in the batch (`row_R`); every row of a batch is answered once, unless
-the replica dies; token logits never leave the replica.
+Invariants: results name rows by their position in the batch (`row_R`). Every row of a batch is answered once, unless
+the replica dies. Token logits never leave the replica.
 """
 
 from dataclasses import dataclass, field
@@ -9,60 +9,63 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 
 class Op(IntEnum):
-    """What one row asks."""
+    """What one row asks for."""
 
     STEP = 0
     """Write the next step: up to and including the delimiter, or to the end-of-sequence token."""
     WHOLE = 1
-    """Write to the end of the trace in one pass (no stop at the delimiter), or as far as `Sampling.pass_tokens`."""
+    """Write to the end of the trace in one pass without stopping at delimiters, or as far as `Sampling.pass_tokens`."""
     SCORE = 2
-    """Score the last piece of the prefix (another model wrote it) by one teacher-forced pass; generates nothing."""
+    """Score the last piece of the prefix, which another model wrote, by one teacher-forced pass. Generates nothing."""
     PEEK = 3
-    """Write one token of the next step and return its measures; the token is thrown away."""
+    """Write one token of the next step and return its measures. The token is thrown away."""
     JUDGE = 4
-    """Rate the last piece of the prefix, a draft, from 0 to 9 in one token that is thrown away."""
+    """Rate the last piece of the prefix, a draft, from 0 to 9 in one token. The token is thrown away."""
     REWARD = 5
-    """Probability that the last piece of the prefix is right, by a process reward model; generates nothing."""
+    """Probability that the last piece of the prefix is right, by a process reward model. Generates nothing."""
     SOLVE = 6
-    """Probability that the small model solves the question, by a probe on its prompt alone; generates nothing."""
+    """Probability that the small model solves the question, by a probe on its prompt alone. Generates nothing."""
     AHEAD = 7
-    """Write as far as for WHOLE, and answer step by step."""
+    """Write as far as WHOLE does, but answer step by step."""
 
 
 WRITING = (Op.STEP, Op.WHOLE, Op.AHEAD)
-"""Those that write text to keep."""
+"""The operations that write text to keep."""
 
 
 @dataclass(frozen=True)
 class Sampling:
+    """How a batch is sampled and scored."""
+
     temperature: float = 0.7
     top_p: float = 1.0
     tokens: str = "all"
     """Which tokens a step's score averages over: `math` or `all`."""
     aggregate: str = "mean"
-    """A step's score over these tokens: their `mean` or their `min`."""
+    """How these tokens make a step's score: their `mean` or their `min`."""
     greedy_judge: bool = False
-    """JUDGE answers the likeliest digit, not the expectation over all ten."""
+    """JUDGE answers the likeliest digit instead of the expectation over all ten."""
     judge_prompt: str = ""
     """What JUDGE asks after the draft, as a user turn."""
     pass_tokens: int | None = None
-    """WHOLE and AHEAD answer at the end of the step in which they have written so many tokens, with finish `step`."""
+    """WHOLE and AHEAD answer, with finish `step`, at the end of the step in which they reach this number of tokens."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """The first piece of every prefix; the replica applies its model's chat template."""
+    """The first piece of every prefix. The replica applies its model's chat template."""
 
     user: str
     system: str = ""
 
 
 Piece = Prompt | tuple[int, ...] | str
-"""One piece of a trace's prefix: the prompt, then one piece a kept step: token ids between models of one tokenizer,
-text between others. Never re-tokenised once taken."""
+"""One piece of a trace's prefix: the prompt, then one piece a kept step. A step travels as token ids between models of
+one tokenizer and as text between others. A piece is never tokenised again once a replica has taken it."""
 
 
 @dataclass(frozen=True)
@@ -71,18 +74,18 @@ class StepBatch:
 
     sampling: Sampling
     key_B: list[str]
-    """Run-wide key of the trace, under which the replica keeps its prefix."""
+    """Key of the trace, unique in the run, under which the replica keeps its prefix."""
     op_B: list[int]
     seed_B: list[int]
     max_tokens_B: list[int]
     held_B: list[int]
-    """How many pieces of the prefix the replica already holds and may keep; what it has beyond these is discarded."""
+    """How many pieces of the prefix the replica already holds and may keep. It discards what it holds beyond these."""
     new_B: list[tuple[Piece, ...]]
     """The pieces that follow the held ones. For SCORE the last piece of the prefix is the step to score."""
     drop: tuple[str, ...] = ()
-    """Traces the replica may forget."""
+    """Keys of traces that the replica may forget."""
     flush_s: float | None = None
-    """None: answer when every row is done. A number: answer what is done at this interval (rolling barrier)."""
+    """None: answer when every row is done. Otherwise answer what is done at this interval (rolling barrier)."""
 
 
 class Ahead(NamedTuple):
@@ -100,40 +103,40 @@ class StepResults:
 
     row_R: list[int]
     finish_R: list[str]
-    """`steer.traces.Finish` values. SCORE and PEEK rows answer `step`."""
+    """Values of `steer.traces.Finish`. SCORE and PEEK rows answer `step`."""
     text_R: list[str]
     ids_R: list[tuple[int, ...]]
-    """The new tokens, delimiter and end-of-sequence token included; empty for SCORE and PEEK."""
+    """The new tokens, delimiter and end-of-sequence token included. Empty for SCORE and PEEK."""
     tokens_R: list[int]
     """Tokens generated (1 for PEEK, 0 for SCORE)."""
     prompt_tokens_R: list[int]
     cached_tokens_R: list[int]
-    scores_R3: np.ndarray
-    """float64 [R, 3] in the order of `steer.traces.MEASURES`; NaN where not measured. STEP, WHOLE: mean over the chosen
-    tokens; SCORE: the same over the scored piece; PEEK: of the one token."""
+    scores_R3: npt.NDArray[np.float64]
+    """Scores [R, 3] in the order of `steer.traces.MEASURES`, NaN where not measured. STEP, WHOLE: mean over the chosen
+    tokens. SCORE: the same over the scored piece. PEEK: of the one token."""
     seconds_R: list[float]
     signal_R: list[float] = field(default_factory=list)
-    """JUDGE: expected digit, 0 to 9 (with `Sampling.greedy_judge` the likeliest); REWARD, SOLVE: a probability. Empty,
-    or NaN, where a row has none."""
+    """JUDGE: expected digit, 0 to 9 (with `Sampling.greedy_judge` the likeliest). REWARD, SOLVE: a probability. NaN
+    where a row has no signal; empty where no row has one."""
     more_R: dict[int, tuple[Ahead, ...]] = field(default_factory=dict)
-    """AHEAD: the further steps by position in this message; the columns hold the first, and what the pass read."""
+    """AHEAD: the further steps, by position in this message. The columns hold the first step and what the pass read."""
     error_R: dict[int, str] = field(default_factory=dict)
     """Reason by position in this message, for rows whose finish is `error`."""
     replica: str = ""
     busy_s: float = 0.0
-    """Seconds this replica's engine has had work since it started."""
+    """Seconds in which this replica's engine has had work since it started."""
 
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What a replica says of itself once it is loaded."""
+    """What a replica says of itself once it has loaded."""
 
     replica: str
     model: str
     parameters: float
-    """Nominal parameter count N of the pair's entry, or the true count where the entry has none."""
+    """Nominal parameter count N of the pair's entry, or the true count if the entry has none."""
     tokenizer: str
-    """Fingerprint of the tokenizer: equal fingerprints exchange token ids."""
+    """Fingerprint of the tokenizer. Models of equal fingerprints exchange token ids."""
     max_model_len: int
     measures: tuple[str, ...]
     pid: int

@@ -1,7 +1,12 @@
-"""Questions, steps and traces, and the Arrow schemas of the tables they become.
+"""Questions, steps and finished traces: the plain records that every other module speaks of.
 
-Invariant: every question and sample admitted to a group becomes exactly one row of `traces/`; every step a model
-generated and the policy decided on, kept or discarded, becomes exactly one row of `steps/`.
+Invariants: every question and sample admitted to a group becomes exactly one row of `traces/`. Every step that a model
+wrote and the policy decided on, kept or discarded, becomes exactly one row of `steps/`.
+
+Names of arrays and lists end in their axes, one capital a letter, in order: `_L` traces of a group (of a table: its
+traces), `_N` traces that are ready, `_M` the pair's two models, `_O` roles, `_T` tokens, `_B` rows of a batch, `_R`
+answered rows, `_3` measures, `_Q` questions, `_A` answers to a question, `_H` numbers of a hidden state; in
+`steer.statistics` also `_D` bootstrap draws, `_U` distinct scores and `_V` compared quantities.
 """
 
 from dataclasses import dataclass
@@ -10,7 +15,7 @@ from typing import NamedTuple
 
 
 class Model(IntEnum):
-    """Which of the pair; the integer indexes every array whose last axis is the pair (`_M`)."""
+    """One of the pair's two models. The integer is its index on every `_M` axis."""
 
     SMALL = 0
     LARGE = 1
@@ -21,29 +26,38 @@ class Model(IntEnum):
 
 
 class Role(IntEnum):
-    """Who can be asked: the pair, and the models whose signals some policies route by. Indexes the router's pools."""
+    """What a model is asked to be: one of the pair, or the source of a signal that some policies route by.
+
+    The integer is the index on every `_O` axis, the router's pools among them.
+    """
 
     SMALL = 0
     LARGE = 1
     PRM = 2
     """A process reward model (`rsd`)."""
     JUDGE = 3
-    """A model that only rates drafts (`spec_reason`), where the pair names one; else the large model does."""
+    """A model that only rates drafts (`spec_reason`). Where the pair names none, the large model rates them."""
     QUERY = 4
-    """The small model's prompt states under a probe (`query_router`)."""
+    """The small model's prompt states, read by a probe (`query_router`)."""
 
     @property
     def label(self) -> str:
         return self.name.lower()
 
 
+PAIR = (Role.SMALL, Role.LARGE)
+"""The roles of the pair: the two models that write."""
+
+
 class Status(StrEnum):
+    """How a trace ended."""
+
     ANSWERED = "answered"
-    """The trace ended with the end-of-sequence token."""
+    """With the end-of-sequence token."""
     LENGTH = "length"
-    """The trace ran into `max_steps`, `max_new_tokens` or the model's context."""
+    """At `max_steps`, `max_new_tokens` or the model's context."""
     ERROR = "error"
-    """No answer: the row's `error` says why."""
+    """Without an answer: the row's `error` says why."""
 
 
 class Finish(StrEnum):
@@ -58,11 +72,11 @@ class Finish(StrEnum):
     ERROR = "error"
     """Not written: `error` says why."""
     MISSING = "missing"
-    """The replica no longer holds the trace's body: the router sends it whole and asks again."""
+    """Not written: the replica no longer holds the token prefix. The router sends the whole prefix and asks again."""
 
 
 MEASURES = ("max_logit", "entropy", "max_prob")
-"""Order of the measures on every `_3` axis. `entropy` is negated, so that larger always means surer."""
+"""Order of the measures on every `_3` axis. `entropy` is negated, so that a larger value always means surer."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,7 @@ class Question:
     sample: int
     benchmark: str
     prompt: str
-    """The user turn, before the chat template (each model applies its own)."""
+    """The user turn. Each model applies its own chat template to it."""
     gold: str
     grader: str
     subset: str = ""
@@ -81,7 +95,7 @@ class Question:
     labels: str = "{}"
     """JSON object of what else the grader needs (answer aliases, choices, rule id)."""
     system: str = ""
-    """The system turn; a model without that role gets it at the head of the user turn."""
+    """The system turn. A model without a system role gets this text at the head of the user turn."""
 
     @property
     def trace_id(self) -> str:
@@ -89,12 +103,14 @@ class Question:
 
 
 class Step(NamedTuple):
-    """One generated step, kept or discarded. A named tuple: at 100,000 live traces it is built five times faster
-    than a frozen dataclass."""
+    """One written step, kept or discarded.
+
+    A named tuple, because it is built five times faster than a frozen dataclass: that counts at 100,000 live traces.
+    """
 
     step: int
     attempt: int
-    """0 for the first text written for this step, 1 for the large model's rewrite of a discarded draft."""
+    """0: the first text written for this step. 1: the large model's rewrite of a discarded draft."""
     model: int
     accepted: bool
     finish: str
@@ -103,20 +119,21 @@ class Step(NamedTuple):
     prompt_tokens: int
     cached_tokens: int
     by_small: tuple[float, float, float] | None
-    """(max_logit, entropy, max_prob) means over the chosen tokens, scored by the small model; None if it did not."""
+    """Means of the `MEASURES` over the chosen tokens, scored by the small model. None: it did not score this step."""
     by_large: tuple[float, float, float] | None
+    """The same, scored by the large model."""
     confidence: float
-    """The score the policy routed by (NaN where it has none)."""
+    """The score that the policy routed by; NaN if it has none."""
     posterior: float
     signal: float
-    """What the policy's signal said of this draft, or of the question (NaN where the policy asks none)."""
+    """What the policy's signal said of this draft or of the question; NaN if the policy asks for no signal."""
     signal_seconds: float
     """Seconds from asking for the signal to its answer."""
     routing_seconds: float
-    """Seconds that the decision after this step took: the small model's pass over a step of the large one, a probe, the
-    signal, and the step's share of the policy's own work. Without waiting at the barrier."""
+    """Seconds that the decision after this step took: the small model's pass over a step of the large one, a peek, the
+    signal, and the step's share of the policy's own work. Waiting at the barrier is not counted."""
     decision: str
-    """What the policy did after this step: `small`, `large` (who writes next), `rewrite` (discarded) or `end`."""
+    """What the policy did after this step: `small` or `large` (which writes next), `rewrite` (discarded) or `end`."""
     replica: str
     seconds: float
 
@@ -130,15 +147,18 @@ class Trace:
     text: str
     steps: list[Step]
     tokens_small: int
-    """Tokens the small model generated, discarded drafts included."""
+    """Tokens that the small model generated, discarded drafts included."""
     tokens_large: int
+    """Tokens that the large model generated."""
     tokens_discarded: int
-    """Tokens of both models that no kept step contains (drafts thrown away, probes, what was written ahead of them)."""
+    """Tokens of both models that no kept step contains: discarded drafts, peeks, and what was written ahead of them."""
     prompt_tokens: int
     """Length of the prompt alone, in tokens of the model that wrote first."""
     prefill_small: int
-    """Prompt tokens the small model computed over all calls of this trace (prompt less cached), scoring included."""
+    """Prompt tokens that the small model computed over all calls of this trace (prompt less cached), scoring passes
+    included."""
     prefill_large: int
+    """Prompt tokens that the large model computed."""
     cached_tokens: int
     """Prompt tokens that the prefix caches saved over all calls of this trace."""
     tokens_signal: tuple[int, ...]

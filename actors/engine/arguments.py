@@ -1,6 +1,6 @@
-"""What a vLLM engine is started with: environment, engine arguments, where the weights are and how many there are.
+"""What a vLLM engine is started with: the environment variables and the keyword arguments of `vllm.EngineArgs`.
 
-The defaults are the measured ones (docs: design notes on vLLM); a model's `engine:` entry overrides every one of them.
+The defaults were measured (docs/engine.md). A model's `engine:` entry overrides every one of them.
 """
 
 import os
@@ -14,51 +14,88 @@ from steer.costs.gpu_memory import ModelDimensions, known_dimensions, memory_arg
 from steer.policies.probe import PROBE_KEY
 
 CPU_BLOCK_SIZE_TOKENS = 32
-"""The smallest KV block that vLLM takes on a CPU: at its default of 128 short steps cost 1.64x one pass, not 1.18x."""
+"""Tokens of a KV block on a CPU, the smallest that vLLM takes there. A trace written in short steps takes 1.18 times as
+long as in one pass; with vLLM's default of 128 it takes 1.64 times as long."""
 CPU_BATCHED_TOKENS = 8192
-"""Prompt tokens that one CPU engine step takes at most; or the context, where that is longer: no prompt is split."""
+"""Most prompt tokens of one engine step on a CPU. A model with a longer context gets its context instead, so that no
+prompt is split."""
 CPU_CACHE_BYTES = 2**30
-"""KV cache of an engine without a GPU, but for a model's own `engine` keys and VLLM_CPU_KVCACHE_SPACE (GiB)."""
+"""KV cache on a CPU. A model's `engine:` entry overrides it. VLLM_CPU_KVCACHE_SPACE (GiB) overrides both."""
 
 
 def set_environment(gpus: float) -> None:
-    """Set what vLLM reads when it is imported; call before that. What the user has set stays, all but the first."""
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the replica's own thread drives the engine
+    """Set the variables that vLLM reads when it is imported. Call this before the import.
+
+    A variable that the user has set keeps its value, except VLLM_ENABLE_V1_MULTIPROCESSING.
+    """
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the replica's own thread runs the engine
     defaults = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
     if gpus > 0:
-        defaults["VLLM_USE_V2_MODEL_RUNNER"] = "0"  # the confidence hook knows the V1 sampler
+        defaults["VLLM_USE_V2_MODEL_RUNNER"] = "0"  # the confidence hook fits the V1 sampler
     else:
-        # Eager start-up takes 13 s against 30 to 44 s compiled; compiled decoding is 0 to 26 % faster.
+        # Eager start-up takes 13 s, compiled 30 to 44 s. Compiled decoding is 0 to 26 % faster.
         defaults["TORCH_COMPILE_DISABLE"] = "1"
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
 
 def engine_arguments(model: ModelConfig, pool: PoolConfig, measures: Sequence[str]) -> dict:
-    """Keyword arguments of `vllm.EngineArgs` for a model that writes. ValueError if it does not fit the
-    pool's cards."""
+    """Keyword arguments of `vllm.EngineArgs` for a model that writes.
+
+    ValueError if the model does not fit the pool's GPUs.
+    """
     arguments = {"max_logprobs": max(HOOK_LOGPROBS, PUBLIC_LOGPROBS), "logprobs_mode": "raw_logits"}
     if needs_hook(measures):
-        arguments["worker_extension_cls"] = "actors.engine.vllm_hooks.JudgeHook"
+        arguments["worker_extension_cls"] = "actors.engine.vllm_hooks.SamplerHooks"
     return _arguments(model, pool, arguments)
 
 
 def pooling_arguments(model: ModelConfig, pool: PoolConfig, rewards: bool) -> dict:
-    """The same for a process reward model (`rewards`: a label's scores at every token), or for a language model whose
-    state at the last token is read, after the final norm."""
+    """Keyword arguments of `vllm.EngineArgs` for vLLM's pooling runner, which generates nothing.
+
+    With `rewards` the model is a process reward model, and the output is a score of each label at every token.
+    Otherwise it is a language model, and the output is its state at the last token, after the final norm. ValueError if
+    the model does not fit the pool's GPUs.
+    """
     from vllm.config import PoolerConfig
 
     if rewards:
-        # vLLM's own choice for these models, STEP, forgoes the prefix cache: kept steps would be computed again and
-        # again.
+        # vLLM's own choice for these models, STEP, turns the prefix cache off: every reward would compute all kept
+        # steps again.
         pooler = PoolerConfig(tok_pooling_type="ALL")
         return _arguments(model, pool, {"runner": "pooling", "pooler_config": pooler})
     pooler = PoolerConfig(seq_pooling_type="LAST", use_activation=False)
     return _arguments(model, pool, {"runner": "pooling", "convert": "embed", "pooler_config": pooler})
 
 
+def hf_config(model: ModelConfig):
+    """The checkpoint's configuration as vLLM reads it, downloaded from the Hub if it is not on this machine."""
+    from vllm.transformers_utils.config import get_config
+
+    trusted = model.engine.get("trust_remote_code", False)
+    return get_config(model_folder(model.path), trusted, revision=model.engine.get("revision"))
+
+
+def model_dimensions(model: ModelConfig, config) -> ModelDimensions:
+    """Dimensions of a model that `steer.costs.gpu_memory` does not list, read from its configuration."""
+    text = config.get_text_config()
+    heads = text.num_attention_heads
+    kinds = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
+    window = getattr(text, "sliding_window", None) if "sliding_attention" in kinds else None
+    return ModelDimensions(
+        parameters=model.parameters or count_parameters(model.path),
+        vocabulary=text.vocab_size,
+        kv_heads=getattr(text, "num_key_value_heads", None) or heads,
+        head_dim=getattr(text, "head_dim", None) or text.hidden_size // heads,
+        full_layers=text.num_hidden_layers - kinds.count("sliding_attention"),
+        window_layers=kinds.count("sliding_attention"),
+        window_tokens=window or 0,
+        context_tokens=_context_tokens(model, config),
+    )
+
+
 def _arguments(model: ModelConfig, pool: PoolConfig, arguments: dict) -> dict:
-    """`arguments` with all that depends on model and pool and not on what is asked of them."""
+    """`arguments` with everything that follows from the model and the pool alone."""
     config = hf_config(model)
     arguments = {
         "model": model_folder(model.path),
@@ -66,9 +103,9 @@ def _arguments(model: ModelConfig, pool: PoolConfig, arguments: dict) -> dict:
         "max_model_len": model.max_model_len,
         "max_num_seqs": pool.max_num_seqs,
         "enable_prefix_caching": True,
-        # A bfloat16 head quantises logits to steps of .125 to .25.
+        # A bfloat16 head rounds logits to multiples of .125 to .25.
         "hf_overrides": {"head_dtype": "float32"},
-        # No memory for images: what is routed is text.
+        # STEER routes text: vLLM need not set memory aside for images.
         "language_model_only": True,
         "disable_log_stats": True,
         "seed": 0,
@@ -88,7 +125,7 @@ def _arguments(model: ModelConfig, pool: PoolConfig, arguments: dict) -> dict:
             # A seeded request whose prompt is split kills the CPU engine ("CPU Generator does not use offset").
             "enable_chunked_prefill": False,
             "max_num_batched_tokens": max(CPU_BATCHED_TOKENS, _context_tokens(model, config)),
-            # It would compute one token past every step's end.
+            # Asynchronous scheduling would compute one token past the end of every step.
             "async_scheduling": False,
         }
     arguments["hf_overrides"] |= model.engine.get("hf_overrides") or {}
@@ -102,40 +139,14 @@ def _arguments(model: ModelConfig, pool: PoolConfig, arguments: dict) -> dict:
 
         arguments["hf_overrides"] = partial(text_part, arguments["hf_overrides"])
     elif "text_config" in config.sub_configs:
-        # vLLM builds the language model from the nested part alone, which would not see the head's dtype.
+        # vLLM builds the language model from the nested `text_config` alone, so the head's dtype is set there too.
         nested = {"head_dtype": arguments["hf_overrides"]["head_dtype"]}
         arguments["hf_overrides"]["text_config"] = nested | arguments["hf_overrides"].get("text_config", {})
     return arguments
 
 
-def hf_config(model: ModelConfig):
-    """The checkpoint's configuration as vLLM reads it (from the hub if need be)."""
-    from vllm.transformers_utils.config import get_config
-
-    trusted = model.engine.get("trust_remote_code", False)
-    return get_config(model_folder(model.path), trusted, revision=model.engine.get("revision"))
-
-
-def model_dimensions(model: ModelConfig, config) -> ModelDimensions:
-    """What a model that `steer.cards` does not list needs of a card's memory."""
-    text = config.get_text_config()
-    heads = text.num_attention_heads
-    kinds = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
-    window = getattr(text, "sliding_window", None) if "sliding_attention" in kinds else None
-    return ModelDimensions(
-        parameters=model.parameters or count_parameters(model.path),
-        vocabulary=text.vocab_size,
-        kv_heads=getattr(text, "num_key_value_heads", None) or heads,
-        head_dim=getattr(text, "head_dim", None) or text.hidden_size // heads,
-        full_layers=text.num_hidden_layers - kinds.count("sliding_attention"),
-        window_layers=kinds.count("sliding_attention"),
-        window_tokens=window or 0,
-        context_tokens=_context_tokens(model, config),
-    )
-
-
 def _context_tokens(model: ModelConfig, config) -> int:
-    """The context that vLLM will choose, or more."""
+    """The model's context, at least as long as the one that vLLM will choose."""
     given = model.engine.get("max_model_len", model.max_model_len)
     if given is not None:
         return int(given)

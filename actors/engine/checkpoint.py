@@ -1,4 +1,4 @@
-"""Where a model's weights are, how many there are, and by what a copy of them is known."""
+"""A model's checkpoint: the folder of its weights, its parameter count, and a fingerprint of its weights."""
 
 import hashlib
 import json
@@ -6,20 +6,23 @@ import math
 from pathlib import Path
 
 EMBEDDED_PREFIX = "embedded:"
-
-
+"""Prefix of the paths of models that ship with STEER."""
 EMBEDDED = ("small", "large", "prm", "judge")
-
-
+"""Names of these models."""
+SKYWORK_PRM = "Qwen2ForPrmModel"
+"""Architecture of the Skywork-o1-Open-PRM checkpoints. vLLM has no class for it; `models/skywork_prm.py` adds one."""
 OTHER_PARTS = ("vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.")
-"""How the weights of a Gemma-3 checkpoint begin that the language model does not use."""
-
+"""Name prefixes of the weights in a Gemma-3 checkpoint that its language model does not use."""
 
 _SAMPLE_BYTES = 2**20
+"""Bytes that a fingerprint reads at each of three places in a file of weights."""
 
 
 def model_folder(path: str) -> str:
-    """The folder of `embedded:small` and the like; any other path or Hub id as it is."""
+    """The folder of an embedded model (`embedded:small`). Any other path or Hub id comes back unchanged.
+
+    ValueError if no embedded model has that name.
+    """
     if not path.startswith(EMBEDDED_PREFIX):
         return path
     from steer.embedded import weights_path
@@ -32,10 +35,10 @@ def model_folder(path: str) -> str:
 
 
 def count_parameters(path: str) -> float:
-    """Parameters of the checkpoint, from its safetensors headers; weights that are tied count once, Gemma-3's vision
-    tower not at all.
+    """Parameters of the checkpoint, from the headers of its safetensors files.
 
-    Quantised checkpoints pack several weights into one number: give `parameters:` for those. ValueError if there is no
+    Tied weights count once. Gemma-3's vision tower does not count. The count is wrong for a quantised checkpoint, which
+    packs several weights into one number: set the model's `parameters:` there. ValueError if the checkpoint has no
     safetensors file.
     """
     folder = _weights_folder(path)
@@ -50,9 +53,10 @@ def count_parameters(path: str) -> float:
 
 
 def model_fingerprint(path: str) -> str:
-    """A hash by which a probe knows the model it was trained on: the same for every copy of the same weights.
+    """A hash of the weights, by which a probe knows the model that it was trained on. Copies have the same hash.
 
-    Reads the start, the middle and the end of each file of weights: a second for any size. ValueError if there is none.
+    Only the start, the middle and the end of each file of weights are read, so any size takes about a second.
+    ValueError if the checkpoint has no file of weights.
     """
     folder = _weights_folder(path)
     files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
@@ -70,6 +74,7 @@ def model_fingerprint(path: str) -> str:
 
 
 def _weights_folder(path: str) -> Path:
+    """The folder on this machine. A Hub id must have been downloaded before."""
     folder = Path(model_folder(path))
     if folder.is_dir():
         return folder
@@ -79,12 +84,8 @@ def _weights_folder(path: str) -> Path:
 
 
 def _file_parameters(file: Path) -> int:
-    """Weights in one safetensors file, whose header is a length of 8 bytes and then JSON."""
+    """Parameters in one safetensors file. Its header is 8 bytes of length, then JSON."""
     with file.open("rb") as stream:
         header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
     skipped = ("__metadata__", *OTHER_PARTS)
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if not name.startswith(skipped))
-
-
-SKYWORK_PRM = "Qwen2ForPrmModel"
-"""Architecture of the Skywork-o1-Open-PRM checkpoints, which vLLM has no class for."""

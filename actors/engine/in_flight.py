@@ -1,4 +1,4 @@
-"""Batches in flight at one replica: what the engine's thread answers row by row, and what the reader takes out."""
+"""Batches in flight at one replica. The engine's thread puts answers in. The reader of the batch takes them out."""
 
 import time
 from collections import deque
@@ -11,12 +11,14 @@ from steer.messages import Ahead, StepBatch, StepResults
 from steer.traces import Finish
 
 NOT_MEASURED = (np.nan, np.nan, np.nan)
+"""Scores of a row that has none, in the order of `steer.traces.MEASURES`."""
 
 
 class Answer(NamedTuple):
-    """What becomes of one row; `steer.messages.StepResults` has the same in columns."""
+    """The answer to one row. `steer.messages.StepResults` documents the same fields as columns."""
 
     row: int
+    """Position of the row in its batch."""
     finish: str
     text: str = ""
     ids: tuple[int, ...] = ()
@@ -25,15 +27,18 @@ class Answer(NamedTuple):
     cached_tokens: int = 0
     scores: tuple[float, float, float] = NOT_MEASURED
     seconds: float = 0.0
+    """From the arrival of the batch to this answer; `InFlightBatch.put` fills it in."""
     error: str = ""
     signal: float = np.nan
     more: tuple[Ahead, ...] = ()
+    """An AHEAD pass: the steps after the first."""
 
 
 class InFlightBatch:
-    """One batch in flight. The engine's thread puts answers in, the reader takes them out."""
+    """One batch in flight. `put` belongs to the engine's thread, `take` to the reader."""
 
     def __init__(self, batch: StepBatch, on_done: Callable[[], None]):
+        """`on_done` is called once, in the engine's thread, when every row is answered."""
         self.batch = batch
         self.arrived_s = time.monotonic()
         self._open = len(batch.key_B)

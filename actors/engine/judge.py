@@ -1,7 +1,8 @@
-"""What a judge reads after a draft and how its answer becomes a number (SpecReason, arXiv 2504.07891).
+"""What a judge reads after a draft, and how its answer becomes a number (SpecReason, arXiv 2504.07891).
 
-The judge is asked in a user turn for a digit. It writes none: the logits of the ten digits at the first position of its
-answer are read. Signal = sum_d d p(d) with p the softmax over the ten alone, or the likeliest digit.
+A user turn asks the judge for a digit. The judge writes nothing: the replica reads the logits of the ten digits at the
+first position of the answer. With p the softmax over these ten logits alone, the signal is sum_d d p(d); a greedy judge
+answers the likeliest digit instead.
 """
 
 from collections.abc import Sequence
@@ -13,16 +14,16 @@ from actors.engine.tokenizer import Tokenizer
 
 
 class Judge:
-    """`model` is named in errors."""
-
     def __init__(self, tokenizer: Tokenizer, model: str):
+        """`model`: the model's path, which errors name."""
         self._tokenizer = tokenizer
         self._model = model
         self._turns: dict[str, list[int]] = {}
+        """Token ids of the judge's turn, by the question that it asks."""
 
     @cached_property
     def digits(self) -> list[int]:
-        """The tokens of "0" to "9" without a space in front. ValueError if one of them is not a single token."""
+        """Token ids of "0" to "9", without a space in front. ValueError if a digit is not a single token."""
         tokens = [self._tokenizer.encode(str(digit)) for digit in range(10)]
         several = [str(digit) for digit, ids in enumerate(tokens) if len(ids) != 1]
         if several:
@@ -31,19 +32,21 @@ class Judge:
             )
         return [ids[0] for ids in tokens]
 
-    def reads(self, prefix: Sequence[int], prompt: str) -> list[int]:
-        """The ids of a prefix, its end of sequence left out, and the judge's turn. ValueError if the chat template has no
-        place for it."""
-        turn = self._turns.get(prompt)
+    def input_ids(self, prefix: Sequence[int], question: str) -> list[int]:
+        """Token ids of the prefix, without an end of sequence, then of a user turn with the question.
+
+        ValueError if the chat template has no place for that turn.
+        """
+        turn = self._turns.get(question)
         if turn is None:
-            turn = self._turns[prompt] = self._tokenizer.encode_turn(prompt)
+            turn = self._turns[question] = self._tokenizer.encode_turn(question)
         end = len(prefix)
         while end and prefix[end - 1] in self._tokenizer.eos_ids:
-            end -= 1  # the turn brings its own
+            end -= 1  # the turn begins with its own end of sequence
         return [*prefix[:end], *turn]
 
     def rating(self, logits_10: Sequence[float], greedy: bool) -> float:
-        """0 to 9, of the logits of `digits`."""
+        """The rating, 0 to 9, from the logits of `digits`: the expected digit or, if `greedy`, the likeliest."""
         z = np.asarray(logits_10, np.float64)
         if greedy:
             return float(z.argmax())

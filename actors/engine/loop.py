@@ -1,7 +1,7 @@
-"""What drives a `vllm.LLMEngine` has in common, whatever it asks of it: admit -> advance -> answer.
+"""The loop around a `vllm.LLMEngine`, whatever its rows ask: admit -> advance -> answer. No thread, no Ray, no asyncio.
 
-Invariants: every admitted row is answered exactly once, or withdrawn with its batch; a row that vLLM refuses ends as
-`error` and the others go on. No thread, no Ray, no asyncio.
+Invariants: every admitted row is answered exactly once, or withdrawn with its batch. A row that vLLM refuses ends as
+`error`; the others go on.
 """
 
 from abc import ABC, abstractmethod
@@ -14,11 +14,12 @@ from steer.traces import Finish
 
 
 class EngineRow:
-    """One row of a in_flight while the engine works on it."""
+    """One row of an in-flight batch, while the engine works on it."""
 
     __slots__ = ("in_flight", "index", "op", "key", "prefix")
 
     def __init__(self, in_flight: InFlightBatch, index: int, prefix: Prefix):
+        """`index`: position of the row in its batch."""
         self.in_flight = in_flight
         self.index = index
         self.op = Op(in_flight.batch.op_B[index])
@@ -27,8 +28,8 @@ class EngineRow:
 
 
 class EngineLoop(ABC):
-    """All methods belong to one thread. A subclass says what a row asks of vLLM (`_open`) and how its output answers
-    it (`_close`)."""
+    """All methods belong to one thread. A subclass says what a row asks of vLLM (`_open`) and how vLLM's output answers
+    the row (`_close`)."""
 
     def __init__(self, engine, intake: Intake, prefixes: Prefixes, max_model_len: int):
         self._engine = engine
@@ -36,6 +37,7 @@ class EngineLoop(ABC):
         self._prefixes = prefixes
         self._max_model_len = max_model_len
         self._rows: dict[str, EngineRow] = {}
+        """Rows in the engine, by vLLM's request id."""
         self._next_id = 0
 
     @property
@@ -43,16 +45,16 @@ class EngineLoop(ABC):
         return bool(self._rows)
 
     def admit(self, in_flight: InFlightBatch) -> None:
-        """Take a batch in: rows that need no engine are answered at once."""
+        """Take a batch in. Rows that need no engine are answered at once."""
         batch = in_flight.batch
         self._prefixes.drop(batch.drop)
         for index in range(len(batch.key_B)):
-            answer = self._take(in_flight, index)
+            answer = self._admit_row(in_flight, index)
             if answer is not None:
                 in_flight.put(answer)
 
     def advance(self) -> None:
-        """One step of the engine, then answer what ended in it."""
+        """Run one engine step and answer the rows whose requests ended in it."""
         for output in self._engine.step():
             row = self._rows.pop(output.request_id, None)
             if row is None:
@@ -68,8 +70,8 @@ class EngineLoop(ABC):
         for request in gone:
             del self._rows[request]
 
-    def _take(self, in_flight: InFlightBatch, index: int) -> Answer | None:
-        """Bring one row's prefix up to date and open it."""
+    def _admit_row(self, in_flight: InFlightBatch, index: int) -> Answer | None:
+        """Bring the row's prefix up to date, then open the row."""
         batch = in_flight.batch
         try:
             prefix = self._prefixes.take(batch.key_B[index], batch.held_B[index], batch.new_B[index])
@@ -81,14 +83,14 @@ class EngineLoop(ABC):
 
     @abstractmethod
     def _open(self, in_flight: InFlightBatch, index: int, prefix: Prefix) -> Answer | None:
-        """Hand one row to the engine, or answer it at once."""
+        """Hand the row to the engine, or answer it at once."""
 
     @abstractmethod
     def _close(self, row: EngineRow, output) -> Answer | None:
-        """Answer a row whose request has ended; None if it goes on with another request."""
+        """Answer a row whose request has ended. None if the row goes on with another request."""
 
     def _send(self, row: EngineRow, ids: list[int], params) -> Answer | None:
-        """Give vLLM one request of a row; an answer only where it refuses."""
+        """Give vLLM one request of the row. Returns an answer only if vLLM refuses the request."""
         request = str(self._next_id)
         self._next_id += 1
         try:

@@ -1,7 +1,8 @@
-"""One engine of vLLM's pooling runner in one process: rewards of drafts, or whether the small model solves a question.
+"""One engine of vLLM's pooling runner in one process. It generates nothing: it reads rewards or prompt states.
 
-`PoolingReplica` serves `Op.SOLVE` where the model's `engine:` entry names a probe (`actors.roles.PROBE_KEY`), else
-`Op.REWARD`. Prefixes, batches and answers are those of `actors/engine/replica.py`; nothing is generated.
+`PoolingReplica` answers `Op.SOLVE` if the model's `engine:` entry names a probe (`steer.policies.probe.PROBE_KEY`).
+Otherwise it answers `Op.REWARD`. `prompt_states` reads the states that `steer train-router` trains a probe on, the same
+states that `Op.SOLVE` reads.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,19 +26,19 @@ from steer.messages import EngineInfo, Op, Prompt
 from steer.policies.probe import PROBE_KEY, check_fits, load_probe
 from steer.traces import Finish
 
-STATES = ("embed", False)
-"""vLLM's task that gives the state at a prompt's last token, and whether it is normalised."""
-REWARDS = ("token_classify", True)
-"""The task that gives label scores at every token, and whether they are made probabilities."""
+STATE_TASK = ("embed", False)
+"""vLLM's task that returns the state at the last token, and its `use_activation`: the state is not normalised."""
+REWARD_TASK = ("token_classify", True)
+"""vLLM's task that scores each label at every token, and its `use_activation`: the scores are probabilities."""
 
 
 class PoolingReplica(EngineThread):
-    """`measures` are not its business: it has none."""
+    """`measures` play no part: a pooling replica has none."""
 
     def _load(self) -> tuple["Pooler", EngineInfo]:
         prepare_process(self._pool)
         folder = self._model.engine.get(PROBE_KEY)
-        pooler, tokenizer, max_model_len = self._load_rewards() if folder is None else self._load_probed(Path(folder))
+        pooler, tokenizer, max_model_len = self._load_rewards() if folder is None else self._load_probe(Path(folder))
         return pooler, self._info(tokenizer.fingerprint(), max_model_len, ())
 
     def _load_rewards(self) -> tuple["Pooler", Tokenizer, int]:
@@ -45,13 +46,13 @@ class PoolingReplica(EngineThread):
         engine, tokenizer, max_model_len = load_pooling(self._model, self._pool, rewards=True)
         prefixes = RewardPrefixes(tokenizer, layout, self._model.path)
 
-        def right(scores_TL: np.ndarray) -> float:
-            """Of the positions that the cache did not serve, the last among them."""
+        def reward(scores_TL: np.ndarray) -> float:
+            """From the scores at the T positions that the prefix cache did not hold; the last token is among them."""
             return float(scores_TL[-1, layout.label])
 
-        return Pooler(engine, prefixes, max_model_len, Op.REWARD, REWARDS, right), tokenizer, max_model_len
+        return Pooler(engine, prefixes, max_model_len, Op.REWARD, REWARD_TASK, reward), tokenizer, max_model_len
 
-    def _load_probed(self, folder: Path) -> tuple["Pooler", Tokenizer, int]:
+    def _load_probe(self, folder: Path) -> tuple["Pooler", Tokenizer, int]:
         probe = load_probe(folder)
         hidden_size = hf_config(self._model).get_text_config().hidden_size
         check_fits(probe, folder, hidden_size, model_fingerprint(self._model.path))
@@ -60,20 +61,12 @@ class PoolingReplica(EngineThread):
         def solves(state_H: np.ndarray) -> float:
             return float(probe.solves(state_H[None])[0])
 
-        return Pooler(engine, Prefixes(tokenizer), max_model_len, Op.SOLVE, STATES, solves), tokenizer, max_model_len
-
-
-def load_pooling(model: ModelConfig, pool: PoolConfig, rewards: bool) -> tuple:
-    """The `vllm.LLMEngine`, its tokenizer and its context in tokens."""
-    import vllm
-
-    engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**pooling_arguments(model, pool, rewards)))
-    return engine, Tokenizer.of_engine(engine, model.system_role), engine.model_config.max_model_len
+        prefixes = Prefixes(tokenizer)
+        return Pooler(engine, prefixes, max_model_len, Op.SOLVE, STATE_TASK, solves), tokenizer, max_model_len
 
 
 class Pooler(EngineLoop):
-    """Drives a `vllm.LLMEngine` of the pooling runner. `op`: what it is asked; `task`: how vLLM calls that; `signal`:
-    from vLLM's output, float32, to the answer."""
+    """The loop around a `vllm.LLMEngine` of the pooling runner. It answers rows of one kind."""
 
     def __init__(
         self,
@@ -84,6 +77,8 @@ class Pooler(EngineLoop):
         task: tuple[str, bool],
         signal: Callable[[np.ndarray], float],
     ):
+        """`op`: what the rows ask; `task`: the arguments of `pooling_params`; `signal`: from vLLM's output, float32, to
+        the row's signal."""
         super().__init__(engine, Intake(engine), prefixes, max_model_len)
         self._op = op
         self._task = task
@@ -113,19 +108,33 @@ class Pooler(EngineLoop):
         )
 
 
-def prompt_states(model: ModelConfig, pool: PoolConfig, prompts: Sequence[Prompt]) -> np.ndarray:
-    """float32 [n, hidden]: the model's state after its final norm at the last token of each prompt, chat template and
-    generation prompt included. NaN where a prompt is longer than the model's context.
+def load_pooling(model: ModelConfig, pool: PoolConfig, rewards: bool) -> tuple:
+    """Load a `vllm.LLMEngine` of the pooling runner. Returns it, its tokenizer and its context in tokens.
 
-    The engine runs in a process of its own, which is gone on return, with all its memory: vLLM keeps part of its state
-    in globals, and a shutdown would end every other engine of this process. ValueError if a prompt cannot be encoded;
-    RuntimeError (BrokenProcessPool) if that process dies.
+    `rewards`: the model is a process reward model; otherwise the engine returns states.
+    """
+    import vllm
+
+    engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**pooling_arguments(model, pool, rewards)))
+    return engine, Tokenizer.of_engine(engine, model.system_role), engine.model_config.max_model_len
+
+
+def prompt_states(model: ModelConfig, pool: PoolConfig, prompts: Sequence[Prompt]) -> np.ndarray:
+    """The model's state, after its final norm, at the last token of each prompt: float32 [N, hidden].
+
+    The chat template and the generation prompt are part of the prompt. The state is NaN if the prompt is longer than
+    the model's context.
+
+    The engine runs in a process of its own, because vLLM keeps part of its state in globals: a shutdown would end every
+    other engine of the same process. On return that process is gone, and its memory is free. ValueError if a prompt
+    cannot be encoded. RuntimeError (BrokenProcessPool) if the process dies.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(_read_states, model, pool, list(prompts)).result()
 
 
 def _read_states(model: ModelConfig, pool: PoolConfig, prompts: list[Prompt]) -> np.ndarray:
+    """What `prompt_states` runs in the other process."""
     prepare_process(pool)
     engine, tokenizer, max_model_len = load_pooling(model, pool, rewards=False)
     intake = Intake(engine)
@@ -133,7 +142,7 @@ def _read_states(model: ModelConfig, pool: PoolConfig, prompts: list[Prompt]) ->
     for n, prompt in enumerate(prompts):
         ids = tokenizer.encode_prompt(prompt)
         if len(ids) <= max_model_len:
-            intake.add(str(n), ids, pooling_params(*STATES))
+            intake.add(str(n), ids, pooling_params(*STATE_TASK))
     while engine.has_unfinished_requests():
         for output in engine.step():
             states_NH[int(output.request_id)] = output.outputs.data.float().numpy()

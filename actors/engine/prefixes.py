@@ -1,8 +1,8 @@
-"""The prefixes that a replica holds: prompt and kept pieces as token ids, so that the router sends only what is new.
+"""The token prefixes that a replica holds: prompt and kept pieces as token ids. The router sends only what is new.
 
-Invariants: a prefix changes by cutting and appending whole pieces, never inside one; a prefix once cut or replaced is never
-written by the row that still refers to the old one; the tokens held stay under the capacity, least recently used prefixes
-go first, and a prefix that is gone is reported as missing, never guessed.
+Invariants: A prefix changes by cutting and appending whole pieces, never inside one. Once a prefix is cut or replaced,
+a row that still refers to the old one never writes to the new one. The tokens held stay under the capacity, and the
+least recently used prefixes go first. A prefix that is gone is reported as missing, never guessed.
 """
 
 from array import array
@@ -14,19 +14,21 @@ from steer.confidence import SpanState, chosen_tokens
 from steer.messages import Piece, Prompt
 
 CAPACITY_TOKENS = 32 * 2**20
-"""Four bytes a token: 128 MiB a replica, 10,000 live traces of 3,000 tokens."""
+"""Tokens that a replica holds at most: 10,000 live traces of 3,000 tokens, in 128 MiB (four bytes a token)."""
 
 
 class Prefix:
-    """Token ids of one trace with the end of each piece."""
+    """The prefix of one trace."""
 
     __slots__ = ("ids", "ends", "spans")
 
     def __init__(self, ids: array, ends: list[int], spans: list[SpanState]):
         self.ids = ids
+        """Token ids."""
         self.ends = ends
+        """End of each piece, as a position in `ids`."""
         self.spans = spans
-        """LaTeX span open after each of the first pieces; filled as far as somebody needed it."""
+        """The LaTeX span that is open after each piece. Filled only for the first pieces, as far as it was needed."""
 
     @property
     def last_start(self) -> int:
@@ -39,7 +41,7 @@ class Prefix:
 
 
 class Prefixes:
-    """LRU store of prefixes by trace key."""
+    """The prefixes by trace key, with least recently used eviction."""
 
     def __init__(self, tokenizer: Tokenizer, capacity_tokens: int = CAPACITY_TOKENS):
         self._tokenizer = tokenizer
@@ -48,9 +50,10 @@ class Prefixes:
         self._tokens = 0
 
     def take(self, key: str, held: int, new: Sequence[Piece]) -> Prefix | None:
-        """The prefix of `held` kept pieces and the `new` ones; None if fewer than `held` are here.
+        """Cut the trace's prefix to its first `held` pieces, append the `new` ones, and return it.
 
-        ValueError if the prefix would not begin with a prompt, or the prompt cannot be encoded.
+        None if fewer than `held` pieces are here. ValueError if the prefix would not begin with a prompt, or the prompt
+        cannot be encoded.
         """
         old = self._prefixes.get(key)
         if held:
@@ -69,7 +72,8 @@ class Prefixes:
         return prefix
 
     def write(self, key: str, prefix: Prefix, ids: Sequence[int], span: SpanState | None) -> None:
-        """Append a written piece and the span state after it, unless the prefix was dropped or replaced meanwhile."""
+        """Append a written piece and the span that is open after it, unless the prefix was dropped or replaced since.
+        `span`: None if nobody followed the spans."""
         if self._prefixes.get(key) is not prefix:
             return
         if span is not None and len(prefix.spans) == len(prefix.ends):
@@ -85,7 +89,7 @@ class Prefixes:
                 self._tokens -= len(prefix.ids)
 
     def span(self, prefix: Prefix, pieces: int) -> SpanState:
-        """The LaTeX span that is open after the first `pieces` pieces of a prefix; none is after the prompt."""
+        """The LaTeX span that is open after the first `pieces` pieces. No span is open after the prompt."""
         while len(prefix.spans) < pieces:
             i = len(prefix.spans)
             if i == 0:

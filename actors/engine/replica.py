@@ -1,6 +1,6 @@
-"""One vLLM engine in one process: writes, scores, probes and judges the next steps of batches of traces.
+"""One vLLM engine in one process: it writes, scores, peeks at and judges the steps of batches of traces.
 
-The class is plain; `actors/router/pool.py` makes it a Ray actor.
+The class is plain Python; the router's process makes a Ray actor of it (`Replica.spawn`).
 """
 
 from actors.engine import vllm_hooks
@@ -16,7 +16,7 @@ from steer.messages import EngineInfo
 
 
 class EngineReplica(EngineThread):
-    """`measures`: of `steer.traces.MEASURES`; `("max_logit",)` alone needs only vLLM's public API."""
+    """`measures`: of `steer.traces.MEASURES`. `("max_logit",)` alone needs only vLLM's public API."""
 
     def __init__(self, name: str, model: ModelConfig, pool: PoolConfig, measures: tuple[str, ...]):
         self._hook = vllm_hooks.needs_hook(measures)
@@ -31,8 +31,8 @@ class EngineReplica(EngineThread):
         engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
         judges_among_writers = False
         if self._hook:
-            vllm_hooks.install_confidence(engine)
-            judges_among_writers = vllm_hooks.install_judging(engine)
+            vllm_hooks.install_confidence_hook(engine)
+            judges_among_writers = vllm_hooks.install_judge_hook(engine)
         tokenizer = Tokenizer.of_engine(engine, self._model.system_role)
         max_model_len = engine.model_config.max_model_len
         writer = Writer(

@@ -1,6 +1,7 @@
-"""What the replicas ask vLLM for, request by request: parameters from templates, prompts as token ids.
+"""The requests that a replica sends to vLLM: their parameters, and their prompts as token ids.
 
-Building `SamplingParams` anew costs more than a short step's sampling; a shallow copy of a template does not.
+Building `SamplingParams` anew takes longer than sampling a short step. Each request therefore gets a shallow copy of a
+template.
 """
 
 import copy
@@ -10,7 +11,7 @@ from actors.engine.vllm_hooks import HOOK_LOGPROBS, PUBLIC_LOGPROBS
 from steer.messages import Sampling
 
 DELIMITER = "\n\n"
-"""Ends a step; matched in the written text, whatever tokens it is spread over or merged with."""
+"""The end of a step. vLLM looks for it in the written text, whatever tokens it is spread over or merged with."""
 
 
 class Intake:
@@ -21,26 +22,28 @@ class Intake:
 
         self._engine = engine
         self.refusals = (VLLMClientError, ValueError)
-        """What vLLM raises where one request is at fault."""
+        """What vLLM raises if one request is at fault."""
 
     def add(self, request: str, ids: list[int], params) -> None:
-        """Raises one of `refusals`, with nothing added, if vLLM does not take the request."""
+        """Add one request. Raises one of `refusals`, with nothing added, if vLLM does not take it."""
         from vllm.inputs import tokens_input
 
         self._engine.add_request(request, tokens_input(ids), params)
 
 
 class Requests(Intake):
-    """Requests that write or read logits. `width`: floats a token in the flat answers (sampled, z_max, ...)."""
+    """Adds requests, and makes the parameters of those that write or read logits."""
 
     def __init__(self, engine, hook: bool):
+        """`hook`: the engine has the confidence hook."""
         super().__init__(engine)
         self._logprobs = HOOK_LOGPROBS if hook else PUBLIC_LOGPROBS
         self.width = self._logprobs + 1
+        """Numbers a token in a flat answer: the sampled logit, z_max and, from the hook, logsumexp and entropy."""
         self._templates: dict = {}
 
     def write(self, sampling: Sampling, stop_at_delimiter: bool, seed: int, max_tokens: int):
-        """Write up to and including the delimiter, or (`stop_at_delimiter` false) to the end of the sequence."""
+        """Write up to and including the delimiter or, without `stop_at_delimiter`, to the end of the sequence."""
         key = (sampling.temperature, sampling.top_p, stop_at_delimiter)
         template = self._templates.get(key)
         if template is None:
@@ -54,7 +57,7 @@ class Requests(Intake):
         return params
 
     def score(self, prompt_positions: int, skip_cache: bool):
-        """Read logits: of so many prompt positions (0: none) and of the one token that vLLM has to write."""
+        """Read the logits of so many prompt positions (0: none) and of the one token that vLLM has to write."""
         key = (prompt_positions > 0, skip_cache)
         template = self._templates.get(key)
         if template is None:
@@ -63,14 +66,14 @@ class Requests(Intake):
                 max_tokens=1,
                 detokenize=False,
                 prompt_logprobs=self._logprobs if prompt_positions > 0 else None,
-                # By default vLLM leaves the cache aside for prompt logits, because what it holds has none.
+                # By default vLLM does not read the cache here, because cached positions have no logits.
                 skip_reading_prefix_cache=skip_cache,
             )
         return copy.copy(template)
 
     def read_tokens(self, tokens: Sequence[int]):
-        """Read the logits of these tokens at the one position that vLLM has to write: `sampled, *tokens` in the flat
-        answer."""
+        """Read the logits of these tokens at the one position that vLLM has to write. The flat answer holds
+        `sampled, *tokens`."""
         key = ("tokens", *tokens)
         template = self._templates.get(key)
         if template is None:
@@ -92,9 +95,12 @@ class Requests(Intake):
 
 
 def pooling_params(task: str, use_activation: bool):
-    """Parameters of one pass through vLLM's pooling runner: `token_classify` (a label's scores at every token) or
-    `embed` (one state). vLLM leaves the prefix cache aside for the first, since positions that it serves have no
-    output; the replica reads the last one alone, which is always computed."""
+    """Parameters of one pass through vLLM's pooling runner.
+
+    `task`: `token_classify` (a score of each label at every token) or `embed` (one state). By default vLLM does not
+    read the prefix cache for `token_classify`, because cached positions have no output. The replica may read it: it
+    needs only the last position, which is always computed.
+    """
     from vllm import PoolingParams
 
     return PoolingParams(task=task, use_activation=use_activation, skip_reading_prefix_cache=False)

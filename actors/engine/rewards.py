@@ -1,8 +1,8 @@
-"""How a process reward model reads a question and its steps: prompt, then each step with a separator after it.
+"""How a process reward model reads a question and its steps: the prompt, then each step and a separator.
 
-The reward of a step is read at its separator, and all that comes later is invisible there; so the text ends with the
-last separator, and the last position's output is the last step's reward. Which layout, an entry of `LAYOUTS`, is
-decided by the checkpoint's architecture.
+The output at a separator is the reward of the step before it. A causal model sees nothing of what comes later, so the
+text ends with the last step's separator, and the output at the last position is that step's reward. The checkpoint's
+architecture decides the layout (`LAYOUTS`).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,9 +16,11 @@ from steer.messages import Piece, Prompt
 
 class Layout(NamedTuple):
     prompt: Callable[[Tokenizer, Prompt], list[int]]
+    """Token ids of the prompt."""
     separator: str
+    """The text after each step, a single token."""
     label: int
-    """Which of the outputs at the separator is the probability that the step is right."""
+    """Index of the output, among those at the separator, that is the probability that the step is right."""
 
 
 def _bare_prompt(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
@@ -26,16 +28,16 @@ def _bare_prompt(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
 
 
 LAYOUTS = {
-    # Qwen2.5-Math-PRM: the chat template, `<extra_0>` after each step, softmax over (wrong, right).
+    # Qwen2.5-Math-PRM: the chat template, `<extra_0>` after each step, a softmax over (wrong, right).
     "Qwen2ForProcessRewardModel": Layout(Tokenizer.encode_prompt, "<extra_0>", 1),
-    # Skywork-o1-Open-PRM: the question and its steps as plain text, a sigmoid. Its authors split responses at any
-    # newline; RSD (arXiv 2501.19324), whose steps are ours, at the blank line.
+    # Skywork-o1-Open-PRM: the question and its steps as plain text, a sigmoid. Its authors split responses at every
+    # newline. RSD (arXiv 2501.19324) splits at the blank line, as STEER does.
     SKYWORK_PRM: Layout(_bare_prompt, "\n\n", 0),
 }
 
 
 def layout_of(architectures: Sequence[str], path: str) -> Layout:
-    """ValueError if no process reward model of these architectures is known."""
+    """The layout of a checkpoint with these architectures. ValueError if it is no known process reward model."""
     for architecture in architectures:
         if architecture in LAYOUTS:
             return LAYOUTS[architecture]
@@ -46,9 +48,10 @@ def layout_of(architectures: Sequence[str], path: str) -> Layout:
 
 
 class RewardPrefixes(Prefixes):
-    """Prefixes in a reward model's layout. `tokenizer` is that of the reward model itself."""
+    """Prefixes in a reward model's layout."""
 
     def __init__(self, tokenizer: Tokenizer, layout: Layout, path: str):
+        """`tokenizer`: the reward model's own. ValueError if it has no single token for the layout's separator."""
         super().__init__(tokenizer)
         self._layout = layout
         self._separator = tokenizer.encode(layout.separator)
@@ -59,5 +62,5 @@ class RewardPrefixes(Prefixes):
         if isinstance(piece, Prompt):
             return self._layout.prompt(self._tokenizer, piece)
         text = piece if isinstance(piece, str) else self._tokenizer.decode(piece)
-        # The blank line that ended the step, and those that were merged into its start, belong to no step.
+        # The step's text has neither the blank line that ended it nor blank lines merged into its start.
         return [*self._tokenizer.encode(text.strip("\n")), *self._separator]

@@ -1,9 +1,9 @@
-"""What every replica is: one vLLM engine in one process, behind one private thread.
+"""The base of every replica: one engine in one process, behind one private thread.
 
-The thread loads the engine and drives it (`queue -> admit -> advance -> answers`); the methods are async over it and
-never touch vLLM. Any exception of that thread after loading ends the process, so that Ray starts another and nobody
-waits for a dead engine; a model that does not load raises in `describe` instead, since a new process would not load it
-either.
+The thread loads the engine and runs its loop (`inbox -> admit -> advance -> answers`). The methods are async and never
+touch the engine. Any exception in the thread after loading ends the process, so that nobody waits for a dead engine:
+the router's calls fail, and its replica set starts a successor. No replica is restarted in place. If the model cannot
+be loaded, `describe` raises instead and the process stays, because a new process could not load the model either.
 """
 
 import asyncio
@@ -27,9 +27,10 @@ from steer.messages import EngineInfo, StepBatch, StepResults
 
 
 class EngineThread(ABC):
-    """A subclass says how the engine is loaded (`_load`). `measures`: of `steer.traces.MEASURES`."""
+    """A subclass says how the engine is loaded (`_load`)."""
 
     def __init__(self, name: str, model: ModelConfig, pool: PoolConfig, measures: tuple[str, ...]):
+        """`measures`: of `steer.traces.MEASURES`."""
         self._name = name
         self._model = model
         self._pool = pool
@@ -41,19 +42,20 @@ class EngineThread(ABC):
         threading.Thread(target=self._main, name=f"engine-{name}", daemon=True).start()
 
     async def describe(self) -> EngineInfo:
-        """Waits until the model is loaded; RuntimeError with the reason if it cannot be."""
+        """Wait until the model is loaded. RuntimeError with the reason if it cannot be."""
         return await asyncio.shield(asyncio.wrap_future(self._loaded))
 
     async def run(self, batch: StepBatch) -> AsyncIterator[StepResults]:
-        """Answer every row once: in one message, or with `flush_s` in one about every so many seconds that has rows.
+        """Answer every row once.
 
-        Closing the generator early withdraws the rows that are still open.
+        Without `batch.flush_s`, all answers come in one message. With it, a message with the new answers comes about
+        every `flush_s` seconds, if there are any. Closing the generator early withdraws the rows that are still open.
         """
         await self.describe()
         loop, done = asyncio.get_running_loop(), asyncio.Event()
 
         def on_done() -> None:
-            with contextlib.suppress(RuntimeError):  # the reader's loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the reader's event loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(done.set)
 
         in_flight = InFlightBatch(batch, on_done)
@@ -75,11 +77,8 @@ class EngineThread(ABC):
             if not done.is_set():
                 self._inbox.put(("withdraw", in_flight))
 
-    async def busy(self) -> float:
-        """Seconds in which this engine had work since it was loaded."""
-        return self._busy_now_s()
-
     def _busy_now_s(self) -> float:
+        """Seconds since loading in which the engine had work."""
         since_s = self._busy_since_s
         return self._busy_s + (time.monotonic() - since_s if since_s is not None else 0.0)
 
@@ -87,7 +86,8 @@ class EngineThread(ABC):
 
     @abstractmethod
     def _load(self):
-        """Start vLLM: the `EngineLoop` of its engine, and the `EngineInfo`. Called once, in the thread."""
+        """Load the engine. Returns its loop (`EngineLoop`, or a class with the same methods) and its `EngineInfo`.
+        Called once, in the thread."""
 
     def _main(self) -> None:
         try:
@@ -100,7 +100,7 @@ class EngineThread(ABC):
         self._loaded.set_result(info)
         try:
             while True:
-                self._take_in(loop)
+                self._read_inbox(loop)
                 if loop.unfinished:
                     loop.advance()
         except BaseException:
@@ -108,8 +108,8 @@ class EngineThread(ABC):
             sys.stderr.flush()
             os._exit(1)
 
-    def _take_in(self, loop) -> None:
-        """Carry out what waits in the inbox; without work, wait for some."""
+    def _read_inbox(self, loop) -> None:
+        """Carry out the tasks in the inbox. If the engine has no work, wait for a task."""
         while True:
             idle = not loop.unfinished
             if idle and self._busy_since_s is not None:
@@ -125,7 +125,7 @@ class EngineThread(ABC):
             else:
                 loop.withdraw(in_flight)
 
-    def _info(self, tokenizer: str, max_model_len: int, measures: tuple[str, ...]) -> EngineInfo:
+    def _info(self, fingerprint: str, max_model_len: int, measures: tuple[str, ...]) -> EngineInfo:
         import torch
         import transformers
         import vllm
@@ -134,7 +134,7 @@ class EngineThread(ABC):
             replica=self._name,
             model=model_folder(self._model.path),
             parameters=self._model.parameters or count_parameters(self._model.path),
-            tokenizer=tokenizer,
+            tokenizer=fingerprint,
             max_model_len=max_model_len,
             measures=measures,
             pid=os.getpid(),
@@ -144,7 +144,10 @@ class EngineThread(ABC):
 
 
 def prepare_process(pool: PoolConfig) -> None:
-    """Before anything of vLLM is imported. RuntimeError if the GPUs that the pool asks for are not to be seen."""
+    """Set the environment up, before anything of vLLM is imported.
+
+    RuntimeError if the pool asks for GPUs and this process sees none.
+    """
     set_environment(pool.gpus)
     import torch
 

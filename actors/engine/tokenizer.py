@@ -1,7 +1,7 @@
-"""The tokens of one model: prompt and text to ids, ids to text, and which ids end a trace.
+"""The tokenizer of one model: prompt and text to ids, ids to text, and the ids that end a trace.
 
-Invariants: a step's text is `decode` of exactly its ids; text of another model is encoded piece by piece, so that
-earlier pieces never change their ids; the texts of single tokens never fail (partial UTF-8 becomes U+FFFD).
+Invariants: A step's text is `decode` of exactly its ids. Text of another model is encoded piece by piece, so that
+earlier pieces never change their ids. Every single token has a text (partial UTF-8 becomes U+FFFD).
 """
 
 import hashlib
@@ -11,16 +11,16 @@ from collections.abc import Iterable, Sequence
 from steer.messages import Prompt
 
 _MARK = "[what the assistant said]"
-"""Stands for the assistant's message where a chat template is cut."""
+"""Stands for the assistant's message, where `Tokenizer.encode_turn` cuts the rendered chat template."""
 
 
 def joined(prompt: Prompt) -> str:
-    """The prompt as one text, for models that have no system role or no roles at all."""
+    """The prompt as one text, for a model that has no system role, or no roles at all."""
     return f"{prompt.system}\n\n{prompt.user}" if prompt.system else prompt.user
 
 
 class _TokenTexts(dict):
-    """Token id -> text, filled on first use: a vocabulary of 152,000 is never decoded as a whole."""
+    """Token id -> text. Filled on first use, so that a vocabulary of 152,000 tokens is never decoded as a whole."""
 
     def __init__(self, decode):
         self._decode = decode
@@ -31,9 +31,10 @@ class _TokenTexts(dict):
 
 
 class Tokenizer:
-    """Wraps a transformers tokenizer. `eos_ids`: every id that ends a trace (tokenizer and generation config)."""
+    """A transformers tokenizer, as the replicas use it."""
 
     def __init__(self, hf_tokenizer, eos_ids: Iterable[int], system_role: bool):
+        """`eos_ids`: every id that ends a trace. `system_role`: whether the chat template takes a system message."""
         self._hf = hf_tokenizer
         self._system_role = system_role
         self.eos_ids = frozenset(eos_ids)
@@ -43,8 +44,8 @@ class Tokenizer:
 
     @classmethod
     def of_engine(cls, engine, system_role: bool) -> "Tokenizer":
-        """Of a loaded `vllm.LLMEngine`: every id that ends a sequence, the tokenizer's and those of the generation
-        config (Qwen2.5 has two)."""
+        """The tokenizer of a loaded `vllm.LLMEngine`. A trace ends with the tokenizer's end of sequence and with those
+        of the generation config (Qwen2.5 has two)."""
         tokenizer = engine.get_tokenizer()
         given = engine.model_config.try_get_generation_config().get("eos_token_id")
         ids = set(given if isinstance(given, (list, tuple)) else [given])
@@ -52,13 +53,13 @@ class Tokenizer:
 
     @property
     def bos_text(self) -> str:
-        """The text of the token that begins a sequence, or none."""
+        """The text of the token that begins a sequence; "" if there is none."""
         return self._hf.bos_token or ""
 
     def encode_prompt(self, prompt: Prompt) -> list[int]:
-        """The chat template around the prompt, with the generation prompt; without a template, the text as it is.
+        """The prompt in the chat template, then the generation prompt. Without a template: the prompt as one text.
 
-        ValueError if the template refuses the prompt or the prompt has no token.
+        ValueError if the template refuses the prompt, or the prompt has no token.
         """
         user, messages = prompt.user, []
         if prompt.system and self._system_role:
@@ -69,17 +70,17 @@ class Tokenizer:
             messages.append({"role": "user", "content": user})
             ids = self._encode(self._apply_template(messages))
         else:
-            # With the special tokens that the tokenizer itself puts in front.
+            # The tokenizer itself puts its special tokens in front.
             ids = self._hf.encode(joined(prompt))
         if not ids:
             raise ValueError("the prompt has no token")
         return ids
 
     def encode_turn(self, user: str) -> list[int]:
-        """What follows an assistant's message whose generation was not ended: the end of its turn, a user turn and the
-        generation prompt. Without a chat template, the text in a paragraph of its own.
+        """What follows an unfinished assistant's message: the end of that message, a user turn and the generation
+        prompt. Without a chat template: the text in a paragraph of its own.
 
-        ValueError if the chat template refuses such a conversation or does not show the assistant's message.
+        ValueError if the chat template refuses such a conversation, or does not show the assistant's message.
         """
         if not self._hf.chat_template:
             return self.encode(f"\n\n{user}\n")
@@ -90,7 +91,7 @@ class Tokenizer:
         return self.encode(turn)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text in the middle of a trace, without special tokens."""
+        """Ids of a text in the middle of a trace. No special tokens are added."""
         if not self._anchor:
             return self._encode(text)
         ids = self._encode("\n" + text)
@@ -98,7 +99,7 @@ class Tokenizer:
         return ids[n:] if ids[:n] == self._anchor else self._encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids from the middle of a trace; special tokens (end of sequence) have none."""
+        """Text of ids in the middle of a trace. Special tokens (end of sequence) have no text."""
         if not self._anchor:
             return self._decode(ids)
         return self._decode([*self._anchor, *ids])[len(self._decode(self._anchor)) :]
@@ -109,14 +110,18 @@ class Tokenizer:
         return [texts[i] for i in ids]
 
     def fingerprint(self) -> str:
-        """A hash of vocabulary and added tokens, the same in every process: equal ones may exchange token ids."""
+        """A hash of the vocabulary and the added tokens, the same in every process. Models with equal fingerprints may
+        exchange token ids."""
         added = {i: (str(t), bool(t.special)) for i, t in self._hf.added_tokens_decoder.items()}
         content = json.dumps([sorted(self._hf.get_vocab().items()), sorted(added.items())])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def _find_anchor(self) -> list[int]:
-        """Tokenizers of the sentencepiece kind put a space before a text and strip it when decoding: for them a newline
-        goes in front of both and is cut off again. Empty: this tokenizer needs none."""
+        """Ids that go in front of every text and are cut off again; empty if the tokenizer needs none.
+
+        A tokenizer of the sentencepiece kind puts a space before a text, and strips it when decoding. A newline in
+        front takes that space instead of the text.
+        """
         newline = self._encode("\n")
         plain = (
             self._encode("a b") == self._encode("\na b")[len(newline) :] and self._decode(self._encode(" b")) == " b"

@@ -1,12 +1,22 @@
-"""Three confidence measures out of vLLM's sampler: the one place that touches vLLM's internals.
+"""What STEER changes inside vLLM. No other file touches vLLM's internals.
 
-vLLM returns log probabilities or raw logits, never both and no entropy. Each worker's sampler gets another
-`gather_logprobs`: asked for `HOOK_LOGPROBS` alternatives a token it answers, in place of the alternatives, the largest
-raw logit, the logsumexp and the entropy (nats) over the whole tokenizer. Prompt positions pass the same method.
-Everything that asks for another number of alternatives is served as before.
+The confidence hook. vLLM returns log probabilities or raw logits, never both, and no entropy. The hook replaces
+`gather_logprobs` of each worker's sampler. A request for `HOOK_LOGPROBS` alternatives a token then gets the largest raw
+logit, the logsumexp and the entropy (nats) over the whole vocabulary in their place. Prompt positions pass through the
+same method. A request for any other number of alternatives is served as before. RuntimeError with the remedy at start
+if vLLM does not fit.
 
-Without the hook (`measures: [max_logit]`) the public API suffices: with `logprobs_mode="raw_logits"` and one
-alternative a token, that is the largest raw logit, exactly. A later vLLM can thus never stop the paper's measure.
+The judge's hook. A JUDGE row asks for the logits of named tokens (`logprob_token_ids`). Once one row of an engine step
+asks for some, vLLM 0.32 gives them to all rows of that step, and what the other rows asked for is lost. The hook gives
+each row what it asked for. Where it does not fit, `Writer` never lets rows that judge and rows that write into the
+engine together.
+
+`speed_up_logprobs`. vLLM spends Python time on texts and objects that the replica does not read. The function leaves
+this work out. Where it does not fit, vLLM stays as it is.
+
+The measure `max_logit` alone needs no hook. With `logprobs_mode="raw_logits"` and one alternative a token, the public
+API returns exactly the largest raw logit. With `measures: [max_logit]` neither hook is installed, so that a later vLLM
+cannot stop the paper's measure.
 """
 
 import inspect
@@ -15,12 +25,14 @@ from collections.abc import Sequence
 from steer.traces import MEASURES
 
 HOOK_LOGPROBS = 3
-"""Alternatives a token to ask for: the flat answer then holds `sampled, z_max, logsumexp, entropy` a token."""
+"""Alternatives a token to ask the confidence hook for. The flat answer holds `sampled, z_max, logsumexp, entropy` a
+token."""
 PUBLIC_LOGPROBS = 1
-"""Alternatives a token on the public API alone: the flat answer holds `sampled, z_max` a token."""
+"""Alternatives a token to ask vLLM's public API for. The flat answer holds `sampled, z_max` a token."""
 
 _SAMPLER_MODULE = "vllm.v1.sample.sampler"
-_SAMPLER_PARAMETERS = ["logprobs", "num_logprobs", "token_ids"]
+_GATHER_PARAMETERS = ["logprobs", "num_logprobs", "token_ids"]
+_GATHER_NAMED_PARAMETERS = ["logprobs", "logprob_token_ids", "sampled"]
 _REMEDY = (
     "set `pools.measures: [max_logit]` (it runs on vLLM's public API), or install vllm 0.32; on a GPU the hook needs "
     "VLLM_USE_V2_MODEL_RUNNER=0"
@@ -28,18 +40,34 @@ _REMEDY = (
 
 
 def needs_hook(measures: Sequence[str]) -> bool:
-    """Whether these measures need more than the largest logit."""
+    """Whether these measures need the confidence hook. ValueError if one is unknown or none is given."""
     unknown = sorted(set(measures) - set(MEASURES))
     if unknown or not measures:
         raise ValueError(f"measures {list(measures)}: give one or more of {', '.join(MEASURES)}")
     return set(measures) != {"max_logit"}
 
 
-class ConfidenceHook:
-    """vLLM mixes this into its worker (`worker_extension_cls`); `self.model_runner` is the worker's."""
+def install_confidence_hook(engine) -> None:
+    """Install the hook in every worker of a `vllm.LLMEngine`. RuntimeError with the remedy if vLLM does not fit."""
+    import vllm
+
+    problems = [problem for problem in engine.collective_rpc("install_confidence_hook") if problem]
+    if problems:
+        raise RuntimeError(
+            f"the confidence hook does not fit vllm {vllm.__version__}: {problems[0]}. Remedy: {_REMEDY}"
+        )
+
+
+def install_judge_hook(engine) -> bool:
+    """Install the hook in every worker of a `vllm.LLMEngine`, after the confidence hook. False if vLLM does not fit."""
+    return all(engine.collective_rpc("install_judge_hook"))
+
+
+class SamplerHooks:
+    """vLLM mixes this class into its worker (`worker_extension_cls`). The worker brings `model_runner` and `device`."""
 
     def install_confidence_hook(self) -> str:
-        """Replace the sampler's `gather_logprobs`. Returns "" or, if this vLLM does not fit, what differs."""
+        """Replace the sampler's `gather_logprobs`. Returns "", or what differs if vLLM does not fit."""
         import torch
         from vllm.v1.outputs import LogprobsTensors
 
@@ -48,8 +76,8 @@ class ConfidenceHook:
             return f"the worker's sampler is {type(sampler).__module__}.{type(sampler).__qualname__}"
         gather = getattr(sampler, "gather_logprobs", None)
         parameters = list(inspect.signature(gather).parameters) if gather else []
-        if parameters != _SAMPLER_PARAMETERS:
-            return f"gather_logprobs takes {parameters}, not {_SAMPLER_PARAMETERS}"
+        if parameters != _GATHER_PARAMETERS:
+            return f"gather_logprobs takes {parameters}, not {_GATHER_PARAMETERS}"
 
         def gather_confidence(logprobs, num_logprobs, token_ids):
             """logprobs: raw logits float32 [T, V]; token_ids: int64 [T] -> sampled, z_max, logsumexp, entropy."""
@@ -68,11 +96,39 @@ class ConfidenceHook:
             )
 
         sampler.gather_logprobs = gather_confidence
-        return _check(sampler, self.device)
+        return _check_confidence(sampler, self.device)
+
+    def install_judge_hook(self) -> bool:
+        """Wrap the sampler's `gather_specific_token_logprobs`. False, with nothing changed, if vLLM does not fit."""
+        import torch
+        from vllm.v1.outputs import LogprobsTensors
+
+        sampler = self.model_runner.sampler
+        gather_named = getattr(sampler, "gather_specific_token_logprobs", None)
+        if gather_named is None or list(inspect.signature(gather_named).parameters) != _GATHER_NAMED_PARAMETERS:
+            return False
+
+        def gather_each_its_own(logprobs, logprob_token_ids, sampled):
+            """logprobs: raw logits float32 [T, V]; logprob_token_ids: row -> tokens; sampled: int64 [T] -> per row
+            `sampled, tokens...` or `sampled, z_max, logsumexp, entropy`, padded."""
+            named = gather_named(logprobs, logprob_token_ids, sampled)
+            if named is None or len(logprob_token_ids) == len(sampled):
+                return named
+            others = [row for row in range(len(sampled)) if row not in logprob_token_ids]
+            measured = sampler.gather_logprobs(logprobs[others], HOOK_LOGPROBS, sampled[others])
+            width = HOOK_LOGPROBS + 1
+            rows = torch.tensor(others, device=logprobs.device)
+            ids, values = named.logprob_token_ids.clone(), named.logprobs.clone()
+            ids[rows, :width] = measured.logprob_token_ids
+            values[rows, :width] = measured.logprobs
+            return LogprobsTensors(ids, values, named.selected_token_ranks)
+
+        sampler.gather_specific_token_logprobs = gather_each_its_own
+        return True
 
 
-def _check(sampler, device) -> str:
-    """One answer of the installed hook against the same numbers computed apart."""
+def _check_confidence(sampler, device) -> str:
+    """Compare one answer of the installed hook with the same numbers computed here. "", or how they differ."""
     import torch
 
     logits = torch.tensor([[1.0, 3.0, 2.0, -1.0]], device=device)
@@ -84,22 +140,12 @@ def _check(sampler, device) -> str:
     return ""
 
 
-def install_confidence(engine) -> None:
-    """Install the hook in every worker of a `vllm.LLMEngine`. RuntimeError with the remedy if vLLM does not fit."""
-    import vllm
-
-    problems = [problem for problem in engine.collective_rpc("install_confidence_hook") if problem]
-    if problems:
-        raise RuntimeError(
-            f"the confidence hook does not fit vllm {vllm.__version__}: {problems[0]}. Remedy: {_REMEDY}"
-        )
-
-
 def speed_up_logprobs() -> bool:
-    """Spare vLLM Python work on logits that the replica takes as numbers: the text of the alternatives of each token
-    (114 -> 64 us a token on the embedded pair), and a loop over every prompt position of a scoring pass.
+    """Leave out two pieces of Python work in vLLM, for the whole process. The replica reads logits as numbers.
 
-    Only speed: where vLLM has changed too much for it, nothing is replaced and False comes back.
+    vLLM decodes the alternatives of each token to text: without that, a token takes 64 us instead of 114 us on the
+    embedded pair. vLLM also loops over every prompt position of a scoring pass: here the positions are copied at once.
+    Returns False, with nothing changed, if vLLM does not fit.
     """
     from vllm.logprobs import FlatLogprobs
     from vllm.v1.engine import logprobs as module
@@ -135,44 +181,3 @@ def speed_up_logprobs() -> bool:
     processor._update_prompt_logprobs = update_in_one_go
     processor.serves_numbers = True
     return True
-
-
-_PARAMETERS = ["logprobs", "logprob_token_ids", "sampled"]
-
-
-class JudgeHook(ConfidenceHook):
-    """vLLM mixes this into its worker (`worker_extension_cls`)."""
-
-    def install_judge_hook(self) -> bool:
-        """Wrap the sampler's `gather_specific_token_logprobs`, after the confidence hook. False, with nothing changed,
-        if this vLLM's is another one."""
-        import torch
-        from vllm.v1.outputs import LogprobsTensors
-
-        sampler = self.model_runner.sampler
-        gather = getattr(sampler, "gather_specific_token_logprobs", None)
-        if gather is None or list(inspect.signature(gather).parameters) != _PARAMETERS:
-            return False
-
-        def gather_each_its_own(logprobs, logprob_token_ids, sampled):
-            """logprobs: raw logits float32 [T, V]; logprob_token_ids: row -> tokens; sampled: int64 [T] -> per row
-            `sampled, tokens...` or `sampled, z_max, logsumexp, entropy`, padded."""
-            named = gather(logprobs, logprob_token_ids, sampled)
-            if named is None or len(logprob_token_ids) == len(sampled):
-                return named
-            others = [row for row in range(len(sampled)) if row not in logprob_token_ids]
-            measured = sampler.gather_logprobs(logprobs[others], HOOK_LOGPROBS, sampled[others])
-            width = HOOK_LOGPROBS + 1
-            rows = torch.tensor(others, device=logprobs.device)
-            ids, values = named.logprob_token_ids.clone(), named.logprobs.clone()
-            ids[rows, :width] = measured.logprob_token_ids
-            values[rows, :width] = measured.logprobs
-            return LogprobsTensors(ids, values, named.selected_token_ranks)
-
-        sampler.gather_specific_token_logprobs = gather_each_its_own
-        return True
-
-
-def install_judging(engine) -> bool:
-    """Install the judge's hook in every worker of a `vllm.LLMEngine` that has the confidence hook."""
-    return all(engine.collective_rpc("install_judge_hook"))

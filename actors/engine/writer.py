@@ -1,7 +1,7 @@
-"""The rows of the batches in flight on one vLLM engine: admit -> advance -> answer. No thread, no Ray, no asyncio.
+"""The loop around an engine that writes: it writes steps, scores them, peeks at first tokens and judges drafts.
 
-Invariants: every admitted row is answered exactly once, or withdrawn with its batch; a row that vLLM refuses ends as
-`error` and the others go on; text is decoded from the ids, so nothing that a token carries past the delimiter is lost.
+Invariants, beside those of `EngineLoop`: A step's text is decoded from its ids, so nothing that a token carries past
+the delimiter is lost. The text of a pass is cut where steps end that are written one by one.
 """
 
 from collections import deque
@@ -21,12 +21,12 @@ from steer.messages import Ahead, Op
 from steer.traces import Finish
 
 MAX_EMPTY_STEPS = 8
-"""Requests for one step at most: the text of those that bring nothing visible is merged with the next one's; a model
-silent for so long ends as `length`."""
+"""Most requests for one step. The text of a request that brings nothing visible is merged with the next request's. A
+model that is silent for so many requests ends its trace as `length`."""
 
 
 class WriterRow(EngineRow):
-    """A row with what its requests have brought so far."""
+    """A row, and what its requests have brought so far."""
 
     __slots__ = ("seed", "room", "ids", "flat", "prompt", "cached", "further")
 
@@ -34,18 +34,21 @@ class WriterRow(EngineRow):
         super().__init__(in_flight, index, prefix)
         self.seed = in_flight.batch.seed_B[index]
         self.room = room
-        """Tokens it may still write."""
+        """Tokens that the row may still write."""
         self.ids: list[int] = []
+        """Tokens written."""
         self.flat: list[float] = []
-        """Logits of `ids`: the columns of the confidence hook, row by row."""
+        """Logits of `ids`, in vLLM's flat form: `Requests.width` numbers a token."""
         self.prompt = 0
+        """Prompt tokens, over all requests."""
         self.cached = 0
+        """Prompt tokens that the prefix cache held, over all requests."""
         self.further = 0
-        """Requests after the first: it ended in no text, or within a step."""
+        """Requests after the first. One follows when a request ends without visible text, or within a step."""
 
 
 class Writer(EngineLoop):
-    """Drives a `vllm.LLMEngine` that writes. All methods belong to one thread."""
+    """The loop around a `vllm.LLMEngine` that writes. All methods belong to one thread."""
 
     def __init__(
         self,
@@ -57,16 +60,16 @@ class Writer(EngineLoop):
         judge: Judge,
         judges_apart: bool,
     ):
-        """`judges_apart`: a row that judges and a row that writes may not be in the engine at the same time."""
+        """`judges_apart`: rows that judge and rows that write may not be in the engine at the same time."""
         super().__init__(engine, requests, prefixes, max_model_len)
         self._requests = requests
         self._tokenizer = tokenizer
         self._judge = judge
         self._judges_apart = judges_apart
         self._judging = False
-        """With `judges_apart`: whether the rows in the engine judge or write."""
+        """With `judges_apart`: whether the rows in the engine judge."""
         self._waiting: deque[tuple[WriterRow, list[int], object]] = deque()
-        """With `judges_apart`: requests of the other sort; none while the engine is empty."""
+        """With `judges_apart`: requests that wait for the other kind to leave. None waits while the engine is empty."""
 
     def advance(self) -> None:
         super().advance()
@@ -104,8 +107,8 @@ class Writer(EngineLoop):
         if len(prefix.ends) < 2:
             return Answer(row.index, Finish.ERROR, error="there is no step to score: the prefix is the prompt alone")
         if prefix.last_start == len(prefix.ids):
-            return Answer(row.index, Finish.STEP)  # a piece of no token, e.g. an end of sequence handed over as text
-        # The pass reads the prefix less its last token, whose logits come with the one token that is generated.
+            return Answer(row.index, Finish.STEP)  # a piece without a token, e.g. an end of sequence sent as text
+        # The pass reads the prefix without its last token. That token's logits come with the one that vLLM generates.
         if len(prefix.ids) > self._max_model_len:
             return self._no_room(prefix, row.index, Finish.STEP)
         return self._send_score(row)
@@ -115,7 +118,7 @@ class Writer(EngineLoop):
         if len(prefix.ends) < 2:
             return Answer(row.index, Finish.ERROR, error="there is no draft to judge: the prefix is the prompt alone")
         try:
-            ids = self._judge.reads(prefix.ids, row.in_flight.batch.sampling.judge_prompt)
+            ids = self._judge.input_ids(prefix.ids, row.in_flight.batch.sampling.judge_prompt)
             digits = self._judge.digits
         except ValueError as error:
             return Answer(row.index, Finish.ERROR, error=f"the draft cannot be judged: {error}")
@@ -124,7 +127,7 @@ class Writer(EngineLoop):
         return self._send(row, ids, self._requests.read_tokens(digits))
 
     def _no_room(self, prefix: Prefix, index: int, finish: Finish) -> Answer:
-        """The context is full: an error of the prompt alone, or the end (`finish`) of a trace that has steps."""
+        """The answer if the context is full: an error if the prompt alone fills it, else `finish`."""
         prompt_tokens = prefix.ends[0]
         if prompt_tokens >= self._max_model_len:
             error = f"the prompt has {prompt_tokens} tokens, the model's context {self._max_model_len} with the answer"
@@ -132,7 +135,7 @@ class Writer(EngineLoop):
         return Answer(index, finish)
 
     def _send_write(self, row: WriterRow) -> Answer | None:
-        """The next request of a row; after the first it ends with the step."""
+        """Send the row's next request. Every request after the first ends with the step, in a pass too."""
         sampling = row.in_flight.batch.sampling
         seed = _further_seed(row.seed, row.further) if row.further else row.seed
         to_delimiter = row.op == Op.STEP or row.further > 0
@@ -154,7 +157,7 @@ class Writer(EngineLoop):
         return super()._send(row, ids, params)
 
     def _release(self) -> None:
-        """Once the engine is empty, give it what waits of the sort that has waited longest."""
+        """If the engine is empty, send it all waiting requests of the kind that has waited longest."""
         while self._waiting and not self._rows:
             judging = self._waiting[0][0].op == Op.JUDGE
             waited, self._waiting = self._waiting, deque()
@@ -191,7 +194,7 @@ class Writer(EngineLoop):
         row.room -= len(completion.token_ids)
         finish = self._finish(completion)
         if finish is not Finish.END and (row.room > 0 or finish is Finish.STEP):
-            # The delimiter, or in a pass as many tokens as it may write at a time: neither need end a step.
+            # The request ended at a delimiter or, in a pass, at `pass_tokens`. Neither need be the end of a step.
             if self._ends_a_step(row):
                 finish = Finish.STEP
             else:
@@ -208,14 +211,15 @@ class Writer(EngineLoop):
         return self._answer(row, finish, text, tuple(row.ids), scores)
 
     def _ends_a_step(self, row: WriterRow) -> bool:
-        if row.op == Op.STEP:  # by vLLM's own reading of the text
+        """Whether the row's text ends where a step ends."""
+        if row.op == Op.STEP:  # vLLM found the delimiter: the step ends if any text is visible
             return bool(self._tokenizer.decode(row.ids).strip())
         texts = self._tokenizer.texts(row.ids)
         *_, start, _ = (0, *step_ends(texts))
         return DELIMITER in "".join(texts[start:]).lstrip()
 
     def _close_ahead(self, row: WriterRow, finish: Finish) -> Answer:
-        """One answer with all steps of a pass; each becomes a piece of the prefix, as if it had been asked for alone."""
+        """One answer with all steps of a pass. Each step becomes a piece of the prefix, as if written alone."""
         steps, width, start = [], self._requests.width, 0
         for end in step_ends(self._tokenizer.texts(row.ids)):
             ids = tuple(row.ids[start:end])
@@ -231,10 +235,10 @@ class Writer(EngineLoop):
     def _close_score(self, row: WriterRow, output, cached: int) -> Answer | None:
         prefix, width = row.prefix, self._requests.width
         first = prefix.last_start - 1  # the position whose logits predict the step's first token
-        last = len(prefix.ids) - 2
+        last = len(prefix.ids) - 2  # the position whose logits predict its last token
         flat = list(output.outputs[0].logprobs.logprobs)
         if first < last:
-            if first < cached:  # positions before `cached` were not computed: what stands there is garbage
+            if first < cached:  # positions before `cached` were not computed, and vLLM leaves garbage there
                 return self._send_score(row, skip_cache=True)
             flat = output.prompt_logprobs.logprobs[width * first : width * last] + flat
         pieces = len(prefix.ends)
@@ -248,15 +252,16 @@ class Writer(EngineLoop):
         return Answer(row.index, finish, text, ids, tokens, row.prompt, row.cached, scores)
 
     def _finish(self, completion) -> Finish:
-        """vLLM stops with no reason at the tokenizer's end of sequence, with the id at another one, with the string at
-        the delimiter."""
+        """How the request ended. vLLM's stop reason is None at the tokenizer's end of sequence, a token id at another
+        end of sequence, and the string at the delimiter."""
         if completion.finish_reason == "length":
             return Finish.LENGTH
         reason = completion.stop_reason
         return Finish.END if reason is None or reason in self._tokenizer.eos_ids else Finish.STEP
 
     def _chosen(self, row: WriterRow, ids, before: int) -> tuple[np.ndarray, SpanState | None]:
-        """Which tokens of a piece count, and the LaTeX span open after it; `before`: pieces in front of it."""
+        """Which tokens of a piece count for its scores, and the LaTeX span that is open after it (None: not followed).
+        `before`: number of pieces in front of it."""
         rule = row.in_flight.batch.sampling.tokens
         state = self._prefixes.span(row.prefix, before) if rule == "math" else SpanState()
         texts = self._tokenizer.texts(ids) if rule == "math" else [""] * len(ids)
@@ -264,7 +269,7 @@ class Writer(EngineLoop):
         return keep, state if rule == "math" else None
 
     def _scores(self, row: WriterRow, flat, keep_T) -> tuple[float, float, float]:
-        """`flat`: the logits of T tokens, `width` columns each."""
+        """The step scores of T tokens. `flat`: their logits, `Requests.width` numbers a token."""
         aggregate = row.in_flight.batch.sampling.aggregate
         z = np.array(flat, np.float64).reshape(-1, self._requests.width)
         if self._requests.width == 2:
@@ -274,8 +279,10 @@ class Writer(EngineLoop):
 
 
 def step_ends(token_texts: Sequence[str]) -> list[int]:
-    """Where the steps of a text end, in tokens: after the token that completes a delimiter behind visible text, where a
-    step ends that is written by itself; the last one at the end."""
+    """Where the steps of a text end, in tokens, as if each step had been written by itself.
+
+    A step ends after the token that completes a delimiter behind visible text. The last step ends with the text.
+    """
     ends, step = [], ""
     for position, text in enumerate(token_texts, 1):
         step += text
@@ -286,5 +293,5 @@ def step_ends(token_texts: Sequence[str]) -> list[int]:
 
 
 def _further_seed(seed: int, further: int) -> int:
-    """The seed after so many requests: the same in every process, 63 bits."""
+    """The seed of a row's `further`-th request after the first: 63 bits, the same in every process."""
     return int.from_bytes(blake2b(f"{seed}/{further}".encode(), digest_size=8).digest(), "big") >> 1

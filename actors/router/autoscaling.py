@@ -1,48 +1,54 @@
 """How many replicas a pool should have: a state machine that owns no clock, no actor and no row.
 
-Grow where the rows do not fit those that are there and the work that is left pays for another start: the new replica
-would then work at least as long as it loads. Release what has not been needed for as long as a start takes, since it
-would otherwise be started again for the price of having waited; and in the tail, where so few traces are left that it
-cannot be needed again, after `IDLE_S`. Invariant: `least <= wanted <= most`, and at least one while a row is out.
+A pool grows if its rows do not fit the replicas that it has and the work that is left pays for another start: the new
+replica would work at least as long as it loads. A pool releases a replica that was not needed for as long as a start
+takes: released earlier, it might be started again for the price of having waited. In the tail so few traces are left
+that a replica cannot be needed again; there the pool releases it after `IDLE_S`.
+
+Invariant: `least <= wanted <= most`, and at least one replica is wanted while a row is out.
 """
 
 import math
 from dataclasses import dataclass
 
 IDLE_S = 2.0
-"""A replica that cannot be needed any more goes after so long: the pause between two rounds is no reason to part."""
+"""Idle seconds after which a replica that cannot be needed again is released. The pause between two rounds of a group
+is shorter."""
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What a pool knows of its work at one moment."""
+    """The work of a pool at one moment."""
 
     at_s: float
     rows: int
     """Rows waiting and running."""
     traces: int
-    """Traces live or still queued: no more rows than these can be out at the same time."""
+    """Traces that are live or queued. No more rows than this can be out at the same time."""
     to_come: float
-    """Rows that these traces will probably ask for yet, beside `rows`."""
+    """Expected number of rows that these traces will still submit, besides `rows`."""
     replicas: int
-    """Those that take rows and those that are starting."""
+    """Replicas that take rows or are starting."""
     step_s: float | None
-    """Seconds in which a replica answers as many rows as it takes at once; None: not measured yet."""
+    """Seconds in which a replica answers as many rows as it takes at once. None: not measured yet."""
     start_s: float | None
-    """Seconds from asking for a replica until it is loaded; None: not measured yet."""
+    """Seconds from asking for a replica until it is loaded. None: not measured yet."""
 
 
 class Autoscaler:
     def __init__(self, least: int, most: int, seqs: int):
-        """`seqs`: rows that a replica takes at once."""
+        """`seqs`: how many rows a replica takes at once."""
         self._least, self._most, self._seqs = least, most, seqs
         self._needed_s = [-math.inf] * most
-        """When there were last rows for the i-th replica."""
+        """Last time at which there were rows for the i-th replica."""
         self._possible_s = [-math.inf] * most
-        """When there were last traces that could have asked it."""
+        """Last time at which there were enough traces to give the i-th replica rows."""
 
     def wanted(self, demand: Demand) -> int:
-        """Replicas to have now. Call it when rows come in, so that no peak is overlooked, and every second or so."""
+        """How many replicas to have now.
+
+        Call this whenever rows come in, so that no peak is missed, and about once a second.
+        """
         for i in range(self._most):
             if demand.rows > i * self._seqs:
                 self._needed_s[i] = demand.at_s
@@ -57,11 +63,11 @@ class Autoscaler:
             return n
         while 0 < n < self._most and demand.rows > n * self._seqs:
             left_s = (demand.rows + demand.to_come) * demand.step_s / (n * self._seqs)
-            # After its start the new one shares what is left, (left_s - start_s) n / (n + 1): that is worth start_s.
+            # After its start the new replica works (left_s - start_s) n / (n + 1): that must be at least start_s.
             if left_s < demand.start_s * (2 + 1 / n):
                 break
             n += 1
-            # What it was started for counts as its need, else it would be let go while it loads.
+            # The rows that it is started for count as its need. Otherwise it would be released while it loads.
             self._needed_s[n - 1] = demand.at_s
         return n
 

@@ -1,16 +1,19 @@
-"""Which replica a row goes to: home where its prefix is, as long as that has no more than its share; else the least full.
+"""Load balancing: which replica a row goes to.
 
-Shares follow measured speed. A round waits for its last answer, so a replica that needs ten times as long as its peers
-is given a tenth, and no row of its own where the others are done sooner with all of them.
+A row goes to its home, the replica that holds its trace's prefix, unless the home has more than its share of the rows.
+Then it goes to the replica that is least full for its speed.
+
+A replica's share follows its measured speed, because a round waits for its last answer. A replica that is ten times as
+slow as the others gets a tenth of the rows, or none if the others finish all of them sooner.
 """
 
 from collections.abc import Mapping, Sequence
 
 MIGRATE_ROWS = 8
-"""A trace leaves its home when that has this many rows (and a quarter) more than its share: below, recomputing the
-prefix's prefix elsewhere costs more than the wait."""
+"""A trace leaves its home if the home has a quarter more rows than its share, and this many besides. Below that,
+computing the prefix again on another replica costs more than the wait."""
 SLOWEST = 0.05
-"""A replica counts as at least so fast, of the mean: it must be given rows to be measured again."""
+"""Least speed that a replica counts with, as a share of the mean: a replica must be given rows to be measured again."""
 
 
 def balanced(
@@ -18,8 +21,9 @@ def balanced(
 ) -> tuple[dict[int, list[int]], list[int]]:
     """(positions in `homes` by replica, positions for which no credit is left).
 
-    `homes`: the replica that holds each row's prefix; by replica: `free` credits, `load`, the rows out there, and
-    `step_s`, what it takes for a batch (None: not known, as fast as the mean).
+    `homes`: for each row the replica that holds its prefix. By replica: `free` is how many more rows it may take,
+    `load` how many rows are out there, and `step_s` the seconds that it needs for a batch (None: not known; it counts
+    as fast as the mean).
     """
     free, load = dict(free), dict(load)
     speed = _speeds(step_s)
@@ -47,7 +51,7 @@ def balanced(
 
 
 def _speeds(step_s: Mapping[int, float | None]) -> dict[int, float]:
-    """Speed of each replica, their mean being 1 (before the slowest are raised)."""
+    """Speed of each replica. The mean is 1, before the slowest are raised to `SLOWEST`."""
     known = [1 / s for s in step_s.values() if s]
     mean = sum(known) / len(known) if known else 1.0
     return {n: max(1 / s / mean, SLOWEST) if s else 1.0 for n, s in step_s.items()}

@@ -13,23 +13,23 @@ from steer.messages import Prompt
 from steer.routing.rows import KeptPiece
 
 NO_HOME = -1
-"""Number of no replica."""
+"""In the place of a replica's number: the trace has no home."""
 
 
 class HeldPrefixes:
-    """Traces are named by their key, replicas by their number."""
+    """Names a trace by its key and a replica by its number."""
 
     def __init__(self) -> None:
         self._home: dict[str, int] = {}
         self._ids: dict[str, list[tuple[int, ...] | Prompt]] = {}
-        """The ids of every piece that the home holds."""
+        """By trace: the ids of every piece that its home holds."""
 
     def home(self, key: str) -> int:
-        """The replica that the trace was last sent to; NO_HOME if it was sent to none."""
+        """The replica that the trace was last sent to; NO_HOME if it was never sent."""
         return self._home.get(key, NO_HOME)
 
     def send(self, key: str, replica: int, prefix: Sequence[KeptPiece]) -> int:
-        """Note that `prefix` goes to `replica`; returns how many leading pieces of it are there already."""
+        """Note that `prefix` goes to `replica`. Returns how many of its leading pieces the replica holds already."""
         if self._home.get(key) != replica:
             self._home[key], self._ids[key] = replica, []
         ids = self._ids[key]
@@ -41,16 +41,16 @@ class HeldPrefixes:
         return held
 
     def written(self, key: str, pieces: Iterable[tuple[int, ...]]) -> None:
-        """Note the pieces that the home has written behind what it was sent."""
+        """Note the pieces that the home has appended to the prefix that it was sent."""
         if key in self._ids:
             self._ids[key].extend(pieces)
 
     def missing(self, key: str) -> None:
-        """The home holds nothing of this trace any more."""
+        """Note that the home no longer holds this trace."""
         self._home.pop(key, None)
         self._ids.pop(key, None)
 
     def forget(self, key: str) -> int:
-        """The trace has ended; returns its home, which may drop the prefix."""
+        """Note that the trace has ended. Returns its home, which may drop the prefix."""
         self._ids.pop(key, None)
         return self._home.pop(key, NO_HOME)

@@ -1,12 +1,13 @@
-"""Live traces on the run's folder, so that a dead router, driver or cluster loses no step that was answered.
+"""The journal: live traces in the run's folder, so that a dead router, driver or cluster loses no answered step.
 
     RUN/journal/<cell>/bank                the cell's score bank, as it was when a group's log was last cut
-    RUN/journal/<cell>/<group>/000001...   the group's log: records of what happened to it (`steer.history`)
+    RUN/journal/<cell>/<group>/000001...   the group's log: a snapshot and the rounds after it (`steer.routing.replay`)
 
-Invariants: a round is in the log before its rows go out and before its traces are handed on; a record counts only if it
-is whole, its checksum holds and it follows the one before it: what comes after a torn or damaged record is ignored; a
-log is cut when it has outgrown the state that it leads to, so that it is bounded by the live traces. Where files cannot
-be appended to (object stores), every write is a file of its own.
+Invariants: a round is in the log before its rows go out and before its traces are handed on. A record counts only if it
+is whole, its checksum is right and it follows the record before it; everything after a torn or damaged record is
+ignored. A log is cut when it has outgrown the state that it leads to, so its size is bounded by the live traces.
+
+Object stores cannot append to a file, so there every record is a file of its own.
 """
 
 import os
@@ -25,27 +26,30 @@ from pyarrow import fs
 
 from steer.mixture.bank import ScoreBank
 from steer.routing.replay import GroupSnapshot, LoggedRound, dump, load
-from steer.storage.filesystem import open_filesystem, writing
+from steer.storage.filesystem import open_filesystem, writing, written_whole
 from steer.traces import Question
 
 CUT_BYTES = 4 * 2**20
-"""A log shorter than this is never cut..."""
+"""A log that has grown by less than this is not cut, unless it has more than `CUT_FILES` files."""
 CUT_GROWTH = 2
-"""...and a longer one when it has grown to so many times the state it began with: writing states then costs no more
-than writing the log."""
-SYNC_S = 1.0
-"""A file is synced to its disk so often: killed processes lose nothing, a machine without power this much. In every
-round it would take longer (0.6 ms) than all else of the journal."""
+"""A longer log is cut when it has grown by this many times its snapshot. Writing snapshots then costs no more than
+writing the log."""
 CUT_FILES = 200
-"""...or to so many files, where each write is one."""
+"""A log of more files than this is cut. It matters where every record is a file of its own."""
+SYNC_S = 1.0
+"""Seconds between two syncs of a file to its disk. A killed process loses nothing; a machine that loses power loses
+this much. A sync in every round would take longer (0.6 ms) than the rest of the journal."""
 
 _HEADER = struct.Struct("<2scQIII")
-"""Magic, kind, number, bytes before and after compression, checksum (CRC-32) of what precedes it and the payload."""
+"""Magic, kind, number, bytes before and after compression, and the CRC-32 of these fields and the compressed
+payload."""
 _MAGIC = b"SJ"
 _SNAPSHOT, _ROUND, _BANK = b"M", b"C", b"B"
 
 
 class LogRecord(NamedTuple):
+    """One record of a log: a snapshot, a round or a score bank."""
+
     kind: bytes
     number: int
     payload: bytes
@@ -59,7 +63,7 @@ def encode(record: LogRecord) -> bytes:
 
 
 def decode(data: bytes) -> Iterator[LogRecord]:
-    """The records of a file up to the first that is torn or damaged."""
+    """The records of a file, up to the first one that is torn or damaged."""
     at = 0
     while at + _HEADER.size <= len(data):
         *sizes, checksum = _HEADER.unpack_from(data, at)
@@ -74,62 +78,57 @@ def decode(data: bytes) -> Iterator[LogRecord]:
 
 
 class Journal:
-    """The journal of one run; `root` is `RUN/journal`, a path or URL."""
+    """The journal of one run."""
 
     def __init__(self, root: str):
+        """`root`: path or URL of `RUN/journal`."""
         self._fs, self._root, url = open_filesystem(root)
         self._run = url.rpartition("/")[0]
 
     def open(self, cell: str) -> "CellJournal":
-        """Read what there is of a cell."""
+        """Read the journal of a cell; a cell without one has an empty journal."""
         return CellJournal(self._fs, f"{self._root}/{_name(cell)}", self._run)
 
 
 class CellJournal:
-    """The groups of one cell and the bank they share."""
+    """The logs of one cell's groups, and the score bank that the groups share."""
 
     def __init__(self, files: fs.FileSystem, path: str, run: str):
-        """`run`: path or URL of the run's folder, for what is said where the journal cannot be written."""
+        """`run`: path or URL of the run's folder, for the error if the journal cannot be written."""
         self._fs, self._path, self._run = files, path, run
         self._saving = threading.Lock()
         self.bank = self._read_bank()
         self._logs: dict[str, tuple[bytes, list[LoggedRound]]] = {}
-        """By group's folder: the state that its log begins with, and what came after."""
+        """By folder of a group: the snapshot that its log begins with, and the rounds after it."""
         for folder in _folders(files, path):
-            records = list(_records(files, f"{path}/{folder}"))
+            records = _records(files, f"{path}/{folder}")
             if records:
                 with self._readable():
                     logged_rounds = [pickle.loads(record.payload) for record in records[1:]]
                 self._logs[folder] = records[0].payload, logged_rounds
-        self.bank.repeat(
-            [
-                a
-                for _, logged_rounds in self._logs.values()
-                for logged_round in logged_rounds
-                for a in logged_round.additions
-            ]
-        )
+        rounds = [logged_round for _, logged_rounds in self._logs.values() for logged_round in logged_rounds]
+        self.bank.repeat([addition for logged_round in rounds for addition in logged_round.additions])
 
     def recover(self, group: str, questions: Mapping[str, Question]) -> GroupSnapshot | None:
-        """The last state of a group in the log, whose records are let go; None where the journal has no such group.
+        """The last state of a group in its log, which is then dropped from memory. None: the journal has no such group.
 
-        `questions` by trace id. Raises ValueError, with the remedy, if another version of STEER wrote the log."""
+        `questions` by trace id. Raises ValueError, with the remedy, if another version of STEER wrote the log.
+        """
         if _name(group) not in self._logs:
             return None
-        beginning, logged_rounds = self._logs.pop(_name(group))
+        first, logged_rounds = self._logs.pop(_name(group))
         with self._readable():
-            snapshot: GroupSnapshot = load(beginning, questions, self.bank)
+            snapshot: GroupSnapshot = load(first, questions, self.bank)
             for logged_round in logged_rounds:
                 snapshot.replay(logged_round)
-            policy = next(
-                (logged_round.policy for logged_round in reversed(logged_rounds) if logged_round.policy), None
-            )
-            if policy is not None:
-                snapshot.group.policy = load(policy, {}, self.bank)
+            policies = [logged_round.policy for logged_round in logged_rounds if logged_round.policy]
+            if policies:
+                snapshot.group.policy = load(policies[-1], {}, self.bank)
         return snapshot
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
+        """Turn what unpickling raises into a ValueError with the remedy."""
         try:
             yield
         except (AttributeError, ImportError, TypeError, LookupError, pickle.UnpicklingError) as error:
@@ -140,18 +139,20 @@ class CellJournal:
             ) from error
 
     def log(self, group: str) -> "GroupLog":
+        """The log of a group, to be written from its beginning."""
         return GroupLog(self._fs, f"{self._path}/{_name(group)}", self)
 
-    def writing(self) -> AbstractContextManager:
+    def writing(self) -> AbstractContextManager[None]:
+        """Turn an OSError of the block into OutputFailed."""
         return writing(f"{self._run}/journal", self._run)
 
     def save_bank(self) -> None:
-        """Before a log that holds additions to the bank is cut or removed; groups do so in threads."""
+        """Write the bank. Call this before a log that holds additions to it is cut or removed. Safe to call from
+        several threads, since each group has its own. Raises OutputFailed."""
         with self._saving, self.writing():
             data = encode(LogRecord(_BANK, 0, pickle.dumps(self.bank, protocol=5)))
-            self._fs.create_dir(self._path, recursive=True)
-            _write(self._fs, f"{self._path}/.bank", data)
-            self._fs.move(f"{self._path}/.bank", f"{self._path}/bank")
+            with written_whole(self._fs, f"{self._path}/bank") as hidden:
+                _write(self._fs, hidden, data)
 
     def _read_bank(self) -> ScoreBank:
         with suppress(FileNotFoundError):
@@ -161,47 +162,44 @@ class CellJournal:
 
 
 class GroupLog:
-    """Where one group's rounds are written. One writer at a time."""
+    """The log of one group. One writer at a time."""
 
     def __init__(self, files: fs.FileSystem, folder: str, cell: CellJournal):
         self._fs, self._folder, self._cell = files, folder, cell
         self._appends = isinstance(files, fs.LocalFileSystem)
         self._file: int | None = None
         self._number = 0
-        """Of the next record."""
+        """Number of the next record."""
         self._written, self._snapshot_bytes = 0, 0
         self._synced = 0.0
-        self._first, self._names = 1, []
-        """Number of the first file of this log, and all its files."""
-        self.bytes = 0
-        """Written in all."""
+        self._first = 1
+        """Number of the first file since the last cut."""
+        self._names: list[str] = []
+        """Paths of the files since the last cut."""
 
     def begin(self, snapshot: GroupSnapshot) -> None:
-        """Start the log anew, with the group's state. Raises OutputFailed."""
+        """Cut the log: it starts again with the group's state. Raises OutputFailed."""
         with self._cell.writing():
             self._begin(snapshot)
 
     def _begin(self, snapshot: GroupSnapshot) -> None:
-        self._fs.create_dir(self._folder, recursive=True)
         old, self._names = [info.path for info in _files(self._fs, self._folder)], []
         self._close()
         last = max((int(path.rsplit("/", 1)[1]) for path in old), default=0)
         self._first = last + 1
         self._cell.save_bank()
         data = encode(LogRecord(_SNAPSHOT, self._next(), dump(snapshot)))
-        hidden = f"{self._folder}/.begun"
-        _write(self._fs, hidden, data)
         path = self._new_name()
-        self._fs.move(hidden, path)
+        with written_whole(self._fs, path) as hidden:
+            _write(self._fs, hidden, data)
         if self._appends:
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
         for path in old:
             self._fs.delete_file(path)
         self._written, self._snapshot_bytes = 0, len(data)
-        self.bytes += len(data)
 
     def write(self, logged_round: LoggedRound) -> None:
-        """Returns when the logged_round outlives this process. Raises OutputFailed."""
+        """Append a round. Returns when the round would outlive this process. Raises OutputFailed."""
         data = encode(LogRecord(_ROUND, self._next(), pickle.dumps(logged_round, protocol=5)))
         with self._cell.writing():
             if self._file is None:
@@ -212,16 +210,15 @@ class GroupLog:
                     os.fdatasync(self._file)
                     self._synced = time.monotonic()
         self._written += len(data)
-        self.bytes += len(data)
 
     @property
     def overgrown(self) -> bool:
-        """It is time for `begin` with the state as it is."""
+        """Whether the log should be cut by `begin`, with the group's present state."""
         limit = max(CUT_BYTES, CUT_GROWTH * self._snapshot_bytes)
         return self._written > limit or len(self._names) > CUT_FILES
 
     def remove(self) -> None:
-        """The group is over and committed."""
+        """Delete the log of a group whose traces are all committed."""
         self._cell.save_bank()
         self._close()
         self._fs.delete_dir(self._folder)
@@ -240,8 +237,8 @@ class GroupLog:
             self._file = None
 
 
-def _records(files: fs.FileSystem, folder: str) -> Iterator[LogRecord]:
-    """What can be used of a log: from the newest file that begins one, as far as numbers follow each other."""
+def _records(files: fs.FileSystem, folder: str) -> list[LogRecord]:
+    """The usable records of a log: the newest snapshot, and the rounds after it as long as their numbers follow."""
     found: list[LogRecord] = []
     for info in _files(files, folder):
         for record in decode(_read(files, info.path)):
@@ -249,7 +246,7 @@ def _records(files: fs.FileSystem, folder: str) -> Iterator[LogRecord]:
                 found = [record]
             elif found and record.number == found[-1].number + 1:
                 found.append(record)
-    return iter(found)
+    return found
 
 
 def _name(text: str) -> str:

@@ -1,7 +1,7 @@
-"""One group's journaled through the router: its state, its journal, and what is still to be handed on.
+"""A journaled group: the state of one group, its log in the journal, and its finished traces until they are handed on.
 
-Invariants: what a policy decides, and every answer before it, is in the journal before a row goes out on it or a trace
-is handed on; a trace stays in the journal until its row is committed.
+Invariants: every answer and every decision is in the journal before a row goes out or a trace is handed on because of
+it. A trace stays in the journal until its row is committed.
 """
 
 import time
@@ -16,17 +16,53 @@ from steer.traces import Question, Trace
 
 
 class JournaledGroup:
+    """A group and its log. In a run without a journal there is no log."""
+
     def __init__(self, snapshot: GroupSnapshot, log: GroupLog | None = None, cell: CellJournal | None = None):
-        """Without a journal `log` and `cell` are None."""
+        """`log` and `cell`: None in a run without a journal."""
         self._snapshot, self._log, self._cell = snapshot, log, cell
-        self._came: list[Answered | Lost] = []
+        self._events: list[Answered | Lost] = []
+        """What came back from the replicas since the last logged round."""
         self._policy = b""
-        self._to_hand: list[Trace] = list(snapshot.finished.values())
+        """The policy as it was last logged."""
+        self._finished: list[Trace] = list(snapshot.finished.values())
+        """Finished traces that have not been handed on."""
         self._mixtures_handed = 0
         self._over = False
         self.fit_s = 0.0
         """Seconds in the policy."""
         self.journal_s = 0.0
+        """Seconds of writing the journal."""
+
+    @classmethod
+    def begin(cls, cell: CellJournal, snapshot: GroupSnapshot) -> "JournaledGroup":
+        """A journaled group whose log begins with `snapshot`. Blocks. Raises OutputFailed."""
+        log = cell.log(snapshot.group.name)
+        log.begin(snapshot)
+        return cls(snapshot, log, cell)
+
+    @classmethod
+    def recover(
+        cls,
+        cell: CellJournal,
+        name: str,
+        questions: Sequence[Question],
+        committed: Collection[str],
+        number: int,
+        tokenizers: Sequence[str],
+    ) -> "JournaledGroup | None":
+        """A group as its log left it after its last round. None: the journal has no such group.
+
+        `committed`: ids of the traces whose rows are in the run's tables. `number`, `tokenizers`: see
+        `Group.move_to_router`. Blocks. Raises ValueError if another version of STEER wrote the log, and OutputFailed.
+        """
+        snapshot = cell.recover(name, {question.trace_id: question for question in questions})
+        if snapshot is None:
+            return None
+        snapshot.forget(committed)
+        snapshot.group.move_to_router(number, tokenizers)
+        snapshot.group.withdraw(committed)
+        return cls.begin(cell, snapshot)
 
     @property
     def group(self) -> Group:
@@ -35,20 +71,22 @@ class JournaledGroup:
     @property
     def waiting(self) -> int:
         """Finished traces that have not been handed on."""
-        return len(self._to_hand)
+        return len(self._finished)
 
-    def take(self, answer: Reply) -> None:
-        """Bring an answer to the group. Rows without results are lost."""
-        if answer.results is None:
-            self._note(Lost(answer.rows, answer.reason))
-            self.group.lost(answer.rows, answer.reason)
+    def take(self, reply: Reply) -> None:
+        """Apply a reply to the group. Rows without results are lost."""
+        if reply.results is None:
+            self._note(Lost(reply.rows, reply.reason))
+            self.group.lost(reply.rows, reply.reason)
         else:
-            self._note(Answered(answer.rows, answer.results))
-            self.group.apply(answer.rows, answer.results)
+            self._note(Answered(reply.rows, reply.results))
+            self.group.apply(reply.rows, reply.results)
 
     def decide(self) -> list[Row]:
-        """The rows to dispatch now, with all that led to them in the journal. Blocks for milliseconds: off the event
-        loop. Raises OSError where the journal cannot be written."""
+        """The rows to dispatch now. Everything that led to them is in the journal.
+
+        Blocks for milliseconds, so call it off the event loop. Raises OutputFailed if the journal cannot be written.
+        """
         started = time.monotonic()
         rows = self.group.decide()
         mixtures = self.group.policy.mixtures()
@@ -62,72 +100,47 @@ class JournaledGroup:
         return rows
 
     def retire(self) -> list[int]:
-        """Traces (indices) that ended since the last call; they wait to be handed on."""
+        """Indices of the traces that ended since the last call. They wait to be handed on."""
         finished = self.group.take_finished()
         for _, trace in finished:
-            self._to_hand.append(trace)
+            self._finished.append(trace)
             if self._log is not None:
                 self._snapshot.finished[trace.question.trace_id] = trace
         return [i for i, _ in finished]
 
     def hand_over(self) -> tuple[list[Trace], list[dict]]:
-        """Finished traces, and the mixtures fitted, since the last call."""
-        traces, self._to_hand = self._to_hand, []
+        """The traces that finished and the mixtures that were fitted since the last call."""
+        traces, self._finished = self._finished, []
         mixtures = self._snapshot.mixtures[self._mixtures_handed :]
         self._mixtures_handed += len(mixtures)
         return traces, [{"group": self.group.name, **row} for row in mixtures]
 
     def committed(self, trace_ids: Iterable[str]) -> bool:
-        """These have their rows in the run's tables; True when the group is over and all its traces have."""
+        """Note that the rows of these traces are in the run's tables. Returns True if the group is over and this holds
+        for all its traces."""
         self._snapshot.forget(trace_ids)
         return self._over and not self._snapshot.finished
 
     def end(self) -> None:
-        """All traces have been handed on."""
+        """Note that all traces have been handed on."""
         self._over = True
 
     def remove_journal(self) -> None:
-        """Blocks. The group is over and committed, and has a journal."""
+        """Delete the group's log, once `committed` has returned True. Only in a run with a journal. Blocks."""
         self._log.remove()
 
     def _note(self, event: Answered | Lost) -> None:
         if self._log is not None:
-            self._came.append(event)
+            self._events.append(event)
 
     def _write(self, decisions: Sequence, mixtures: list[dict]) -> None:
-        came, self._came = self._came, []
+        events, self._events = self._events, []
         policy = dump(self.group.policy)
         changed = policy != self._policy
         self._policy = policy
         additions = self._cell.bank.take_additions()
-        self._log.write(LoggedRound(came, decisions, mixtures, additions, policy if changed else None))
+        self._log.write(LoggedRound(events, decisions, mixtures, additions, policy if changed else None))
         if self._log.overgrown:
-            # A copy of what the event loop changes meanwhile, when rows are committed.
+            # `finished` is copied because the event loop changes it meanwhile, when rows are committed.
             now = GroupSnapshot(self.group, dict(self._snapshot.finished), self._snapshot.mixtures)
             self._log.begin(now)
-
-
-def recovered(
-    cell: CellJournal,
-    name: str,
-    questions: Sequence[Question],
-    committed: Collection[str],
-    number: int,
-    tokenizers: Sequence[str],
-) -> JournaledGroup | None:
-    """The journaled of a group that the journal knows, from its last round on; None if it does not know it. `committed`:
-    traces (ids) whose rows there are. Blocks."""
-    snapshot = cell.recover(name, {question.trace_id: question for question in questions})
-    if snapshot is None:
-        return None
-    snapshot.forget(committed)
-    snapshot.group.move_to_router(number, tokenizers)
-    snapshot.group.withdraw(committed)
-    return begun(cell, snapshot)
-
-
-def begun(cell: CellJournal, snapshot: GroupSnapshot) -> JournaledGroup:
-    """A journaled whose log begins here. Blocks."""
-    log = cell.log(snapshot.group.name)
-    log.begin(snapshot)
-    return JournaledGroup(snapshot, log, cell)

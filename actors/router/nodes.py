@@ -1,6 +1,6 @@
-"""What the pools must know of the cluster's nodes: which are lost, and which will go (spot notice, scale-in, drain).
+"""Which nodes of the cluster are lost, and which are about to leave (spot notice, scale-in, drain).
 
-Every question to Ray's GCS blocks, so each is asked off the event loop.
+Invariant: calls to Ray's GCS block, so they run in a thread and not on the event loop.
 """
 
 import asyncio
@@ -10,22 +10,26 @@ import ray
 from ray._private import state
 
 WATCH_S = 1.5
-"""Between looks for draining nodes: a spot notice comes 30 s to 2 min ahead."""
+"""Seconds between two looks for draining nodes. A spot notice comes 30 s to 2 min ahead."""
 
 
 async def lost_nodes() -> set[str]:
-    """Ids of the nodes that were in this cluster and are dead."""
-    return {node["NodeID"] for node in await asyncio.to_thread(ray.nodes) if not node["Alive"]}
+    """Ids of the dead nodes of this cluster; none while its head does not answer."""
+    try:
+        nodes = await asyncio.to_thread(ray.nodes)
+    except Exception:
+        return set()  # a GCS that restarts
+    return {node["NodeID"] for node in nodes if not node["Alive"]}
 
 
 async def watch_draining(tell: Iterable[Callable[[set[str]], None]]) -> None:
-    """Tell of draining nodes, each look that finds some, until cancelled."""
+    """Pass the ids of draining nodes to each of `tell` whenever there are any, until cancelled."""
     while True:
         try:
-            # No public call gives these in ray 2.60; Ray Train and Ray Data read them just so.
+            # Ray 2.60 has no public call for these. Ray Train and Ray Data read them in the same way.
             draining = set(await asyncio.to_thread(state.state.get_draining_nodes))
         except Exception:
-            # A GCS that restarts does not answer for a while; what ends it for good also ends the router.
+            # A GCS that restarts does not answer for a while. If it is gone for good, the router ends too.
             draining = set()
         if draining:
             for hear in tell:

@@ -1,17 +1,19 @@
-"""The rows of one model: dispatch with credits and affinity, apart if they killed a replica, and what scales the replica_set.
+"""The pool of one model: it dispatches rows to the replica set and asks for the number of replicas that they need.
 
-Lives in the router's process. Invariants: a submitted row comes back exactly once, answered or lost; no replica has
-more than `max_rows` rows out; a row prefers the replica that holds its trace's prefix; one that leaves gets no new row.
+Lives in the router's process. Invariants: a submitted row comes back exactly once, answered or lost. No replica has
+more than `max_rows` rows out. A row prefers the replica that holds its trace's prefix. A replica that is leaving gets
+no new row.
 
-Rows that were out at a replica when it died are tried apart, half by half, on a replica that does nothing else: after a
-lost node both halves simply answer; a trace that kills its replica is narrowed down to itself, and only it is lost.
+Rows that were out at a replica when it died are suspects. They are tried in two halves, each on a replica that does
+nothing else. After a lost node both halves are simply answered. If a trace kills its replica, the halving goes on until
+that trace is alone, and only its row is lost.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
 
 from actors.router.autoscaling import Autoscaler, Demand
 from actors.router.balancing import balanced
@@ -25,11 +27,11 @@ from steer.routing.rows import Row
 from steer.traces import Finish, Role
 
 TICK_S = 1.0
-"""Between looks at how many replicas are needed; one is also taken when rows come in."""
+"""Seconds between two looks at how many replicas are needed. The pool also looks when rows come in."""
 
 
 class Reply(NamedTuple):
-    """What comes back to a group: answered rows with their results, or lost rows with the reason."""
+    """What a pool returns to a group: answered rows with their results, or lost rows with the reason."""
 
     rows: list[Row]
     results: StepResults | None
@@ -37,7 +39,7 @@ class Reply(NamedTuple):
 
 
 class WaitingRows(NamedTuple):
-    """Rows of one group that wait for a replica."""
+    """Rows of one group that are to be sent to a replica."""
 
     group: Group
     rows: list[Row]
@@ -58,13 +60,14 @@ class Pool:
         left: Callable[[], tuple[int, int, int]] = lambda: (0, 0, 0),
         learn: Callable[[Role, EngineInfo], None] = lambda role, info: None,
     ):
-        """`deliver` takes every answer; `fail` is told once when no replica can be started any more; `left` says how
-        many traces are live, queued and done; `learn` is told what was loaded."""
+        """`deliver` takes every reply. `fail` is called when no replica can be started. `left` returns how many traces
+        are live, queued and done. `learn` is called once a model is loaded for the first time."""
         self.role, self.config, self.pool_config = role, config, pool
         self.info: EngineInfo | None = None
-        """Of the first replica that was loaded; None: there was none yet."""
+        """What the first loaded replica said of itself. None: there was none yet."""
         self.outstanding_s = 0.0
-        """Seconds in which at least one row was submitted and not yet answered."""
+        """Seconds in which at least one row was outstanding: submitted and not yet answered or lost."""
+        self._fail = fail
         self.replica_set = ReplicaSet(role, config, pool, measures, replica_class, self._loaded, fail)
         self._autoscaler = None if pool.max_replicas is None else Autoscaler(pool.least, pool.most, pool.max_num_seqs)
         self._deliver, self._left, self._learn = deliver, left, learn
@@ -72,23 +75,28 @@ class Pool:
         self._waiting: deque[WaitingRows] = deque()
         self._suspects: deque[WaitingRows] = deque()
         self._trial: Replica | None = None
-        """The replica kept free for, or running, a suspect load."""
+        """The replica that runs suspects, or is kept free for them."""
         self._tasks: set[asyncio.Task] = set()
         self._outstanding = 0
+        """Rows that are submitted and not yet answered or lost."""
         self._submitted = 0
+        """Rows submitted so far."""
         self._step_s: float | None = None
-        self._since = 0.0
+        """Mean `step_s` of the replicas, as it was last measured."""
+        self._since_s = 0.0
+        """When `_outstanding` last rose from 0."""
 
     # --- replicas -------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start the replicas that the pool begins with; returns when all are loaded."""
+        """Start the replicas that the pool begins with. Returns when all are loaded. Raises ReplicaDied."""
         await self.replica_set.start(self.pool_config.least)
-        self._spawn(self._tend())
+        self._spawn(self._keep_scaling())
 
     @property
     def parameters(self) -> float:
-        """N for the FLOPs; of a model that was never loaded, what its entry says: it has written no token."""
+        """Parameter count of the model, for the FLOPs. If it was never loaded it has written no token; then this is
+        what its configuration says, or 0."""
         return self.info.parameters if self.info else self.config.parameters or 0.0
 
     def close(self) -> None:
@@ -102,15 +110,14 @@ class Pool:
             self._learn(self.role, info)
         self._pump()
 
-    async def _tend(self) -> None:
+    async def _keep_scaling(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
             self._scale()
 
     def _scale(self) -> None:
-        self.replica_set.aim(
-            self.replica_set.wanted if self._autoscaler is None else self._autoscaler.wanted(self._demand())
-        )
+        wanted = self.replica_set.wanted if self._autoscaler is None else self._autoscaler.wanted(self._demand())
+        self.replica_set.scale_to(wanted)
 
     def _demand(self) -> Demand:
         live, queued, done = self._left()
@@ -118,48 +125,54 @@ class Pool:
         measured = [r.step_s for r in replicas if r.step_s is not None]
         if measured:
             self._step_s = sum(measured) / len(measured)
-        # Half of a live trace's rows are behind it, on average.
+        # On average, half of a live trace's rows are done.
         to_come = (queued + live / 2) * self._submitted / max(live + done, 1)
-        here = len(replicas) + self.replica_set.starting
         return Demand(
-            time.monotonic(), self._outstanding, live + queued, to_come, here, self._step_s, self.replica_set.start_s
+            at_s=time.monotonic(),
+            rows=self._outstanding,
+            traces=live + queued,
+            to_come=to_come,
+            replicas=len(replicas) + self.replica_set.starting,
+            step_s=self._step_s,
+            start_s=self.replica_set.start_s,
         )
 
     # --- dispatch -------------------------------------------------------------------------------------------------
 
-    def submit(self, load: WaitingRows) -> None:
-        """Send the rows out, as far as credits go; the rest follows when answers free some."""
+    def submit(self, waiting: WaitingRows) -> None:
+        """Send out as many of the rows as there are credits for. The others follow when answers free credits."""
         if not self._outstanding:
-            self._since = time.monotonic()
-        self._outstanding += len(load.rows)
-        self._submitted += len(load.rows)
-        self._suspects.extend(load._replace(rows=[row]) for row in load.rows if row.suspect)
-        rows = [row for row in load.rows if not row.suspect]
+            self._since_s = time.monotonic()
+        self._outstanding += len(waiting.rows)
+        self._submitted += len(waiting.rows)
+        self._suspects.extend(waiting._replace(rows=[row]) for row in waiting.rows if row.suspect)
+        rows = [row for row in waiting.rows if not row.suspect]
         if rows:
-            self._waiting.append(load._replace(rows=rows))
+            self._waiting.append(waiting._replace(rows=rows))
         self._scale()
         self._pump()
 
     def forget(self, group: Group, traces: list[int]) -> None:
-        """Tell the homes of finished traces, with their next call, to free the prefixes."""
+        """Have the homes of finished traces free the prefixes. The next call to each carries the keys."""
         for trace in traces:
             replica = self.replica_set.live.get(self._prefixes.forget(group.key_L[trace]))
             if replica is not None:
                 replica.drop.append(group.key_L[trace])
 
     def _pump(self) -> None:
+        """Send out suspects and waiting rows, as far as credits go."""
         self._try_suspect()
         while self._waiting:
             live = self.replica_set.live
             free = {r.number: self.pool_config.max_rows - r.in_flight for r in live.values() if r is not self._trial}
             if sum(free.values()) <= 0:
                 return
-            load = self._waiting.popleft()
-            shares, rest = self._assign(load, free)
+            waiting = self._waiting.popleft()
+            shares, rest = self._assign(waiting, free)
             if rest:
-                self._waiting.appendleft(load._replace(rows=rest))
+                self._waiting.appendleft(waiting._replace(rows=rest))
             for number, rows in shares.items():
-                self._send(live[number], load._replace(rows=rows))
+                self._send(live[number], waiting._replace(rows=rows))
 
     def _try_suspect(self) -> None:
         live = self.replica_set.live
@@ -168,36 +181,44 @@ class Pool:
         if self._trial is None or self._trial.number not in live:
             self._trial = min(live.values(), key=lambda r: r.in_flight)
         if not self._trial.in_flight:
-            load = self._suspects.popleft()
-            self._send(self._trial, load._replace(rows=load.rows[: self.pool_config.max_rows]))
-            if len(load.rows) > self.pool_config.max_rows:
-                self._suspects.appendleft(load._replace(rows=load.rows[self.pool_config.max_rows :]))
+            suspects, most = self._suspects.popleft(), self.pool_config.max_rows
+            self._send(self._trial, suspects._replace(rows=suspects.rows[:most]))
+            if len(suspects.rows) > most:
+                self._suspects.appendleft(suspects._replace(rows=suspects.rows[most:]))
 
-    def _send(self, replica: Replica, load: WaitingRows) -> None:
-        replica.in_flight += len(load.rows)
+    def _send(self, replica: Replica, sent: WaitingRows) -> None:
+        replica.in_flight += len(sent.rows)
         replica.calls += 1
-        self._spawn(self._call(replica, load))
+        self._spawn(self._call(replica, sent))
 
-    def _spawn(self, coroutine) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._task_ended)
 
-    def _assign(self, load: WaitingRows, free: dict[int, int]) -> tuple[dict[int, list[Row]], list[Row]]:
-        """Rows by replica number, and those for which no credit is left."""
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self._fail(error)  # nobody awaits these tasks, and the rows of this one would never come back
+
+    def _assign(self, waiting: WaitingRows, free: dict[int, int]) -> tuple[dict[int, list[Row]], list[Row]]:
+        """(rows by replica number, rows for which no credit is left). `free`: credits by replica number."""
+        rows = waiting.rows
         if len(free) == 1:
-            (number, credit), *_ = free.items()
-            return {number: load.rows[:credit]}, load.rows[credit:]
-        key_L, live = load.group.key_L, self.replica_set.live
+            ((number, credit),) = free.items()
+            return {number: rows[:credit]}, rows[credit:]
+        key_L, live = waiting.group.key_L, self.replica_set.live
         out = {number: live[number].in_flight for number in free}
         step_s = {number: live[number].step_s for number in free}
-        shares, rest = balanced([self._prefixes.home(key_L[row.trace]) for row in load.rows], free, out, step_s)
-        return {n: [load.rows[i] for i in mine] for n, mine in shares.items()}, [load.rows[i] for i in rest]
+        shares, rest = balanced([self._prefixes.home(key_L[row.trace]) for row in rows], free, out, step_s)
+        return {n: [rows[i] for i in mine] for n, mine in shares.items()}, [rows[i] for i in rest]
 
-    def _batch(self, replica: Replica, load: WaitingRows) -> StepBatch:
-        group, tokenizer = load.group, self.info.tokenizer
+    def _batch(self, replica: Replica, sent: WaitingRows) -> StepBatch:
+        """The message for these rows. Notes that the replica now holds their prefixes, and empties its `drop`."""
+        group, rows, tokenizer = sent.group, sent.rows, self.info.tokenizer
         held_B, new_B = [], []
-        for row in load.rows:
+        for row in rows:
             prefix = group.prefix_L[row.trace]
             held = self._prefixes.send(group.key_L[row.trace], replica.number, prefix)
             held_B.append(held)
@@ -209,49 +230,51 @@ class Pool:
             )
         drop, replica.drop = tuple(replica.drop), []
         return StepBatch(
-            sampling=load.sampling,
-            key_B=[group.key_L[row.trace] for row in load.rows],
-            op_B=[row.op for row in load.rows],
-            seed_B=[row.seed for row in load.rows],
-            max_tokens_B=[row.max_tokens for row in load.rows],
+            sampling=sent.sampling,
+            key_B=[group.key_L[row.trace] for row in rows],
+            op_B=[row.op for row in rows],
+            seed_B=[row.seed for row in rows],
+            max_tokens_B=[row.max_tokens for row in rows],
             held_B=held_B,
             new_B=new_B,
             drop=drop,
-            flush_s=load.flush_s,
+            flush_s=sent.flush_s,
         )
 
-    async def _call(self, replica: Replica, load: WaitingRows) -> None:
-        rows, open_rows = load.rows, set(range(len(load.rows)))
-        sent_s, out, death = time.monotonic(), replica.in_flight, None
+    async def _call(self, replica: Replica, sent: WaitingRows) -> None:
+        """One call to a replica, from sending the rows to its end or the replica's death."""
+        group, rows = sent.group, sent.rows
+        unanswered, death = set(range(len(rows))), None
+        sent_s, out = time.monotonic(), replica.in_flight
         try:
-            async for results in replica.run(self._batch(replica, load)):
-                open_rows.difference_update(results.row_R)
+            async for results in replica.run(self._batch(replica, sent)):
+                unanswered.difference_update(results.row_R)
                 replica.in_flight -= len(results.row_R)
-                self._settle(len(results.row_R))
+                self._rows_done(len(results.row_R))
                 answered = [rows[i] for i in results.row_R]
-                self._note_prefixes(load.group, answered, results)
-                self._deliver(load.group, Reply(answered, results))
+                self._note_prefixes(group, answered, results)
+                self._deliver(group, Reply(answered, results))
                 self._pump()
             replica.measured(time.monotonic() - sent_s, out)
         except ReplicaDied as error:
             death = str(error)
-            self.replica_set.bury(replica)
+            self.replica_set.replace_dead(replica)
         replica.calls -= 1
-        replica.in_flight -= len(open_rows)
+        replica.in_flight -= len(unanswered)
         if self._trial is replica and not replica.in_flight:
             self._trial = None
-        self.replica_set.settle(replica)
-        left = [rows[i] for i in sorted(open_rows)]
+        self.replica_set.call_ended(replica)
+        left = [rows[i] for i in sorted(unanswered)]
         if death and len(left) > 1:
             half = len(left) // 2
-            self._suspects.extend((load._replace(rows=left[:half]), load._replace(rows=left[half:])))
+            self._suspects.extend((sent._replace(rows=left[:half]), sent._replace(rows=left[half:])))
         elif left:
-            self._settle(len(left))
-            self._deliver(load.group, Reply(left, None, death or f"{replica.name} did not answer this row"))
+            self._rows_done(len(left))
+            self._deliver(group, Reply(left, None, death or f"{replica.name} did not answer this row"))
         self._pump()
 
     def _note_prefixes(self, group: Group, rows: list[Row], results: StepResults) -> None:
-        """What the replica now holds of these rows' traces."""
+        """Note what the replica now holds of these rows' traces."""
         for i, (row, finish) in enumerate(zip(rows, results.finish_R, strict=True)):
             if finish == Finish.MISSING:
                 self._prefixes.missing(group.key_L[row.trace])
@@ -259,7 +282,8 @@ class Pool:
                 further = (step.ids for step in results.more_R.get(i, ()))
                 self._prefixes.written(group.key_L[row.trace], (results.ids_R[i], *further))
 
-    def _settle(self, rows: int) -> None:
+    def _rows_done(self, rows: int) -> None:
+        """Note that so many rows were answered or lost."""
         self._outstanding -= rows
         if not self._outstanding:
-            self.outstanding_s += time.monotonic() - self._since
+            self.outstanding_s += time.monotonic() - self._since_s

@@ -1,8 +1,7 @@
-"""One replica of a pool as the router sees it: a Ray actor, what it holds, and how many rows are out at it.
+"""One replica of a pool as the router sees it: a Ray actor, its open calls and the rows that are out there.
 
-A replica is never restarted in place: a dead one is replaced by a new incarnation with a number of its own, so that
-nothing believes the new process still holds the old one's prefixes. It costs `replica_s` from the moment that it has its
-place on a node until it is killed.
+Invariant: a replica is never restarted in place. A new replica with a number of its own replaces a dead one, so nothing
+takes the new process for the one that held the prefixes.
 """
 
 import asyncio
@@ -17,11 +16,11 @@ from steer.config.run import ModelConfig, PoolConfig
 from steer.messages import EngineInfo, StepBatch, StepResults
 
 LAST = 0.3
-"""Weight of the last call in a replica's `step_s`: one slow call moves it little, five in a row make it."""
+"""Weight of the last call in a replica's `step_s`: one slow call moves it little, five in a row determine it."""
 STALE_S = 60.0
-"""A replica that was once slow and has had no row for so long is tried again as if it were new."""
+"""A measured `step_s` is forgotten after so many seconds without a call, so a replica that was slow is tried again."""
 ASK_AGAIN_S = 1.0
-"""Between questions to a process that Ray cannot reach and does not know to be dead."""
+"""Seconds between two calls to a process that Ray cannot reach and does not know to be dead."""
 
 _numbers = itertools.count()
 
@@ -31,7 +30,7 @@ class ReplicaDied(Exception):
 
 
 class ModelUnusable(ReplicaDied):
-    """The replica is there, but its model cannot be loaded: another replica could not either."""
+    """The replica is there, but its model cannot be loaded. Another replica could not load it either."""
 
 
 class NotPlaced(ReplicaDied):
@@ -43,14 +42,17 @@ class Replica:
         self.number = next(_numbers)
         self.name = name
         self.node: str | None = None
-        """Ray's id of the node that it is placed on; None: it waits for a place."""
+        """Ray's id of the node that the replica is placed on. None: it waits for one."""
         self.in_flight = 0
+        """Rows that are out at this replica."""
         self.calls = 0
         """Calls whose stream is still open."""
         self.busy_s = 0.0
+        """Seconds in which the engine has had work."""
         self.drop: list[str] = []
-        """Traces it may forget, told with its next call."""
+        """Keys of traces that the replica may forget. The next call carries them."""
         self.asked_s = time.monotonic()
+        """When Ray was asked for the actor."""
         self._step_s, self._measured_s = 0.0, -math.inf
         self._placed_s: float | None = None
         self._killed_s: float | None = None
@@ -59,7 +61,7 @@ class Replica:
 
     @classmethod
     def spawn(cls, name: str, replica_class: type, model: ModelConfig, pool: PoolConfig, measures) -> "Replica":
-        """Ask Ray for the actor; returns at once. Raises nothing: a failure to place or load shows in `load`."""
+        """Ask Ray for the actor. Returns at once and raises nothing: `load` raises if it cannot be placed or loaded."""
         selector = {"steer-pool": pool.label} if pool.label else None
         actor = (
             ray.remote(replica_class)
@@ -68,16 +70,17 @@ class Replica:
                 num_gpus=pool.gpus,
                 label_selector=selector,
                 max_restarts=0,
-                max_task_retries=0,  # a step is sampling: the router asks again, never Ray
+                max_task_retries=0,  # A step is sampling: Ray must not retry it, the router asks again.
             )
             .remote(name, model, pool, measures)
         )
         return cls(name, actor, pool)
 
     async def load(self, patient: bool) -> EngineInfo:
-        """Wait until the engine is loaded; raises ReplicaDied with what stood in its way.
+        """Wait until the engine is loaded. Raises ReplicaDied with the reason if it cannot be.
 
-        `patient`: wait for a place on a node without end, and `start_timeout_s` from then on; else it counts from now.
+        `patient`: wait for a node without end; `start_timeout_s` counts from the placement. Otherwise it counts from
+        now.
         """
         timeout_s = self._config.start_timeout_s
         try:
@@ -106,7 +109,8 @@ class Replica:
         return await self._answer(lambda: self._actor.describe.remote())
 
     async def _answer(self, ask):
-        """Both questions may be asked again: one that was merely cut off says nothing of the process."""
+        """The answer to `ask()`, which is asked again while Ray cannot reach the process: that does not mean it is
+        dead."""
         while True:
             try:
                 return await asyncio.wrap_future(ask().future())
@@ -114,7 +118,10 @@ class Replica:
                 await asyncio.sleep(ASK_AGAIN_S)
 
     async def run(self, batch: StepBatch) -> AsyncIterator[StepResults]:
-        """Answers as they come; raises ReplicaDied when the actor is gone, fails or is silent for `step_timeout_s`."""
+        """Yield answers as they come.
+
+        Raises ReplicaDied if the actor is gone, its call fails, or it is silent for `step_timeout_s`.
+        """
         stream = self._actor.run.options(num_returns="streaming").remote(batch)
         try:
             while True:
@@ -128,39 +135,41 @@ class Replica:
         except TimeoutError:
             raise ReplicaDied(f"{self.name} did not answer within {self._config.step_timeout_s:g} s") from None
         except ray.exceptions.RayError as error:
-            # The actor is gone, or the call failed in it: these rows have no answer and its state is unknown.
+            # The actor is gone, or the call failed in it. These rows have no answer, and the actor's state is unknown.
             failed = isinstance(error, ray.exceptions.RayTaskError)
             raise ReplicaDied(f"{self.name} died: {error.cause if failed else str(error).splitlines()[0]}") from error
 
     def measured(self, seconds: float, rows: int) -> None:
-        """A call took so long from sending to its last answer, with so many rows out at this replica, its own among
-        them. As long as they are fewer than it takes at once, their number is taken to make no difference: a replica
-        with few rows is no slower for it."""
+        """Note that a call took `seconds` from sending to its last answer.
+
+        `rows`: rows that were out at this replica, those of the call included. If they are fewer than it takes at once,
+        their number is taken to make no difference: a replica with few rows does not count as slow.
+        """
         step_s = seconds / max(rows / self._config.max_num_seqs, 1.0)
         self._step_s = step_s if self.step_s is None else self._step_s + LAST * (step_s - self._step_s)
         self._measured_s = time.monotonic()
 
     @property
     def step_s(self) -> float | None:
-        """Seconds in which it answers as many rows as it takes at once; None: not measured lately."""
+        """Seconds in which the replica answers as many rows as it takes at once. None: not measured lately."""
         return self._step_s if time.monotonic() - self._measured_s < STALE_S else None
 
     @property
     def replica_s(self) -> float:
-        """Seconds from its place on a node to its death, or until now."""
+        """Seconds from the placement on a node until `kill`, or until now. This is what the replica costs."""
         if self._placed_s is None:
             return 0.0
         return (self._killed_s or time.monotonic()) - self._placed_s
 
     def kill(self) -> None:
-        """Returns at once. A process that hangs, or is stopped (SIGSTOP), goes too: Ray 2.60's raylet sends it SIGKILL
-        when it has not left by itself within 5 s."""
+        """Kill the actor. Returns at once. A process that hangs or is stopped (SIGSTOP) ends too: Ray 2.60's raylet
+        sends SIGKILL if it has not ended within 5 s."""
         self._killed_s = self._killed_s or time.monotonic()
         ray.kill(self._actor, no_restart=True)
 
 
 def needs(pool: PoolConfig) -> str:
-    """What a node must have for a replica of this pool."""
+    """What a node must have to take a replica of this pool, in words."""
     text = f"{pool.cpus:g} CPUs, {pool.gpus:g} GPUs"
     return f"{text}, node label steer-pool={pool.label}" if pool.label else text
 

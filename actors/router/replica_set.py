@@ -1,17 +1,19 @@
-"""The replicas of one model: brings them up to the wanted number, waits for nodes, replaces the dead, lets go.
+"""The replica set of one model: it starts replicas up to the wanted number, replaces dead ones and releases others.
 
-Lives in the router's process; knows replicas, not rows. Invariants: a replica is starting, live (takes rows), leaving
-(answers what it has and is then killed) or gone, and goes through these in that order; what is live and starting comes
-to `wanted`, unless starts failed within the last `RETRY_S`.
+Lives in the router's process and knows replicas, not rows. Invariants: a replica is first starting, then live (takes
+rows), then leaving (answers the rows that it has and is killed), then gone. It may skip states, but never goes back.
+Live and starting replicas add up to `wanted`, unless a start failed within the last `RETRY_S`.
 
-A successor that finds no node, or whose node is lost while it starts, is waited for without end: nodes come back. A
-model that cannot be loaded, or a process that dies `START_TRIES` times in a row on nodes that live, is given up; with
-no other replica there the run fails with that reason.
+After the first start the replica set waits for nodes without end, because nodes come back: this holds for a replica
+that finds no node, and for one whose node is lost while it starts. A start is given up if the model cannot be loaded,
+or if the process dies `START_TRIES` times on nodes that live. If no other replica is there, the run fails with that
+reason.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from actors.router.nodes import lost_nodes
 from actors.router.replica import ModelUnusable, NotPlaced, Replica, ReplicaDied, needs
@@ -20,11 +22,11 @@ from steer.messages import EngineInfo
 from steer.traces import Role
 
 START_TRIES = 3
-"""Deaths in a row, while loading, after which a start is given up."""
+"""Deaths while loading after which a start is given up."""
 RETRY_S = 60.0
-"""After a start was given up while other replicas work: a broken card is not asked every second."""
+"""Seconds without a new start after one was given up, so that a broken card is not tried every second."""
 PLACE_S = 5.0
-"""A replica without a node after so long is said to wait for one: a process alone takes a second or two."""
+"""Seconds after which a replica without a node is reported as waiting for one. To start a process takes one or two."""
 
 
 class ReplicaSet:
@@ -38,78 +40,82 @@ class ReplicaSet:
         ready: Callable[[EngineInfo], None],
         fail: Callable[[Exception], None],
     ):
-        """`ready` is told of every replica that is loaded; `fail` once, when none can be started any more."""
+        """`ready` is called for every replica that is loaded. `fail` is called when no replica can be started."""
         self.live: dict[int, Replica] = {}
+        """By number, as in `leaving`."""
         self.leaving: dict[int, Replica] = {}
         self.wanted = 0
+        """How many replicas are to be live or starting."""
         self.replaced = 0
         """Replicas that died while they took rows."""
         self.start_s: float | None = None
-        """From asking for the last replica that loaded until it had."""
+        """Seconds from asking for a replica until it was loaded, of the last one that was. None: there was none yet."""
         self._role, self._model, self._pool = role, model, pool
         self._measures, self._replica_class = measures, replica_class
         self._ready, self._fail = ready, fail
         self._starting: dict[int, Replica] = {}
-        """By slot, the number in a replica's name."""
+        """By slot: the number in a replica's name, which a later replica may have again."""
         self._tasks: dict[int, asyncio.Task] = {}
-        self._held_until_s = 0.0
+        """By slot: the task that starts the replica."""
+        self._no_start_before_s = 0.0
         self._gone_busy_s = 0.0
         self._gone_replica_s = 0.0
 
     # --- start and heal -------------------------------------------------------------------------------------------
 
     async def start(self, replicas: int) -> None:
-        """Start so many; returns when all are loaded. Raises ReplicaDied after `start_timeout_s` without a node."""
+        """Start the first replicas. Returns when all are loaded. Raises ReplicaDied if one cannot be loaded, or finds
+        no node within `start_timeout_s`."""
         self.wanted = replicas
         await asyncio.gather(*(self._begin(slot, self._first(slot)) for slot in range(replicas)))
 
-    def aim(self, wanted: int) -> None:
-        """Have so many replicas live or starting, as soon as can be."""
+    def scale_to(self, wanted: int) -> None:
+        """Start or release replicas, so that `wanted` of them are live or starting."""
         self.wanted = wanted
         have = len(self.live) + len(self._starting)
-        if time.monotonic() >= self._held_until_s:
+        if time.monotonic() >= self._no_start_before_s:
             for _ in range(wanted - have):
                 slot = self._free_slot()
                 self._begin(slot, self._later(slot))
         for _ in range(have - wanted):
-            self._let_go()
+            self._release_one()
 
-    def bury(self, replica: Replica) -> None:
-        """Forget a dead replica (once) and start its successor."""
+    def replace_dead(self, replica: Replica) -> None:
+        """Drop a dead replica and start another, unless it was leaving. A second call for one replica does nothing."""
         if self.leaving.pop(replica.number, None) is not None:
-            self._part(replica)
+            self._kill(replica)
         elif self.live.pop(replica.number, None) is not None:
             self.replaced += 1
-            self._part(replica)
-            self.aim(self.wanted)
+            self._kill(replica)
+            self.scale_to(self.wanted)
 
     def leave(self, replica: Replica) -> None:
-        """No new rows for it; it is killed when those that it has are answered."""
+        """Give the replica no new rows, and kill it when it has answered those that it has."""
         self.leaving[replica.number] = self.live.pop(replica.number)
-        self.settle(replica)
+        self.call_ended(replica)
 
-    def settle(self, replica: Replica) -> None:
-        """To be called when a replica has ended a call."""
+    def call_ended(self, replica: Replica) -> None:
+        """Kill the replica if it is leaving and has no open call. Call this whenever a call has ended."""
         if not replica.calls and self.leaving.pop(replica.number, None) is not None:
-            self._part(replica)
+            self._kill(replica)
 
     def drain(self, nodes: set[str]) -> None:
-        """These nodes will go: their replicas leave now, and their successors start elsewhere at the same time."""
+        """Make the replicas on these nodes leave, because the nodes will, and start others elsewhere meanwhile."""
         for replica in [r for r in self.live.values() if r.node in nodes]:
             self.leave(replica)
         for slot in [slot for slot, r in self._starting.items() if r.node in nodes]:
-            self._stop(slot)
-        self.aim(self.wanted)
+            self._cancel_start(slot)
+        self.scale_to(self.wanted)
 
     def close(self) -> None:
         for task in self._tasks.values():
             task.cancel()
         for replica in (*self.live.values(), *self.leaving.values(), *self._starting.values()):
-            self._part(replica)
+            self._kill(replica)
         for replicas in (self.live, self.leaving, self._starting):
             replicas.clear()
 
-    # --- what it costs, and what it lacks -------------------------------------------------------------------------
+    # --- counts ---------------------------------------------------------------------------------------------------
 
     @property
     def starting(self) -> int:
@@ -117,27 +123,27 @@ class ReplicaSet:
 
     @property
     def busy_s(self) -> float:
-        """Engine seconds with work, over all replicas, those that are gone included."""
+        """Seconds in which engines had work, summed over all replicas, also those that are gone."""
         return self._gone_busy_s + sum(r.busy_s for r in (*self.live.values(), *self.leaving.values()))
 
     @property
     def replica_s(self) -> float:
-        """Seconds that replicas had a place on a node, loading included, over all, those that are gone included."""
+        """Seconds on a node, loading included, summed over all replicas, also those that are gone."""
         here = (*self.live.values(), *self.leaving.values(), *self._starting.values())
         return self._gone_replica_s + sum(r.replica_s for r in here)
 
     @property
     def waiting(self) -> str:
-        """What is missing for replicas that find no node; "" if nothing is."""
+        """What replicas without a node wait for; "" if there are none."""
         late_s = time.monotonic() - PLACE_S
         without = sum(r.node is None and r.asked_s < late_s for r in self._starting.values())
         return f"{without} of {self.wanted} replicas wait for a node with {needs(self._pool)}" if without else ""
 
     # --- one replica ----------------------------------------------------------------------------------------------
 
-    def _begin(self, slot: int, starts) -> asyncio.Task:
+    def _begin(self, slot: int, start: Coroutine[Any, Any, None]) -> asyncio.Task:
         self._starting[slot] = self._spawn(slot)
-        task = self._tasks[slot] = asyncio.get_running_loop().create_task(starts)
+        task = self._tasks[slot] = asyncio.get_running_loop().create_task(start)
         task.add_done_callback(lambda done: self._tasks.pop(slot) if self._tasks.get(slot) is done else None)
         return task
 
@@ -148,9 +154,11 @@ class ReplicaSet:
         try:
             await self._bring_up(slot, patient=True)
         except ReplicaDied as error:
-            self._held_until_s = time.monotonic() + RETRY_S
+            self._no_start_before_s = time.monotonic() + RETRY_S
             if not self.live and not self._starting:
                 self._fail(error)
+        except Exception as error:
+            self._fail(error)  # nobody awaits this task
 
     async def _bring_up(self, slot: int, patient: bool) -> None:
         deaths = 0
@@ -160,8 +168,10 @@ class ReplicaSet:
                 info = await replica.load(patient)
                 break
             except ReplicaDied as error:
-                self._part(self._starting.pop(slot))
+                replica.kill()
+                # The slot stays taken while the nodes are asked: `scale_to` may be called meanwhile.
                 lost = await lost_nodes() - before
+                self._kill(self._starting.pop(slot))
                 deaths += not (lost and replica.node in {None, *lost})
                 if deaths == START_TRIES or isinstance(error, ModelUnusable | NotPlaced):
                     raise
@@ -178,18 +188,19 @@ class ReplicaSet:
         taken = {*self._starting, *(_slot(r) for r in (*self.live.values(), *self.leaving.values()))}
         return next(slot for slot in range(len(taken) + 1) if slot not in taken)
 
-    def _let_go(self) -> None:
-        """One fewer: best one that only starts, without a node if there is one; else that with the fewest rows."""
+    def _release_one(self) -> None:
+        """Release a replica that is starting, preferably one without a node; if none is starting, the live one with the
+        fewest rows."""
         if self._starting:
-            self._stop(max(self._starting, key=lambda slot: (self._starting[slot].node is None, slot)))
+            self._cancel_start(max(self._starting, key=lambda slot: (self._starting[slot].node is None, slot)))
         elif self.live:
             self.leave(min(self.live.values(), key=lambda r: r.in_flight))
 
-    def _stop(self, slot: int) -> None:
+    def _cancel_start(self, slot: int) -> None:
         self._tasks.pop(slot).cancel()
-        self._part(self._starting.pop(slot))
+        self._kill(self._starting.pop(slot))
 
-    def _part(self, replica: Replica) -> None:
+    def _kill(self, replica: Replica) -> None:
         replica.kill()
         self._gone_busy_s += replica.busy_s
         self._gone_replica_s += replica.replica_s

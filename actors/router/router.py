@@ -1,7 +1,8 @@
-"""THE router: owns the groups and both pools, and loops  admit -> fit -> decide -> dispatch -> collect -> retire.
+"""The router: it owns the groups and the pools, and loops  admit -> fit -> decide -> dispatch -> collect -> retire.
 
-One actor a run. Each group is one coroutine, so that the pools work for other groups while one waits at its barrier.
-Invariant: every question handed to `route` comes back in exactly one row.
+A run has one router, an actor. Each group is one coroutine, so the pools work for other groups while one waits at its
+barrier. Invariant: every question that is handed to `route` comes back in exactly one row, unless the run has committed
+it already.
 """
 
 import asyncio
@@ -12,10 +13,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from actors.router.journal import CellJournal, Journal
-from actors.router.journaled_group import JournaledGroup, begun, recovered
+from actors.router.journaled_group import JournaledGroup
 from actors.router.nodes import watch_draining
 from actors.router.pool import Pool, Reply, WaitingRows
-from actors.router.roles import PAIR, role_class, role_model
+from actors.router.roles import role_class, role_model
 from actors.router.stats import RouterStats
 from actors.router.trace_time import LiveTime, TimePart, TraceClock
 from steer.config.policy import PolicyConfig
@@ -27,17 +28,18 @@ from steer.policies import make_policy
 from steer.routing.group import Group
 from steer.routing.replay import GroupSnapshot
 from steer.routing.rows import Row
+from steer.storage.questions import to_questions
 from steer.storage.tables import routed_table
-from steer.traces import Question, Role
+from steer.traces import PAIR, Question, Role
 
 FLUSH_S = 0.2
-"""How often a replica answers what is done where rows need not wait for each other. A message costs router and replica
-about 5 ms between them: at .05 s and eight calls in flight they were busy with messages half the time; a step of a
-7B model on a GPU takes a second or more."""
+"""Seconds between two answers of a replica whose rows need not wait for each other. A message costs router and replica
+about 5 ms together: at 0.05 s and eight calls in flight they were busy with messages half the time. A step of a 7B
+model on a GPU takes a second or more."""
 YIELD_S = 1.0
-"""Finished traces are handed on at least this often..."""
+"""Seconds after which the next round of a group hands on its finished traces, however few."""
 YIELD_TRACES = 256
-"""...or as soon as there are so many."""
+"""Finished traces are handed on as soon as there are this many."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Job:
     """How to route one group."""
 
     cell: str
-    """Name of the policy setting; groups of one cell share a score bank."""
+    """Name of the cell. The groups of a cell share a score bank."""
     group: str
     policy: PolicyConfig
     routing: RoutingOptions
@@ -63,22 +65,24 @@ class Router:
         roles: Sequence[Role] = PAIR,
         journal: str | None = None,
     ):
-        """`replica_class`: what a pool starts; none: vLLM engines, or what the models' paths say. `roles`: those that
-        the policies need. `journal`: the folder of the journal, a path or URL; none: without one."""
+        """`replica_class`: the class of all replicas. None: what `role_class` says, which is vLLM unless a model's path
+        names a simulated engine. `roles`: those that the policies need; each gets a pool. `journal`: path or URL of the
+        journal's folder. None: keep no journal."""
         self._stats = RouterStats()
         self._inboxes: dict[Group, asyncio.Queue[Reply | Exception]] = {}
         self._banks: dict[str, ScoreBank] = {}
         self._journal = None if journal is None else Journal(journal)
         self._cells: dict[str, asyncio.Task[CellJournal]] = {}
         self._journaled: dict[str, JournaledGroup] = {}
-        """Groups that are live or not yet committed, by name; of a run with a journal."""
+        """By name: groups that are live or not yet committed. Empty in a run without a journal."""
         self._admitted = 0
         self._loop_from_s = 0.0
         self._lived = LiveTime()
         self._broken: Exception | None = None
         self._judge_prompt = pair.judge_prompt
         self._tokenizers = ["" for _ in PAIR]
-        """Shared with every group: a pool that starts with no replica fills its entry in before its first answer."""
+        """Fingerprints by model, shared with every group. A pool that starts with no replica sets its entry before its
+        first answer."""
         self._watch: asyncio.Task | None = None
         self._pools = {
             role: Pool(
@@ -96,8 +100,11 @@ class Router:
         }
 
     async def start(self, policies: Sequence[PolicyConfig] = ()) -> dict[Role, EngineInfo]:
-        """Start all pools; raises ReplicaDied when a model cannot be loaded, and before that ValueError when one of the
-        `policies` cannot be made here: a `custom` one that the driver could import may lie on its machine alone."""
+        """Start all pools. Raises ReplicaDied if a model cannot be loaded.
+
+        Before that it raises ValueError if one of the `policies` cannot be made here: the module of a `custom` policy
+        may exist on the driver's machine only.
+        """
         self._loop_from_s = time.thread_time()
         for policy in policies:
             make_policy(policy)
@@ -108,11 +115,11 @@ class Router:
         return await self.infos()
 
     async def infos(self) -> dict[Role, EngineInfo]:
-        """What runs, or ran, at each role; a role that started with no replica is missing until its first is loaded."""
+        """What each role's first replica said of itself. A role is missing until a replica of it was loaded."""
         return {role: pool.info for role, pool in self._pools.items() if pool.info is not None}
 
     def expect(self, traces: int) -> None:
-        """Announce how many traces will come, for progress."""
+        """Announce how many traces will come, for the progress line."""
         self._stats.total += traces
 
     async def stats(self) -> RouterStats:
@@ -122,9 +129,8 @@ class Router:
         self._stats.replicas = {role: len(replica_set.live) for role, replica_set in replica_sets.items()}
         self._stats.starting = {role: replica_set.starting for role, replica_set in replica_sets.items()}
         self._stats.replica_s = {role: replica_set.replica_s for role, replica_set in replica_sets.items()}
-        self._stats.waiting = {
-            role: replica_set.waiting for role, replica_set in replica_sets.items() if replica_set.waiting
-        }
+        waiting = {role: replica_set.waiting for role, replica_set in replica_sets.items()}
+        self._stats.waiting = {role: what for role, what in waiting.items() if what}
         self._stats.outstanding_s = {role: pool.outstanding_s for role, pool in pools.items()}
         self._stats.busy_s = {role: replica_set.busy_s for role, replica_set in replica_sets.items()}
         self._stats.loop_s = time.thread_time() - self._loop_from_s
@@ -139,9 +145,12 @@ class Router:
             pool.close()
 
     async def route(self, questions: pa.Table, job: Job, committed: Collection[str] = ()):
-        """Route one group; yields tables (ROUTED_SCHEMA) of finished traces as they end. `committed`: traces (ids)
-        that have their rows already; the journal says how far the others are."""
-        journaled = await self._admit([Question(**row) for row in questions.to_pylist()], job, committed)
+        """Route one group. Yields finished traces as they end, as tables of ROUTED_SCHEMA.
+
+        `questions`: columns QUESTION_COLUMNS. `committed`: ids of traces whose rows the run has already; the others go
+        on from the journal, if it has the group.
+        """
+        journaled = await self._admit(to_questions(questions), job, committed)
         group = journaled.group
         signal, routing = group.policy.signal, job.routing
         greedy = signal is not None and signal.greedy
@@ -180,7 +189,7 @@ class Router:
             self._stats.live -= group.live
 
     async def committed(self, group: str, trace_ids: Sequence[str]) -> None:
-        """Rows of a group are in the run's tables: the journal lets go of these traces."""
+        """Note that the rows of these traces are in the run's tables, so the journal need not keep them."""
         journaled = self._journaled.get(group)
         if journaled is not None and journaled.committed(trace_ids):
             del self._journaled[group]
@@ -197,7 +206,7 @@ class Router:
         journaled = None
         if cell is not None:
             known = (cell, job.group, questions, frozenset(committed), number, self._tokenizers)
-            journaled = await asyncio.to_thread(recovered, *known)
+            journaled = await asyncio.to_thread(JournaledGroup.recover, *known)
         if journaled is None:
             bank = self._banks.setdefault(job.cell, ScoreBank()) if cell is None else cell.bank
             group = Group(
@@ -211,11 +220,10 @@ class Router:
                 name=job.group,
                 cell=job.cell,
             )
-            journaled = (
-                JournaledGroup(GroupSnapshot(group))
-                if cell is None
-                else await asyncio.to_thread(begun, cell, GroupSnapshot(group))
-            )
+            if cell is None:
+                journaled = JournaledGroup(GroupSnapshot(group))
+            else:
+                journaled = await asyncio.to_thread(JournaledGroup.begin, cell, GroupSnapshot(group))
         if cell is not None:
             self._journaled[job.group] = journaled
         self._stats.live += journaled.group.live
@@ -230,7 +238,7 @@ class Router:
         return await asyncio.shield(self._cells[cell])
 
     async def _decide(self, journaled: JournaledGroup) -> list[Row]:
-        # Off the event loop: a fit takes milliseconds, in which other groups' answers come in.
+        # In a thread: a fit takes milliseconds, and meanwhile answers of other groups come in.
         fit_s, journal_s = journaled.fit_s, journaled.journal_s
         rows = await asyncio.to_thread(journaled.decide)
         self._stats.fit_s += journaled.fit_s - fit_s
@@ -242,29 +250,29 @@ class Router:
             share = [row for row in rows if row.role == pool.role]
             if not share:
                 continue
-            # At a strict barrier nobody goes on before the last row is in, except large steps: the small model can
-            # score them while others are still being written.
+            # At a strict barrier no trace goes on before the last row is answered. Large steps are an exception: the
+            # small model can score them while others are being written.
             scored_next = pool.role == Role.LARGE and group.policy.scored_by_small
             flush_s = None if group.strict and not scored_next else FLUSH_S
             pool.submit(WaitingRows(group, share, sampling, flush_s))
 
     def _collect(self, journaled: JournaledGroup, first: Reply | Exception, inbox: asyncio.Queue) -> None:
-        answers = [first]
+        replies = [first]
         while not inbox.empty():
-            answers.append(inbox.get_nowait())
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-            if answer.results is not None:
-                self._count(answer)
-            journaled.take(answer)
+            replies.append(inbox.get_nowait())
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+            if reply.results is not None:
+                self._count(reply)
+            journaled.take(reply)
 
-    def _count(self, answer: Reply) -> None:
-        stats, more = self._stats, [step for steps in answer.results.more_R.values() for step in steps]
-        tokens = sum(answer.results.tokens_R) + sum(len(step.ids) for step in more)
-        steps = sum(row.op in WRITING for row in answer.rows) + len(more)
-        role = answer.rows[0].role
-        for row, seconds in zip(answer.rows, answer.results.seconds_R, strict=True):
+    def _count(self, reply: Reply) -> None:
+        stats, more = self._stats, [step for steps in reply.results.more_R.values() for step in steps]
+        tokens = sum(reply.results.tokens_R) + sum(len(step.ids) for step in more)
+        steps = sum(row.op in WRITING for row in reply.rows) + len(more)
+        role = reply.rows[0].role
+        for row, seconds in zip(reply.rows, reply.results.seconds_R, strict=True):
             kind = (role, row.op in WRITING)
             stats.row_s[kind] = stats.row_s.get(kind, 0.0) + seconds
         if role == Role.SMALL:
@@ -282,12 +290,12 @@ class Router:
         self._stats.live -= len(ended)
         self._lived.note(self._stats.live)
 
-    # --- answers ----------------------------------------------------------------------------------------------------
+    # --- what the pools call ----------------------------------------------------------------------------------------
 
-    def _deliver(self, group: Group, answer: Reply) -> None:
+    def _deliver(self, group: Group, reply: Reply) -> None:
         inbox = self._inboxes.get(group)
-        if inbox is not None:  # else the group's consumer is gone
-            inbox.put_nowait(answer)
+        if inbox is not None:  # None: the caller of `route` is gone.
+            inbox.put_nowait(reply)
 
     def _learn(self, role: Role, info: EngineInfo) -> None:
         if role in PAIR:
@@ -297,11 +305,11 @@ class Router:
         return self._stats.live, self._stats.queued, self._stats.done
 
     def _break(self, error: Exception) -> None:
-        """A pool is gone for good: every group stops with the reason."""
+        """Stop every group with the reason why a pool is gone for good."""
         self._broken = error
         for inbox in self._inboxes.values():
             inbox.put_nowait(error)
 
     def _table(self, journaled: JournaledGroup) -> pa.Table:
-        parameters = [self._pools[s].parameters if s in self._pools else 0.0 for s in Role]
+        parameters = [self._pools[role].parameters if role in self._pools else 0.0 for role in Role]
         return routed_table(*journaled.hand_over(), parameters)

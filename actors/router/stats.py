@@ -1,4 +1,4 @@
-"""What the router counts, for progress, for `run.json` and for where a run's time went."""
+"""The router's counts: for the progress line, for `run.json` and for the report of where a run's time went."""
 
 from dataclasses import dataclass, field
 
@@ -20,28 +20,29 @@ class RouterStats:
     replaced: int = 0
     """Replicas that died and were replaced."""
     replicas: dict[Role, int] = field(default_factory=dict)
-    """Those that take rows now."""
+    """Replicas that take rows now."""
     starting: dict[Role, int] = field(default_factory=dict)
     replica_s: dict[Role, float] = field(default_factory=dict)
     """Seconds that replicas held a place on a node, from being placed (loading included) until killed, or until now."""
     waiting: dict[Role, str] = field(default_factory=dict)
-    """What replicas that find no node are missing, by pools that have such."""
+    """What the replicas without a node wait for. Only roles that have such replicas."""
     outstanding_s: dict[Role, float] = field(default_factory=dict)
     """Seconds in which a pool had rows waiting or running."""
     busy_s: dict[Role, float] = field(default_factory=dict)
     """Engine seconds with work, summed over a pool's replicas."""
     fit_s: float = 0.0
-    """Seconds spent in policies (fits included)."""
+    """Seconds in policies, fits included."""
     journal_s: float = 0.0
-    """Seconds spent writing the journal."""
+    """Seconds of writing the journal."""
     loop_s: float = 0.0
-    """CPU seconds of the router's event loop: messages, dispatch and collecting, without the two above."""
+    """CPU seconds of the router's event loop: messages, dispatch and collecting. `fit_s` and `journal_s` are apart."""
     live_s: float = 0.0
     """Seconds in which any trace was live."""
     trace_s: dict[str, float] = field(default_factory=dict)
     """Trace-seconds by `actors.router.trace_time.TimePart`."""
     row_s: dict[tuple[Role, bool], float] = field(default_factory=dict)
-    """Seconds that rows were at a role's engines, summed; apart by whether they wrote (else: scored, probed, rated)."""
+    """Seconds that rows were at a role's engines, summed over rows. The key says whether the rows wrote text; the
+    others were scored, rated or read by the probe."""
 
     @property
     def queued(self) -> int:

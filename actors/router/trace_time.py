@@ -1,7 +1,7 @@
-"""What the live traces of the router's groups were waiting for, in trace-seconds: one trace, live for one second.
+"""What live traces wait for, in trace-seconds: one trace that is live for one second.
 
-Invariant: at any time a live trace either has a row out or waits in the router, so the parts add up to the seconds of
-all traces from being admitted to being retired. Costs two additions a part and round, whatever the number of traces.
+Invariant: at any time a live trace either has a row out or waits in the router. So the parts add up to the time from
+admission to retirement, summed over all traces. A round costs two additions a part, whatever the number of traces.
 """
 
 import time
@@ -11,32 +11,34 @@ from steer.routing.group import Group
 
 
 class TimePart(StrEnum):
+    """What a trace waits for."""
+
     OUT = "out"
-    """A row of it is out: submitted to a pool and not yet taken in."""
+    """A row of the trace is out: submitted to a pool and not yet applied to the group."""
     DECIDING = "deciding"
-    """Its group decides: the policy, and the journal."""
+    """The group decides: the policy runs and the journal is written."""
     BARRIER = "barrier"
-    """Its group waits for answers of other traces."""
+    """The group waits for the answers of other traces."""
     ROUTER = "router"
-    """The event loop works for its group, or for others first."""
+    """The event loop works for the group, or for other groups first."""
 
 
 class TraceClock:
-    """The time of one group, told part by part as it passes."""
+    """Adds up the trace-seconds of one group."""
 
     def __init__(self, totals: dict[str, float], group: Group):
-        """`totals`: trace-seconds by `Part`, to which those of this group are added."""
+        """`totals`: trace-seconds by `TimePart`, to which those of this group are added."""
         self._totals, self._group = totals, group
         self._since_s = time.monotonic()
-        self._out, self._held = group.out, group.live - group.out
+        self._out, self._inside = group.out, group.live - group.out
 
     def lap(self, part: TimePart) -> None:
-        """What has passed since the last call was `part` for the traces without a row out."""
+        """Count the time since the last call: as `part` for traces without a row out, as OUT for the others."""
         now_s = time.monotonic()
-        for name, traces in ((TimePart.OUT, self._out), (part, self._held)):
+        for name, traces in ((TimePart.OUT, self._out), (part, self._inside)):
             self._totals[name] = self._totals.get(name, 0.0) + traces * (now_s - self._since_s)
         self._since_s = now_s
-        self._out, self._held = self._group.out, self._group.live - self._group.out
+        self._out, self._inside = self._group.out, self._group.live - self._group.out
 
 
 class LiveTime:
@@ -46,7 +48,7 @@ class LiveTime:
         self._seconds, self._since_s, self._live = 0.0, time.monotonic(), 0
 
     def note(self, live: int) -> float:
-        """So many traces are live from now on; returns the seconds until now."""
+        """Note that `live` traces are live from now on. Returns the seconds counted so far."""
         now_s = time.monotonic()
         self._seconds += (now_s - self._since_s) * (self._live > 0)
         self._since_s, self._live = now_s, live

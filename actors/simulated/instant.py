@@ -1,7 +1,7 @@
-"""A replica without a model: answers by rule, so that the loop around it can be tested and measured alone.
+"""A replica without a model. It answers by rule, so that the loop around it can be tested and measured alone.
 
-Same interface as `engine.EngineReplica`. What a row gets depends on its seed only, as sampling does. Options come in
-the model entry's `engine` keys; its `path` is only a name.
+It has the interface of `actors.engine.replica.EngineReplica`. As with sampling, what a row draws depends on its seed
+alone. The options are the model entry's `engine` keys. The entry's `path` is only a name.
 """
 
 import asyncio
@@ -21,15 +21,21 @@ _ANSWER = "The answer is \\boxed{7}."
 
 
 class SimulatedReplica:
-    """A pass writes a step and ends, or with `pass_tokens` of no more than a step is cut behind each.
+    """A WHOLE pass writes one step and ends the trace. If `pass_tokens` is at most a step's tokens, the pass comes back
+    after that step instead, and the trace goes on.
 
-    Options: `steps` (mean number of steps of a trace, 8), `exact` (every trace has just so many), `tokens` (a step,
-    10), `step_s` (seconds a call, 0), `row_s` (seconds a row, `max_num_seqs` of which run at once, 0), `slow` (name of
-    a replica whose calls take ten times as long), `start_s` (seconds to load, 0), `unusable` (it cannot be loaded),
-    `sure` (mean confidence, 0.9), `die_after` (rows after which the process of the first replica dies, once),
-    `die_mark` (file that remembers that it died), `poison` (part of a prompt on which the process always dies), `fault`
-    (likewise, but the call raises), `log` (file that gets the seed of every text that is begun), `max_len` (longer
-    prompts end as an error)."""
+    Options, with their defaults:
+    `steps` (8): mean number of steps of a trace; `exact` (false): every trace has exactly `steps` steps.
+    `tokens` (10): tokens of a step. `max_len`: a prompt with more characters ends as an error.
+    `sure` (0.9): least confidence of a sure step, the largest is 0.1 higher. Half of the steps are unsure: 0.4 lower.
+    `start_s` (0): seconds to load. `unusable`: the model cannot be loaded.
+    `step_s` (0): seconds of a call. `row_s` (0): seconds of a row; the pool's `max_num_seqs` rows run at once.
+    `slow`: name of a replica whose calls take ten times as long.
+    `end_mark`: a file. While it is not there, no trace ends.
+    `die_mark`: a file. While it is not there, a process that has got `die_after` rows makes it and dies.
+    `poison`: part of a prompt on which the process always dies. `fault`: the same, but the call raises.
+    `log`: a file that gets the seed of every text that is begun.
+    """
 
     def __init__(self, name: str, model: ModelConfig, pool: PoolConfig, measures: tuple[str, ...]):
         options = {
@@ -47,8 +53,10 @@ class SimulatedReplica:
         self._name, self._model, self._measures, self._options = name, model, measures, options
         self._factor = 10 if name == options["slow"] else 1
         self._engine = asyncio.Semaphore(pool.max_num_seqs)
-        self._prefixes: dict[str, int] = {}
+        self._pieces: dict[str, int] = {}
+        """Number of pieces of the prefix that is held here, by trace key."""
         self._rows = 0
+        """Rows that have come so far."""
         self._busy_s = 0.0
 
     async def describe(self) -> EngineInfo:
@@ -68,7 +76,7 @@ class SimulatedReplica:
 
     async def run(self, batch: StepBatch) -> AsyncIterator[StepResults]:
         started = time.monotonic()
-        self._note(batch)
+        self._log_seeds(batch)
         if self._options["step_s"]:
             await asyncio.sleep(self._options["step_s"] * self._factor)
         if self._options["row_s"]:
@@ -78,14 +86,14 @@ class SimulatedReplica:
         self._busy_s += time.monotonic() - started
         yield results
 
-    def _note(self, batch: StepBatch) -> None:
+    def _log_seeds(self, batch: StepBatch) -> None:
         if "log" in self._options:
             seeds = [seed for op, seed in zip(batch.op_B, batch.seed_B, strict=True) if op in WRITING]
             with open(self._options["log"], "a") as file:
                 file.write("".join(f"{seed}\n" for seed in seeds))
 
     async def _row(self) -> None:
-        """One row's time among those that the engine runs at once."""
+        """Take one row's time, once the row is among those that the engine runs at once."""
         async with self._engine:
             await asyncio.sleep(self._options["row_s"] * self._factor)
 
@@ -101,6 +109,7 @@ class SimulatedReplica:
             raise RuntimeError("a simulated fault")
 
     def _meets(self, option: str, batch: StepBatch) -> bool:
+        """Whether a prompt in the batch contains the option's text."""
         part = self._options.get(option)
         return part is not None and any(part in getattr(pieces[0], "user", "") for pieces in batch.new_B if pieces)
 
@@ -116,12 +125,14 @@ class SimulatedReplica:
         finish_B, text_B, ids_B, tokens_B, cached_B, errors = [], [], [], [], [], {}
         length, exact_steps = self._options["tokens"], self._options["steps"] if self._options["exact"] else 0
         ids = tuple(range(length))
-        one_piece = length < (batch.sampling.pass_tokens or math.inf)  # a pass is not cut at its first step already
+        one_piece = length < (batch.sampling.pass_tokens or math.inf)  # a pass is not cut after its first step
         columns = zip(batch.key_B, batch.op_B, batch.held_B, batch.new_B, ends_B.tolist(), strict=True)
+        may_end = os.path.exists(self._options.get("end_mark", os.curdir))
         for i, (key, op, held, new, ends) in enumerate(columns):
-            have = self._prefixes.get(key, 0)
-            if exact_steps:  # the prefix is the prompt and the steps so far
+            have = self._pieces.get(key, 0)
+            if exact_steps:  # the pieces are the prompt and the steps so far
                 ends = held + len(new) >= exact_steps
+            ends = ends and may_end
             finish, text, new_ids, tokens = Finish.STEP, "", (), 0
             if have < held:
                 finish = Finish.MISSING
@@ -133,14 +144,14 @@ class SimulatedReplica:
             elif op not in (Op.SCORE, Op.REWARD, Op.SOLVE):
                 finish = Finish.END if ends or (op == Op.WHOLE and one_piece) else Finish.STEP
                 text, new_ids, tokens = (_ANSWER if finish == Finish.END else "a step\n\n"), ids, length
-            self._prefixes[key] = held + len(new) + (1 if new_ids else 0)
+            self._pieces[key] = held + len(new) + (1 if new_ids else 0)
             finish_B.append(finish.value)
             text_B.append(text)
             ids_B.append(new_ids)
             tokens_B.append(tokens)
             cached_B.append(length * held)
         for key in batch.drop:
-            self._prefixes.pop(key, None)
+            self._pieces.pop(key, None)
         prompt_B = [length * (held + len(new)) for held, new in zip(batch.held_B, batch.new_B, strict=True)]
         return StepResults(
             row_R=list(range(n)),

@@ -1,8 +1,8 @@
-"""A replica without a model that takes a real engine's time: what it writes is as long as it is told, and made up.
+"""A replica without a model that takes as long as a real engine would. Its text is made up, its step lengths are given.
 
-Behind the same thread, in-flight batches and flushes as `actors/engine/replica.py`, so that the loop around it can be measured with long
-steps and short ones, on a machine without a GPU. Options come in the model entry's `engine` keys; its `path` is only a
-name.
+It has the same thread, in-flight batches and flushes as `actors/engine/replica.py`. The loop around it can therefore be
+measured with long and short steps, on a machine without a GPU. The options are the model entry's `engine` keys. The
+entry's `path` is only a name.
 """
 
 import math
@@ -22,13 +22,15 @@ from steer.traces import Finish
 
 TOKENIZER = "timed"
 QUANTUM_S = 0.005
-"""The thread looks for new rows at least this often: about as often as a real engine, between two decoding steps."""
+"""Longest sleep of the thread between two looks for new rows. A real engine looks about as often, between two decoding
+steps."""
 ANSWER = "The answer is \\boxed{7}."
 
 
 class TimedReplica(EngineThread):
-    """Options: `lengths` (tokens of the steps, a list a trace), `speed` (the fields of `Speed`), `unsure` (share of the
-    steps with a low confidence), `prompt_tokens`. The pool's `max_num_seqs` is the number of slots."""
+    """Options: `lengths` (for each trace a list of its steps' tokens), `speed` (the fields of `Speed`), `unsure` (share
+    of the steps with a low confidence), `prompt_tokens` (of every prompt). The pool's `max_num_seqs` is the number of
+    slots."""
 
     def _load(self) -> tuple["TimedLoop", EngineInfo]:
         info = EngineInfo(
@@ -45,18 +47,19 @@ class TimedReplica(EngineThread):
 
 
 class TimedLoop:
-    """Answers rows when their time has come. All methods belong to one thread.
+    """Answers each row when a real engine would be done with it. All methods belong to one thread.
 
-    A question always gets the same trace, by its prompt's hash, whoever asks in whatever order; how long its steps are
-    and how sure the model is of them depends on nothing else.
+    The hash of the prompt alone decides which trace a question gets: how long its steps are and how sure the model is
+    of them. Neither the replica that is asked nor the order of the rows matters.
     """
 
     def __init__(self, pool: PoolConfig, lengths: list[list[int]], speed: dict, unsure: float, prompt_tokens: int):
         self._engine = TimedEngine(Speed(**speed), pool.max_num_seqs)
         self._lengths, self._unsure, self._prompt_tokens = lengths, unsure, prompt_tokens
         self._question: dict[str, int] = {}
+        """Hash of the prompt, by trace key."""
         self._pieces: dict[str, list[int]] = {}
-        """Tokens of each piece of the prefixes that are held here."""
+        """Number of tokens of each piece of the prefix that is held here, by trace key."""
 
     @property
     def unfinished(self) -> bool:
@@ -71,7 +74,7 @@ class TimedLoop:
             self._open(in_flight, index)
 
     def advance(self) -> None:
-        """Sleep until a row is done, a quantum at most."""
+        """Sleep until a row is done, at most for `QUANTUM_S`. Then answer the rows that are done."""
         time.sleep(max(min(self._engine.next_s() - time.monotonic(), QUANTUM_S), 0.0))
         self._answer(self._engine.advance(time.monotonic()))
 
@@ -94,7 +97,7 @@ class TimedLoop:
         pieces = pieces[:held] + [self._prompt_tokens if isinstance(piece, Prompt) else len(piece) for piece in new]
         context, prefill = sum(pieces), sum(pieces[held:])
         question = self._question[key]
-        # A piece of a pass holds several steps.
+        # Count steps by their tokens, because one piece of a pass holds several steps.
         step = bisect_right(list(accumulate(self._lengths[question % len(self._lengths)])), sum(pieces[1:]))
         if op == Op.SCORE:
             answer = Answer(index, Finish.STEP, scores=self._scores(question, step - 1))
@@ -113,9 +116,9 @@ class TimedLoop:
     def _write(
         self, index: int, op: int, question: int, step: int, most_tokens: int, pass_tokens: int | None
     ) -> Answer:
-        """What the model writes from this step on: one, or as many as a pass, in one piece or step by step."""
+        """What the model writes from this step on: one step or, in a pass, several, as one piece or step by step."""
         lengths = self._lengths[question % len(self._lengths)]
-        left = lengths[step:] or [1]  # past the end: a trace whose last step was thrown away after the budget
+        left = lengths[step:] or [1]  # past the end: the trace's last step was discarded after its budget was spent
         last = len(left) if op != Op.STEP else 1
         written, used = [], 0
         for place, tokens in enumerate(left[:last]):
@@ -133,7 +136,7 @@ class TimedLoop:
         return Answer(index, finish, text, ids, len(ids), scores=scores, more=tuple(more))
 
     def _scores(self, question: int, step: int) -> tuple[float, float, float]:
-        """Of one lump around 0.9 and one around 0.5, as `actors/simulated/instant.py` has them."""
+        """Scores with a confidence around 0.95 or 0.55, as in `actors/simulated/instant.py`. The prompt has none."""
         drawn = _hash(f"{question} {step}")
         if step < 0:
             return NOT_MEASURED

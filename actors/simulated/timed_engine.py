@@ -1,10 +1,9 @@
-"""How long a continuously batching engine takes: rows in slots that decode together, by a formula, on a clock that is
-handed in.
+"""How long an engine with continuous batching takes for its rows, by a formula. The caller holds the clock.
 
-The formula is a bound, not a measurement: a decoding step reads the weights and the rows' KV cache once from the
-card's memory, or computes 2 FLOPs a weight and row, whichever takes longer; a prompt token costs its 2 FLOPs a weight.
-A real engine takes longer (kernels reach a part of the card's peak, sampling and scheduling are left out), so a loop
-that keeps such an engine busy has more time with a real one.
+The formula is a lower bound, not a measurement. A decoding step reads the weights and the rows' KV cache once from the
+GPU's memory, and computes 2 FLOPs for each weight and row; it takes as long as the slower of the two. A prompt token
+takes 2 FLOPs for each weight. A real engine takes longer: kernels reach only a part of the GPU's peak, and sampling and
+scheduling are left out. So a loop that keeps this engine busy has more time to spare with a real one.
 """
 
 import heapq
@@ -16,31 +15,33 @@ from typing import NamedTuple
 
 
 class Speed(NamedTuple):
-    """A model on a card."""
+    """What the time follows from: a model and the GPU that it runs on."""
 
     weights_bytes: float
     cache_bytes_token: float
     """KV cache of one token of context."""
     flops_token: float
-    """2N."""
+    """FLOPs of one token: 2 for each of the model's parameters."""
     bytes_s: float
-    """Memory bandwidth of the card."""
+    """Memory bandwidth of the GPU, bytes a second."""
     flops_s: float
-    """Its dense peak in the weights' format."""
+    """Dense peak of the GPU in the weights' number format, FLOPs a second."""
 
     def decode_s(self, rows: int, context_tokens: float) -> float:
-        """Seconds for one more token of each of `rows` rows that hold `context_tokens` altogether."""
+        """Seconds in which each of `rows` rows writes one token. `context_tokens`: context of all of them together."""
         read_s = (self.weights_bytes + self.cache_bytes_token * context_tokens) / self.bytes_s
         return max(read_s, rows * self.flops_token / self.flops_s)
 
     def prefill_s(self, tokens: int) -> float:
+        """Seconds in which so many prompt tokens are computed."""
         return tokens * self.flops_token / self.flops_s
 
 
 class _Running(NamedTuple):
     ends_at: float
-    """In decoding steps since the engine started."""
+    """When the row is done, in decoding steps since the engine started."""
     number: int
+    """Order of arrival in a slot; decides between rows that are done at the same step."""
     row: Hashable
     context_tokens: float
 
@@ -53,8 +54,11 @@ class _Waiting(NamedTuple):
 
 
 class TimedEngine:
-    """Rows wait for one of `slots` in the order they came; a row that gets one is prefilled first, while nobody
-    decodes; then all running rows write one token each a step. Owns no clock: `advance` is told the time."""
+    """Rows in slots. It owns no clock: `add` and `advance` are told the time, in seconds.
+
+    Rows wait for one of `slots` in the order they came. A row that gets a slot is prefilled first, and nobody decodes
+    meanwhile. Then every decoding step writes one token of each running row.
+    """
 
     def __init__(self, speed: Speed, slots: int):
         self._speed, self._slots = speed, slots
@@ -71,16 +75,16 @@ class TimedEngine:
         return len(self._running) + len(self._waiting)
 
     def add(self, at_s: float, row: Hashable, prefill_tokens: int, tokens: int, context_tokens: int) -> None:
-        """`tokens` to write, at least 1, after `context_tokens`, of which `prefill_tokens` must be computed. `at_s`:
-        now; the engine must have been advanced to it."""
+        """Add a row that writes `tokens` tokens, at least 1, after `context_tokens`, of which `prefill_tokens` must be
+        computed. `at_s`: the time now. The engine must have been advanced to it."""
         if not len(self):
             self._now_s = max(self._now_s, at_s)
-        # The cache that a row's tokens read grows while it writes: its mean.
+        # A row's context grows while it writes: this is its mean.
         self._waiting.append(_Waiting(row, prefill_tokens, tokens, context_tokens + tokens / 2))
         self._fill()
 
     def advance(self, to_s: float) -> list[Hashable]:
-        """Let the time pass until `to_s`; the rows that are done by then, in order."""
+        """Let the time pass until `to_s`. Returns the rows that are done by then, in that order."""
         done = []
         while self._running and self.next_s() <= to_s:
             self._now_s, self._prefill_left_s = self.next_s(), 0.0
@@ -99,14 +103,14 @@ class TimedEngine:
         return done
 
     def next_s(self) -> float:
-        """When the next row is done, if none is added before; infinity without rows."""
+        """When the next row is done, if no row is added before. Infinity if there are no rows."""
         if not self._running:
             return math.inf
         left = self._running[0].ends_at - self._steps
         return self._now_s + self._prefill_left_s + left * self._decode_s()
 
     def withdraw(self, unwanted: Callable[[Hashable], bool]) -> None:
-        """Forget the rows of which `unwanted` is true."""
+        """Forget the rows for which `unwanted` is true."""
         self._running = [r for r in self._running if not unwanted(r.row)]
         heapq.heapify(self._running)
         self._waiting = deque(w for w in self._waiting if not unwanted(w.row))
@@ -117,6 +121,7 @@ class TimedEngine:
         return self._speed.decode_s(len(self._running), self._context_tokens)
 
     def _fill(self) -> None:
+        """Give waiting rows the free slots."""
         while self._waiting and len(self._running) < self._slots:
             row, prefill_tokens, tokens, context_tokens = self._waiting.popleft()
             self._prefill_left_s += self._speed.prefill_s(prefill_tokens)

@@ -1,6 +1,6 @@
-"""`steer bench NAME`: the speed figures of the README, one module a benchmark; prints a table, writes it as JSON.
+"""`steer bench NAME`: measure the speed figures of the README. Each benchmark is a module.
 
-Timings are ratios of runs that took turns within one call, on the machine that the call ran on.
+Prints a table and writes it as JSON. Runs that are compared take turns within one call, on one machine.
 """
 
 import json
@@ -10,12 +10,15 @@ from pathlib import Path
 
 from pipelines.run.session import cluster
 
-NAMES = ("overhead", "router", "mixture", "grading", "loop", "elastic", "kills")
+NAMES = ("overhead", "router", "mixture", "grading", "loop", "elastic")
 
 
 def run(name: str, json_path: Path | None = None, trace: Path | None = None) -> list[dict]:
-    """Run one benchmark; returns its rows. `trace`: step lengths for `loop`. Raises ValueError, with the names there
-    are, for an unknown one, and SettingsError for a `trace` that is no table of steps."""
+    """Run one benchmark and print its rows. Returns the rows.
+
+    `trace`: step lengths for `loop`. Raises ValueError, with the names that there are, for an unknown name, and
+    SettingsError for a `trace` that is no table of steps.
+    """
     match name:
         case "overhead":
             from pipelines.bench.overhead import bench_overhead
@@ -34,10 +37,6 @@ def run(name: str, json_path: Path | None = None, trace: Path | None = None) -> 
             from pipelines.bench.grading import bench_grading
 
             rows = bench_grading()
-        case "kills":
-            from campaigns.kills import bench_kills
-
-            rows = bench_kills()
         case "loop":
             from pipelines.bench.loop import ABOUT, bench_pools
             from pipelines.bench.step_lengths import SHIPPED, read
@@ -53,16 +52,21 @@ def run(name: str, json_path: Path | None = None, trace: Path | None = None) -> 
                 rows = bench_elastic()
         case _:
             raise ValueError(f"no benchmark {name!r}: there are {', '.join(NAMES)}")
-    print(f"# steer bench {name} on {machine()}")
-    for row in rows:
-        print("  ".join(f"{key}={value}" for key, value in row.items()))
+    print_rows(f"steer bench {name}", rows)
     if json_path is not None:
         json_path.write_text(json.dumps([{**row, "machine": machine()} for row in rows], indent=1) + "\n")
     return rows
 
 
+def print_rows(title: str, rows: list[dict]) -> None:
+    """Print the title with the machine, and a line for each row."""
+    print(f"# {title} on {machine()}")
+    for row in rows:
+        print("  ".join(f"{key}={value}" for key, value in row.items()))
+
+
 def machine() -> str:
-    """What the figures ran on: processor, cores, Python."""
+    """This machine in words: processor, cores, Python."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

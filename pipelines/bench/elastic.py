@@ -1,4 +1,4 @@
-"""`steer bench elastic`: what elastic pools cost and take against fixed ones, on a load that is heavy only at first."""
+"""`steer bench elastic`: time and cost of elastic pools against fixed ones, on a load that is heavy only at first."""
 
 import json
 import statistics
@@ -6,33 +6,39 @@ import time
 
 import pyarrow as pa
 import ray
+from ray.actor import ActorHandle
 
 from actors.router.router import Job, Router
 from actors.simulated.instant import SimulatedReplica
-from pipelines.bench.router import question_table
+from pipelines.bench.router import made_up_questions
 from steer.config.policy import RandomStepPolicy
 from steer.config.run import ModelConfig, PairConfig, PoolConfig, PoolsConfig, RoutingOptions
 from steer.traces import Role
 
 HARD, EASY = 1200, 60
-"""Questions: the hard ones, which come first, send every second step to the large model; the easy ones then none. So
-both pools are full at first, and later only the small one has work, for a few rows at a time."""
+"""Numbers of questions. The hard ones come first and send every second step to the large model; the easy ones send it
+none. So at first both pools are full, and later only the small one has work, a few rows at a time."""
 STEPS = 8
-"""Of a trace, on average: the longest takes about six times as many, which makes the tail of both parts."""
+"""Mean steps of a trace. The longest trace takes about six times as many, which makes the tail of both parts."""
 SEQS = 16
+"""Rows that a replica runs at once. At first nearly ten times as many wait for each replica of the fixed pools."""
 ROW_S = 0.1
-"""Seconds a row, of which a replica runs `SEQS` at once: at first nearly ten times as many wait for each fixed one."""
+"""Seconds that a row takes."""
 START_S = 1.0
-"""Seconds that an engine loads when its process has started. With that a start takes four to five seconds where two
-cores start several, a quarter of the whole run on fixed pools: starts weigh far more here than in a run of hours."""
+"""Seconds that an engine loads once its process has started. If two cores start several at a time, a start takes four
+to five seconds, a quarter of the whole run on fixed pools. So starts weigh far more here than in a run of hours."""
 MOST = 4
+"""Most replicas of a pool."""
 TURNS = 2
 
 
 def bench_elastic() -> list[dict]:
-    """A row for fixed (4 + 4) and one for elastic pools (small 1 to 4, large 0 to 4), medians over turns A B A B ...,
-    and their ratio. `wall_s`: from handing over the first question to the last answer, models loaded before (elastic:
-    those that it begins with); replica-seconds: from a replica's place on the node, loading included, to its end."""
+    """Three rows: fixed pools (4 + 4 replicas), elastic pools (small 1 to 4, large 0 to 4), and their ratio.
+
+    Figures are medians over turns A B A B ... `wall_s` counts from handing over the first question to the last answer;
+    the models that the pools begin with are loaded before. Replica-seconds count from a replica's placement on a node
+    to its end, loading included.
+    """
     fixed = PoolConfig(cpus=0.1, replicas=MOST, max_num_seqs=SEQS)
     least = {Role.SMALL: 1, Role.LARGE: 0}
     elastic = {
@@ -71,11 +77,11 @@ def _run(pools: PoolsConfig) -> dict:
         started = time.monotonic()
         answered = _routed(router, "hard", HARD, 0.5) | _routed(router, "easy", EASY, 0.0)
         wall_s = time.monotonic() - started
-        held_s = ray.get(router.stats.remote()).replica_s
+        replica_s = ray.get(router.stats.remote()).replica_s
     finally:
         ray.get(router.close.remote())
         ray.kill(router)
-    small_s, large_s = held_s[Role.SMALL], held_s[Role.LARGE]
+    small_s, large_s = replica_s[Role.SMALL], replica_s[Role.LARGE]
     return {
         "wall_s": wall_s,
         "replica_s": small_s + large_s,
@@ -85,9 +91,9 @@ def _run(pools: PoolsConfig) -> dict:
     }
 
 
-def _routed(router, kind: str, n: int, p: float) -> set[str]:
-    """The questions answered."""
-    table = question_table([f"{kind} {i}" for i in range(n)], "math")
+def _routed(router: ActorHandle, kind: str, n: int, p: float) -> set[str]:
+    """Route `n` questions, of whose steps a share `p` goes to the large model. Returns those that were answered."""
+    table = made_up_questions([f"{kind} {i}" for i in range(n)], "math")
     job = Job(kind, kind, RandomStepPolicy(p=p), RoutingOptions(), "all", 0)
     stream = router.route.options(num_returns="streaming").remote(table, job)
     rows = pa.concat_tables([ray.get(ref) for ref in stream]).to_pylist()

@@ -1,8 +1,9 @@
-"""`steer bench loop`: how long the engines of each pool have nothing to do, by the way the loop is run.
+"""`steer bench loop`: how long the engines of each pool are idle, by the way the loop is run.
 
-Engines are simulated (`actors/simulated/timed.py`): steps are as long as those of a trace file (`--trace`; none: drawn,
-`pipelines/bench/step_lengths.py`), seconds a token follow from the models' sizes and the card's datasheet. The loop around
-them (router, pools, messages, fits) is the real one, and so is the time it takes.
+The engines are simulated (`actors/simulated/timed.py`). Their steps are as long as those of a trace file (`--trace`),
+or drawn (`pipelines/bench/step_lengths.py`). The seconds of a token follow from the models' sizes and the card's
+datasheet. The loop around the engines (router, pools, messages, fits) is the real one, and so is the time that it
+takes.
 """
 
 import statistics
@@ -13,29 +14,32 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+import pyarrow as pa
 import ray
+from ray.actor import ActorHandle
 
-from actors.router.roles import PAIR
 from actors.router.router import Job, Router
 from actors.simulated.timed import TimedReplica
 from actors.simulated.timed_engine import Speed
-from pipelines.bench.router import question_table
+from pipelines.bench.router import made_up_questions
 from pipelines.report.time_spent import TRACES, Spent, spent
 from steer.config.policy import SteerPolicy
 from steer.config.run import ModelConfig, PairConfig, PoolConfig, PoolsConfig, RoutingOptions
 from steer.costs.gpu_memory import DIMENSIONS, GIB
-from steer.traces import Role
+from steer.traces import PAIR, Role
 
 LIVE = 512
+"""Live traces at the beginning."""
 TURNS = 2
 H100_BYTES_S, H100_FLOPS_S = 3.35e12, 989e12
 """NVIDIA's datasheet of the H100 SXM: memory bandwidth, and dense bfloat16."""
 MODELS = {"small": "Qwen2.5-1.5B-Instruct", "large": "Qwen2.5-7B-Instruct"}
-"""Their dimensions; a token of one row takes 0.9 and 4.5 ms, of 256 rows 1.2 and 4.8."""
+"""Models whose dimensions are simulated. A token takes 0.9 and 4.5 ms with one row, 1.2 and 4.8 ms with 256 rows."""
 PROMPT_TOKENS = 150
 UNSURE = 0.2
-"""Share of the steps that the policy is unsure of. The large model takes about five times as long a token, so with one
-step in five the two pools have about equally much to do; otherwise the one with less must idle, whatever the loop."""
+"""Share of the steps that the policy is unsure of. A token of the large model takes about five times as long, so with
+one step in five the two pools have about the same work. Otherwise the pool with less would be idle, whatever the
+loop."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Mode:
     policy: SteerPolicy
     barrier: str
     groups: int
-    """What the traces are cut into (`benchmark.groups`); all are routed at the same time (`groups_in_flight`)."""
+    """Groups that the traces are cut into (`benchmark.groups`), all routed at the same time (`groups_in_flight`)."""
 
 
 STRICT = SteerPolicy(preset="stepwise")
@@ -59,7 +63,6 @@ MODES = (
     Mode("default policy, strict, 1 group of all", SteerPolicy(), "strict", 1),
 )
 
-
 ABOUT = f"""idle: 1 - (seconds in which its engines had at least one row) / (replicas x wall seconds of the run)
 idle_waiting: the part of idle in which rows were submitted to the pool: on their way, or at its other replica
 rows: mean rows that write in an engine that has any; live: mean live traces; on_the_way: share of the traces' seconds
@@ -71,15 +74,15 @@ class Turn(NamedTuple):
     """One run of one mode."""
 
     wall_s: float
-    """From handing the questions over until the last trace is back: some trace was live all the time."""
+    """Seconds from handing over the questions until the last trace is back. Some trace was live all the time."""
     spent: Spent
     row_s: dict[Role, float]
-    """Seconds that writing rows were in the engines of a pool, summed."""
+    """By role: seconds that writing rows were in its engines, summed over rows."""
     large_steps: float
-    """Share of the written steps."""
+    """Share of the written steps that the large model wrote."""
 
     def idle(self, role: Role) -> float:
-        """Share of the replicas' seconds without a row in the engine."""
+        """Share of the replicas' seconds in which the engine had no row."""
         parts = self.spent[role.label]
         return (parts["idle"] + parts["idle_waiting"] + parts["no_trace"]) / sum(parts.values())
 
@@ -88,7 +91,7 @@ class Turn(NamedTuple):
         return parts["idle_waiting"] / sum(parts.values())
 
     def rows(self, role: Role) -> float:
-        """Mean number of rows that write in an engine that has any."""
+        """Mean number of writing rows in an engine that has any row."""
         parts = self.spent[role.label]
         return self.row_s[role] / max(parts["writing"] + parts["scoring"], 1e-9)
 
@@ -102,29 +105,31 @@ class Turn(NamedTuple):
 
 
 def bench_pools(lengths: list[list[int]]) -> list[dict]:
-    """Every mode with one replica a pool, and the fastest with two."""
+    """Measure every mode with one replica in each pool, and `ROLLING`, the fastest, with two."""
     return bench_loop(lengths) + bench_loop(lengths, [ROLLING], replicas=2)
 
 
 def bench_loop(
     lengths: list[list[int]], modes: Sequence[Mode] = MODES, live: int = LIVE, replicas: int = 1, turns: int = TURNS
 ) -> list[dict]:
-    """A row a mode, medians over `turns`; the modes take turns (A B C A B C ...). `lengths`: tokens of the steps, a
-    list a trace; `live`: traces at the beginning, the same ones in every mode."""
+    """A row for each mode: medians over `turns`, in the order A B C A B C ...
+
+    `lengths`: for each trace the tokens of its steps. `live`: traces at the beginning, the same ones in every mode.
+    """
     pool = PoolConfig(cpus=0.01, replicas=replicas)
     pools = PoolsConfig(small=pool, large=pool)
     router = ray.remote(Router).options(num_cpus=0, max_concurrency=1000).remote(pair(lengths), pools, TimedReplica)
     ray.get(router.start.remote())
     try:
-        run_turn(router, modes[-1], live // 8, turns)  # warm up
+        run_turn(router, modes[-1], live // 8, turns)  # Warm up.
         return take_turns(router, pools, modes, live, turns)
     finally:
         ray.get(router.close.remote())
         ray.kill(router)
 
 
-def take_turns(router, pools: PoolsConfig, modes: Sequence[Mode], live: int, turns: int) -> list[dict]:
-    """The rows, from a started router."""
+def take_turns(router: ActorHandle, pools: PoolsConfig, modes: Sequence[Mode], live: int, turns: int) -> list[dict]:
+    """Measure the modes on a started router. Returns the rows."""
     measured: dict[Mode, list[Turn]] = {mode: [] for mode in modes}
     for turn in range(turns):
         for mode in modes:
@@ -134,12 +139,12 @@ def take_turns(router, pools: PoolsConfig, modes: Sequence[Mode], live: int, tur
 
 
 def pair(lengths: list[list[int]]) -> PairConfig:
-    """`MODELS`, writing steps of these lengths."""
+    """The pair of `MODELS`, which writes steps of these lengths."""
     return PairConfig(**{role: model(shape, lengths) for role, shape in MODELS.items()})
 
 
 def model(shape_name: str, lengths: list[list[int]]) -> ModelConfig:
-    """One of `MODELS` on an H100, writing steps of these lengths."""
+    """One of `MODELS` on an H100, which writes steps of these lengths."""
     shape = DIMENSIONS[shape_name]
     speed = Speed(
         weights_bytes=shape.weights_gib(1) * GIB,
@@ -152,11 +157,11 @@ def model(shape_name: str, lengths: list[list[int]]) -> ModelConfig:
     return ModelConfig(path=f"timed-{shape_name}", parameters=shape.parameters, engine=options)
 
 
-def run_turn(router, mode: Mode, live: int, turn: int) -> Turn:
-    """Route `live` questions in the groups of the mode, all at the same time, and measure."""
+def run_turn(router: ActorHandle, mode: Mode, live: int, turn: int) -> Turn:
+    """Route `live` questions in the groups of the mode, all groups at the same time, and measure."""
     options = RoutingOptions(barrier=mode.barrier, groups_in_flight=mode.groups)
     prompts = [f"question {i}" for i in range(live)]
-    tables = [question_table(prompts[i :: mode.groups], "math") for i in range(mode.groups)]
+    tables = [made_up_questions(prompts[i :: mode.groups], "math") for i in range(mode.groups)]
     jobs = [Job(f"{mode.name} {turn}", f"{i}", mode.policy, options, "all", turn) for i in range(mode.groups)]
     before, started = ray.get(router.stats.remote()), time.monotonic()
     with ThreadPoolExecutor(mode.groups) as threads:
@@ -168,8 +173,8 @@ def run_turn(router, mode: Mode, live: int, turn: int) -> Turn:
     return Turn(wall_s, took, row_s, steps[Role.LARGE] / sum(steps))
 
 
-def _written(router, table, job: Job) -> tuple[dict[Role, float], dict[Role, int]]:
-    """Of one routed group: seconds of its writing rows in the engines, and written steps, by role."""
+def _written(router: ActorHandle, table: pa.Table, job: Job) -> tuple[dict[Role, float], dict[Role, int]]:
+    """Route one group. Returns, by role: (seconds of writing rows in the engines, written steps)."""
     seconds, counts = dict.fromkeys(PAIR, 0.0), dict.fromkeys(PAIR, 0)
     for ref in router.route.options(num_returns="streaming").remote(table, job):
         for steps in ray.get(ref)["step_rows"].to_pylist():

@@ -1,4 +1,4 @@
-"""`steer bench mixture`: milliseconds of one fit by group size."""
+"""`steer bench mixture`: milliseconds of one mixture fit, by group size."""
 
 import time
 
@@ -8,12 +8,15 @@ from steer.mixture.gaussians import fit_mixture
 
 SIZES = (8, 64, 512, 4_096, 100_000)
 DRAWS = 40
-"""Different score sets a size: how well apart the two camps are decides how long EM takes."""
+"""Sets of scores for each size. How far apart the two camps are decides how long EM takes."""
 
 
 def bench_mixture() -> list[dict]:
-    """One row a group size: median, 95th percentile and maximum over the draws, each the faster of two fits (a shared
-    machine interrupts one now and then). The camps lie 0.5 to 6 standard deviations apart."""
+    """A row for each group size: median, 95th percentile and maximum over the draws.
+
+    The time of a draw is that of the faster of two fits, because a shared machine interrupts one now and then. The
+    camps lie 0.5 to 6 standard deviations apart.
+    """
     rng = np.random.default_rng(0)
     fit_mixture(rng.normal(size=64))
     took_ms: dict[int, list[float]] = {n: [] for n in SIZES}

@@ -1,6 +1,6 @@
 """Ordinary model outputs, made up from a seed: some reasoning, then an answer that is right or wrong by construction.
 
-Invariant: every case knows whether it is right, so that a measurement of speed shows wrong verdicts too.
+Invariant: every case knows whether it is right, so a measurement of speed also shows wrong verdicts.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ _SQUARE_FREE = (2, 3, 5, 6, 7, 10, 11, 13, 14, 15, 17, 19, 21, 22, 23, 26, 29, 3
 
 
 def ordinary_outputs(grader: str, count: int, seed: int) -> list[Case]:
-    """`count` different cases for one grader, about two thirds of them right."""
+    """`count` cases for one grader. About two thirds of them are right."""
     rng = Random(f"{grader} {seed}")
     return [_CASES[grader](rng) for _ in range(count)]
 
@@ -41,7 +41,8 @@ def _reasoned(rng: Random, answer: str) -> str:
 
 
 def _math(rng: Random) -> Case:
-    """Half of the golds are numbers, three in ten fractions, roots and sums, the others words, tuples and sets."""
+    """Half of the gold answers are numbers, three in ten are fractions, roots and sums, the others words, tuples and
+    sets."""
     draw = rng.random()
     gold, right, wrong = (_number if draw < 0.5 else _formula if draw < 0.8 else _other)(rng)
     correct = rng.random() < 0.67
@@ -53,7 +54,7 @@ def _math(rng: Random) -> Case:
 
 
 def _number(rng: Random) -> tuple[str, str, str]:
-    """Gold, the same differently written, and something else."""
+    """(gold, the same in another form, something else)."""
     value = rng.choice((rng.randint(0, 99), rng.randint(100, 999_999), -rng.randint(1, 99)))
     right = rng.choice(
         (str(value), f"{value:,}", f"x={value}", f"{value}\\text{{ cm}}", f"{value}.0", f"{value}^\\circ")

@@ -1,4 +1,4 @@
-"""`steer bench overhead`: what routing step by step costs against one pass, and how long pools idle beside work."""
+"""`steer bench overhead`: cost of routing step by step against one pass, and idle time of pools that have work."""
 
 import statistics
 import time
@@ -7,12 +7,13 @@ import pyarrow as pa
 import ray
 
 from actors.router.router import Job
-from pipelines.bench.router import question_table
+from pipelines.bench.router import made_up_questions
 from pipelines.run.session import Session, cluster, session
 from steer.config.pairs import load_pair
-from steer.config.policy import RandomStepPolicy, SteerPolicy
+from steer.config.policy import PolicyConfig, RandomStepPolicy, SteerPolicy
 from steer.config.run import ModelConfig, PoolConfig, PoolsConfig, RoutingOptions
 from steer.embedded.tasks import questions
+from steer.traces import PAIR
 
 QUESTIONS = 200
 TURNS = 4
@@ -20,7 +21,7 @@ MAX_NEW_TOKENS = 256
 
 
 class PlainEngine:
-    """vLLM's own `LLM.chat` on whole answers: no steps, no scores, no router."""
+    """vLLM's own `LLM.chat`, which writes whole answers: no steps, no scores, no router."""
 
     def __init__(self, model: ModelConfig, pool: PoolConfig):
         from actors.engine.arguments import engine_arguments, set_environment
@@ -45,17 +46,17 @@ class PlainEngine:
 
 
 def bench_overhead() -> list[dict]:
-    """Rows: `step_by_step` (ratio of microseconds a token, routed over plain, turns A B A B ...), then one a pool with
-    its idle share in a routed run.
+    """A row `step_by_step`, and a row for each pool with its idle share in a routed run.
 
-    The small model answers the same questions both ways, at the same temperature. A pool counts as idle with work
-    waiting while rows were submitted to it and its engine had none in hand.
+    `ratio` is the median, over turns A B A B ..., of microseconds a token, routed over plain. The small model answers
+    the same questions both ways, at the same temperature. A pool is idle with work while rows are submitted to it and
+    its engine has none.
     """
     pair, pools = load_pair("embedded"), PoolsConfig()
     prompts = [task.question for task in questions("chain_math", "validation", QUESTIONS)]
     with cluster(), session(pair, pools) as opened:
         plain = ray.remote(PlainEngine).options(num_cpus=1).remote(pair.small, pools.small)
-        table = question_table(prompts, "math")
+        table = made_up_questions(prompts, "math")
         _routed(opened, table, RandomStepPolicy(p=0.0), -1)
         ray.get(plain.generate.remote(prompts))
         routed, passes = [], []
@@ -82,12 +83,12 @@ def _idle(opened: Session, table: pa.Table) -> list[dict]:
     _routed(opened, table, SteerPolicy(preset="stepwise"), TURNS)
     wall_s, after = time.monotonic() - started, opened.stats()
     rows = []
-    for i, name in enumerate(("small", "large")):
-        waiting_s = after.outstanding_s[i] - before.outstanding_s[i]
-        busy_s = after.busy_s[i] - before.busy_s[i]
+    for role in PAIR:
+        waiting_s = after.outstanding_s[role] - before.outstanding_s[role]
+        busy_s = after.busy_s[role] - before.busy_s[role]
         rows.append(
             {
-                "what": f"idle_{name}",
+                "what": f"idle_{role.label}",
                 "share_of_wall_idle_with_work": round(max(waiting_s - busy_s, 0.0) / wall_s, 3),
                 "share_of_wall_without_work": round(1 - waiting_s / wall_s, 3),
                 "wall_s": round(wall_s, 2),
@@ -96,8 +97,8 @@ def _idle(opened: Session, table: pa.Table) -> list[dict]:
     return rows
 
 
-def _routed(opened: Session, table: pa.Table, policy, turn: int) -> tuple[int, float]:
-    """(generated tokens, seconds) of one routed group."""
+def _routed(opened: Session, table: pa.Table, policy: PolicyConfig, turn: int) -> tuple[int, float]:
+    """Route one group. Returns (generated tokens, seconds)."""
     job = Job("bench", f"{policy.name}-{turn}", policy, RoutingOptions(max_new_tokens=MAX_NEW_TOKENS), "math", turn)
     started = time.monotonic()
     stream = opened.router.route.options(num_returns="streaming").remote(table, job)

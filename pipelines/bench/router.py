@@ -1,27 +1,30 @@
-"""`steer bench router`: trace-steps a second through router and pools, with engines that answer at once."""
+"""`steer bench router`: trace-steps a second of router and pools, with engines that answer at once."""
 
 import statistics
 import time
 
 import pyarrow as pa
 import ray
+from ray.actor import ActorHandle
 
 from actors.router.router import Job, Router
 from actors.simulated.instant import SimulatedReplica
 from steer.config.policy import SteerPolicy
 from steer.config.run import ModelConfig, PairConfig, PoolConfig, PoolsConfig, RoutingOptions
+from steer.storage.questions import question_table
+from steer.traces import Question
 
 LIVE = (1_000, 10_000, 100_000)
 STEPS = 8
-"""Steps of every trace: enough that admitting and retiring it do not hide the loop."""
+"""Steps of every trace. There are enough of them that admission and retirement do not dominate the loop."""
 ROUNDS = 3
 
 
 def bench_router() -> list[dict]:
-    """One row a number of live traces; the sizes take turns (A B C A B C ...), medians are reported.
+    """A row for each number of live traces: medians over turns A B C A B C ...
 
-    `trace_steps_per_s` counts kept steps from handing the questions over until the last table is back; admission,
-    drafts, scoring passes, fits and table building are inside.
+    `trace_steps_per_s`: kept steps by the seconds from handing over the questions until the last table is back. That
+    includes admission, drafts, scoring passes, fits and the building of tables.
     """
     pool = PoolConfig(cpus=0.1, max_rows=4096)
     simulated = {"steps": STEPS, "exact": True}
@@ -31,7 +34,7 @@ def bench_router() -> list[dict]:
     )
     router = ray.remote(Router).options(num_cpus=0).remote(pair, PoolsConfig(small=pool, large=pool), SimulatedReplica)
     ray.get(router.start.remote())
-    tables = {n: ray.put(question_table([f"question {i}" for i in range(n)], "math")) for n in LIVE}
+    tables = {n: ray.put(made_up_questions([f"question {i}" for i in range(n)], "math")) for n in LIVE}
     seconds: dict[int, list[float]] = {n: [] for n in LIVE}
     fit_s: dict[int, list[float]] = {n: [] for n in LIVE}
     try:
@@ -60,23 +63,13 @@ def bench_router() -> list[dict]:
     ]
 
 
-def _route(router, table, group: str) -> int:
-    """Kept steps of one routed group."""
+def _route(router: ActorHandle, table: ray.ObjectRef, group: str) -> int:
+    """Route one group. Returns its kept steps."""
     job = Job("bench", group, SteerPolicy(preset="stepwise"), RoutingOptions(), "all", 0)
     stream = router.route.options(num_returns="streaming").remote(table, job)
     return sum(sum(ray.get(ref)["steps"].to_pylist()) for ref in stream)
 
 
-def question_table(prompts: list[str], grader: str) -> pa.Table:
-    """What the router is sent of made-up questions with these prompts."""
-    n = len(prompts)
-    constant = {"benchmark": "bench", "gold": "7", "grader": grader, "subset": "", "difficulty": "", "system": ""}
-    return pa.table(
-        {
-            "id": [f"q{i}" for i in range(n)],
-            "sample": pa.array([0] * n, pa.int32()),
-            "prompt": prompts,
-            "labels": ["{}"] * n,
-            **{name: [value] * n for name, value in constant.items()},
-        }
-    )
+def made_up_questions(prompts: list[str], grader: str) -> pa.Table:
+    """Questions with these prompts, as the router takes them."""
+    return question_table([Question(f"q{i}", 0, "bench", prompt, "7", grader) for i, prompt in enumerate(prompts)])

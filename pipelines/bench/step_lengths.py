@@ -1,13 +1,13 @@
-"""How many steps traces have and how many tokens their steps: what `steer bench loop` gives its simulated engines.
+"""How many steps the traces of `steer bench loop` have, and how many tokens each step.
 
-    python -m pipelines.step_lengths                      write the file that ships with STEER again
-    python -m pipelines.step_lengths --fit FILE.jsonl ... fit the parameters below to the solutions of benchmark files
+    python -m pipelines.bench.step_lengths                      write the shipped file again
+    python -m pipelines.bench.step_lengths --fit FILE.jsonl ... fit the parameters to the solutions of benchmark files
 
 The shipped file is drawn, not observed: no model wrote these steps. Its five parameters were fitted to the reference
-solutions of MATH-500 and Omni-MATH (2,579 of them; the texts themselves are no part of STEER), cut at blank lines,
-where STEER ends a step, with 1.3 tokens a word; only solutions of three steps and more, 267 of them, since most others
-are written in one paragraph, however long their reasoning. Any run of STEER on real models brings lengths that were
-observed: its `steps/` table.
+solutions of MATH-500 and Omni-MATH (2,579 solutions, whose texts are not part of STEER). These were cut at blank lines,
+where STEER ends a step, and a word counts 1.3 tokens. Only the 267 solutions of three and more steps were used: most
+others are one paragraph, however long their reasoning. The table `steps/` of any run on real models holds lengths that
+were observed.
 """
 
 import argparse
@@ -26,18 +26,22 @@ from steer.config.load import SettingsError
 SHIPPED = Path(__file__).parents[1] / "configs" / "step_lengths.parquet"
 TRACES, SEED = 512, 20260
 TOKENS_PER_WORD = 1.3
-"""The usual rule for English; formulas have more."""
+"""The usual rule for English. Formulas have more."""
 LEAST_STEPS = 3
+"""Solutions with fewer steps are not fitted to."""
 MOST_STEPS, MOST_TOKENS = 41, 463
-"""Of the fitted solutions: draws are cut there, since nothing is known beyond."""
+"""The most steps of a solution and the most tokens of a step that were seen. Draws are cut there."""
 COLUMNS = ("cell", "trace_id", "step", "tokens", "accepted")
-"""Of the `steps/` table."""
+"""Columns of the `steps/` table that are read."""
 _REMEDY = "give the steps/ folder of a run of STEER, one of its Parquet files, or the run's own folder"
 
 
 class LogNormal(NamedTuple):
-    """Natural logarithms. Steps of one trace are of like length: log tokens = mean + between * a + within * e, with
-    one normal a for each trace and one e for each step."""
+    """Means and standard deviations of natural logarithms.
+
+    Steps of one trace are of similar length: log tokens = mean + between * a + within * e, with a standard normal a for
+    each trace and e for each step.
+    """
 
     steps_mean: float
     steps_sd: float
@@ -47,12 +51,13 @@ class LogNormal(NamedTuple):
 
 
 FITTED = LogNormal(2.10, 0.64, 3.24, 0.53, 0.96)
-"""The median trace has 8 steps, the median step 26 tokens and the mean one 47; one in a hundred has 300 and more."""
+"""The median trace has 8 steps. The median step has 26 tokens, the mean is 47, and one step in a hundred has 300 or
+more."""
 
 
 def fit(texts: Iterable[str]) -> LogNormal:
-    """By moments, over texts of at least `LEAST_STEPS` steps; the variance between traces is what that of their means
-    has beyond the share that comes from within."""
+    """Fit by moments to the texts of at least `LEAST_STEPS` steps. The variance between traces is the variance of their
+    means, less the share that comes from the variance within."""
     logs = [np.log(tokens) for tokens in map(_tokens, texts) if len(tokens) >= LEAST_STEPS]
     counts = np.array([len(tokens) for tokens in logs])
     means = np.array([tokens.mean() for tokens in logs])
@@ -68,7 +73,7 @@ def _tokens(text: str) -> np.ndarray:
 
 
 def draw(parameters: LogNormal = FITTED, traces: int = TRACES, seed: int = SEED) -> pa.Table:
-    """Traces in the columns of `steps/` that are read here; the same for the same seed."""
+    """Draw traces, as a table of `COLUMNS`. The result is the same for the same seed."""
     rng = np.random.default_rng(seed)
     rows = []
     for trace in range(traces):
@@ -78,18 +83,20 @@ def draw(parameters: LogNormal = FITTED, traces: int = TRACES, seed: int = SEED)
         rows += [("drawn", f"{trace}", step, int(n), True) for step, n in enumerate(tokens)]
     kinds = (pa.string(), pa.string(), pa.int32(), pa.int32(), pa.bool_())
     columns = zip(zip(*rows, strict=True), kinds, strict=True)
-    columns = zip(zip(*rows, strict=True), kinds, strict=True)
     return pa.table([pa.array(column, kind) for column, kind in columns], COLUMNS)
 
 
 def read(path: str | Path = SHIPPED) -> list[list[int]]:
-    """Tokens of the kept steps, trace by trace. `path`: a Parquet file with the `COLUMNS` of a run's `steps/` table,
-    that folder, or the run's own. Raises SettingsError that names the file, the column and the remedy."""
+    """For each trace the tokens of its kept steps.
+
+    `path`: a Parquet file with the `COLUMNS` of a run's `steps/` table, that folder, or the run's own folder. Raises
+    SettingsError with the file, the column and the remedy.
+    """
     rows = _read(Path(path))
     rows = rows.filter(rows["accepted"]).sort_by([(name, "ascending") for name in ("cell", "trace_id", "step")])
     traces: dict[tuple[str, str], list[int]] = {}
     for cell, trace, tokens in zip(*(rows[name].to_pylist() for name in ("cell", "trace_id", "tokens")), strict=True):
-        if tokens:  # a trace that ran into the context ends with a step of no token
+        if tokens:  # A trace that ran into the context ends with a step of no token.
             traces.setdefault((cell, trace), []).append(tokens)
     if not traces:
         raise SettingsError(f"--trace {path}: no kept step in it (column accepted): {_REMEDY}")

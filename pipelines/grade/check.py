@@ -1,8 +1,8 @@
-"""`steer data --check-grading`: whether a benchmark's grader knows its own gold answers, before a run depends on it.
+"""`steer data --check-grading`: check that a benchmark's grader knows its gold answers, before a run depends on it.
 
-Each gold is graded as a response that gives it in the form the prompt asks for, and as a response to the next rows
-whose gold is another text. Of the first all should be right, of the second none but answers that are truly equal, which
-are listed.
+Each row's gold answer is graded as the response to it, in the form that the prompt asks for: that should be right. The
+gold answers of other rows, if their texts differ, are graded as responses to it, too: those should be wrong, unless
+they are truly equal. Those that are graded right are listed.
 """
 
 import json
@@ -15,12 +15,13 @@ from steer.grading import grade
 from steer.traces import Question
 
 SWAPS = 5
-"""Other rows' golds that each row is given."""
+"""How many other rows' gold answers are graded for each row."""
 SHOWN = 20
+"""Listed lines of each kind."""
 
 
 def check_grading(config: BenchmarkConfig) -> str:
-    """What to print. Raises SettingsError for a benchmark that cannot be read."""
+    """The text to print. Raises SettingsError for a benchmark that cannot be read."""
     with refusals_as_settings_errors():
         benchmark = load_benchmark(config.model_copy(update={"split": "all"}))
     questions = [row.question for row in benchmark.rows if not row.error]
@@ -49,7 +50,7 @@ def _right(question: Question, answer: str) -> bool:
 
 
 def _others(questions: Sequence[Question], i: int) -> list[str]:
-    """Golds of the rows that follow (from the start again at the end), none of them this row's or an alias of it."""
+    """Gold answers of the rows that follow, cyclically, without those that are this row's gold or an alias of it."""
     known = {questions[i].gold, *json.loads(questions[i].labels).get("aliases", ())}
     found: dict[str, None] = {}
     for j in range(1, len(questions)):

@@ -1,6 +1,6 @@
-"""`steer show-prompt` and `steer data`: a benchmark as it would be asked, before anything is started.
+"""`steer show-prompt` and `steer data`: a benchmark as the models would be asked it, before anything is started.
 
-Both read the rows in this process; with a pair they load its tokenizers, and no model.
+Both read the rows in this process. With a pair they load its tokenizers, but no model.
 """
 
 from collections import Counter
@@ -19,10 +19,11 @@ from steer.messages import Prompt
 
 REFUSALS_SHOWN = 20
 BAR_CHARS = 40
+"""Length of a histogram's longest bar."""
 
 
 class _Tally(NamedTuple):
-    """What `data` counts."""
+    """Counts over the rows of a benchmark."""
 
     keys: list[Key]
     refused: list[str]
@@ -30,12 +31,12 @@ class _Tally(NamedTuple):
     difficulties: Counter
     chars: list[int]
     lengths: dict[str, list[int]]
-    """Tokens of each prompt, by model."""
+    """By model: tokens of each prompt."""
 
 
 def show_prompt(config: BenchmarkConfig, row: int, pair: str | None) -> str:
-    """The prompt of the split's row, counted from 1, as the models' chat templates would have it where `pair` names
-    them. Raises SettingsError for a row that is not there."""
+    """The prompt of one row of the split, counted from 1. With a `pair`: as the chat templates of its models write it.
+    Raises SettingsError for a row that is not there."""
     with refusals_as_settings_errors():
         benchmark = load_benchmark(config)
     if not 1 <= row <= len(benchmark.rows):
@@ -60,8 +61,10 @@ def show_prompt(config: BenchmarkConfig, row: int, pair: str | None) -> str:
 
 
 def describe_data(config: BenchmarkConfig, pair: str | None) -> str:
-    """Rows, splits, difficulties, prompt lengths, and the rows that are refused, with the reason. One pass over the
-    rows, one at a time."""
+    """Counts of rows, splits and difficulties, prompt lengths, and the refused rows with their reasons.
+
+    Makes one pass over the rows and holds one at a time. `pair`: count prompts in tokens of its models, too.
+    """
     with refusals_as_settings_errors():
         plan = reading(config.model_copy(update={"split": "test"}))
         encoders = [_Encoder(model) for model in _distinct(pair)] if pair is not None else []
@@ -104,18 +107,18 @@ def _tally(plan: Reading, encoders: Sequence["_Encoder"]) -> _Tally:
 
 def _count(plan: Reading, split: str, keys: Sequence[Key]) -> int:
     wanted = replace(plan, split=split)
-    # A file of one row has no validation row: that is a count here, no refusal.
+    # A file of one row has no validation row: that is a count of 0 here, and `select` would refuse it.
     return len(wanted.select(keys)) if len(keys) > 1 else int(split == "test")
 
 
 def _distinct(pair: str) -> list[ModelConfig]:
-    """The pair's models, one of two that share a tokenizer's folder."""
+    """The models of the pair; only one of them if both have the same path."""
     loaded = load_pair(pair)
     return list({m.path: m for m in (loaded.small, loaded.large)}.values())
 
 
 class _Encoder:
-    """Prompts as a replica of the model gets them. Raises SettingsError for a tokenizer that cannot be loaded."""
+    """Encodes prompts as a replica of the model does. Raises SettingsError if the tokenizer cannot be loaded."""
 
     def __init__(self, model: ModelConfig):
         import transformers
@@ -125,7 +128,7 @@ class _Encoder:
 
         self.name = model.path
         self.limit = model.max_model_len
-        # It warns of prompts beyond the tokenizer's own limit: their lengths are what is asked for here.
+        # Otherwise it warns of prompts beyond the tokenizer's own limit, whose lengths are asked for here.
         transformers.logging.set_verbosity_error()
         try:
             self._hf_tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder(model.path))

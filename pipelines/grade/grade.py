@@ -1,18 +1,20 @@
-"""`steer grade`: answers of any system, graded by STEER's rules, in parallel on Ray Data.
+"""`steer grade`: grade the answers of any system by STEER's rules, in parallel on Ray Data.
 
-Rows of (text, gold) in, verdicts out. Invariant: every row of the file has one row of the output, in the file's order;
-a row that cannot be graded says why.
+Rows of (text, gold) in, verdicts out. Invariant: every row of the file has one row of the output, in the file's order.
+A row that cannot be graded says why.
 """
 
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 from ray.data import DataContext, Dataset
 
 from pipelines.report.printed import first_of
@@ -23,12 +25,13 @@ from steer.benchmarks.sources import data_files
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.grading import GRADERS, grade
 from steer.statistics.intervals import accuracy_interval
+from steer.storage.filesystem import written_whole
 from steer.storage.schemas import VERDICT_FIELDS
 
 LABEL_COLUMNS = ("aliases", "letters", "options", "official", "subset", "rule_id")
-"""What a grader may be told, each in a column of its name; or all in one JSON object in column `labels`."""
+"""Labels that a grader may need. Each has a column of its name, or all are in one JSON object in column `labels`."""
 BLOCK_BYTES = 2**20
-"""A few hundred answers a task: enough to pay for the task, few enough for every core to have some."""
+"""Size of a block: a few hundred answers. That is enough to pay for a task, and few enough to keep every core busy."""
 ERRORS_SHOWN = 10
 
 _READ_SCHEMA = pa.schema([(name, pa.string()) for name in ("place", "id", "text", "gold", "grader", "labels", "error")])
@@ -40,19 +43,19 @@ VERDICTS_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Fields:
-    """Where the rows have what."""
+    """Which columns of the rows hold what."""
 
     text: str = "text"
     gold: str = "gold"
     grader: str | None = None
-    """Grader of all rows; none: each row's column `grader`."""
+    """Grader of all rows. None: the column `grader` of each row."""
     official: bool = False
-    """Grade choices by the ACPBench harness's own rule."""
+    """Grade choices by the rule of ACPBench's own harness."""
 
 
 def grade_file(path: Path, fields: Fields, out: Path | None = None, verbose: bool = False) -> str:
-    """Grade a file, or every data file of a folder; returns the table to print, and writes the verdicts to `out`
-    (Parquet). Raises SettingsError for a file that cannot be read and for an `out` that is there already."""
+    """Grade a file, or every data file of a folder. Returns the table to print, and writes the verdicts to `out`
+    (Parquet). Raises SettingsError for a file that cannot be read and for an `out` that exists."""
     if fields.grader is not None and fields.grader not in GRADERS:
         raise SettingsError(f"--grader {fields.grader}: there are {', '.join(GRADERS)}")
     if out is not None and out.exists():
@@ -72,7 +75,7 @@ def _graded(files: list[Path], fields: Fields) -> Dataset:
 
 
 def grade_rows(rows: pa.Table) -> pa.Table:
-    """`_READ_SCHEMA` to `VERDICTS_SCHEMA`."""
+    """Rows of `_READ_SCHEMA` to rows of `VERDICTS_SCHEMA`."""
     verdicts = []
     for row in rows.to_pylist():
         kept = {name: row[name] for name in ("place", "id", "gold", "grader", "error")}
@@ -85,14 +88,19 @@ def grade_rows(rows: pa.Table) -> pa.Table:
 
 @dataclass(frozen=True)
 class FileBlocks:
-    """What a read task does: one file as blocks of `_READ_SCHEMA`."""
+    """The read task of one file. Yields blocks of `_READ_SCHEMA`."""
 
     path: Path
     fields: Fields
 
     def __call__(self) -> Iterator[pa.Table]:
-        rows = (self._row(record) for record in read_records(self.path))
-        return in_blocks(rows, _READ_SCHEMA, lambda why: {"place": "", "error": why})
+        return in_blocks(read_records(self.path), self._block, self._refused, _READ_SCHEMA)
+
+    def _block(self, records: list[Record], _first: int) -> pa.Table:
+        return pa.Table.from_pylist([self._row(record) for record in records], _READ_SCHEMA)
+
+    def _refused(self, why: str) -> pa.Table:
+        return pa.Table.from_pylist([{"place": "", "error": why}], _READ_SCHEMA)
 
     def _row(self, record: Record) -> dict[str, str]:
         fields, values = self.fields, record.values
@@ -120,7 +128,7 @@ class FileBlocks:
         return {name: value.encode("utf-8", "replace").decode() for name, value in row.items()}
 
     def _labels(self, values: dict[str, Any]) -> tuple[str, str]:
-        """(JSON object, why there is none)."""
+        """(labels as a JSON object, error or "")."""
         labels = values.get("labels") or {}
         try:
             labels = json.loads(labels) if isinstance(labels, str) else labels
@@ -139,7 +147,7 @@ class FileBlocks:
 
 
 class Tally:
-    """Counts over the verdicts of a file."""
+    """Counts of verdicts by grader and rule, and the errors."""
 
     def __init__(self) -> None:
         self._right: Counter[str] = Counter()
@@ -176,23 +184,16 @@ class Tally:
 
 def _write(graded: Dataset, out: Path | None) -> Tally:
     tally = Tally()
-    # Under another name until it is whole.
-    unfinished = out and out.with_name(f".{out.name}.unfinished")
-    writer = pq.ParquetWriter(unfinished, VERDICTS_SCHEMA, compression="zstd") if out else None
-    try:
+    with ExitStack() as stack:
+        writer = None
+        if out is not None:
+            hidden = stack.enter_context(written_whole(fs.LocalFileSystem(), str(out.absolute())))
+            writer = stack.enter_context(pq.ParquetWriter(hidden, VERDICTS_SCHEMA, compression="zstd"))
         for verdicts in graded.iter_batches(batch_format="pyarrow", batch_size=None):
             verdicts = verdicts.select(VERDICTS_SCHEMA.names).cast(VERDICTS_SCHEMA)
             tally.add(verdicts)
             if writer is not None:
                 writer.write_table(verdicts)
-        if writer is not None:
-            writer.close()
-            unfinished.rename(out)
-    except BaseException:
-        if writer is not None:
-            writer.close()
-            unfinished.unlink(missing_ok=True)
-        raise
     return tally
 
 

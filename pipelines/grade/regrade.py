@@ -1,7 +1,8 @@
-"""`steer regrade`: a finished run's verdicts by today's rules, without generating anything.
+"""`steer regrade`: renew a finished run's verdicts by today's rules, without generating anything.
 
-Every part of `traces/` is replaced by one with the same rows and new verdicts, each in one rename: a regrade that was
-cut short leaves whole parts, and the next one finishes it. Nothing else of a row changes.
+Every part of `traces/` is replaced by one with the same rows and new verdicts. Nothing else of a row changes.
+Invariant: a part is replaced in one rename. A regrade that was cut short leaves whole parts, and the next regrade
+finishes it.
 """
 
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from steer.storage.run_folder import RunFolder
 
 
 def regrade(root: str | Path, verbose: bool = False) -> str:
-    """Renew the verdicts and `summary.json` of a run or a sweep; returns what to print. The thresholds that a sweep
+    """Renew the verdicts and `summary.json` of a run or a sweep. Returns the text to print. The thresholds that a sweep
     chose stay as they are. Raises SettingsError for a folder that holds no run."""
     with refusals_as_settings_errors():
         run = RunFolder.open(root)
@@ -40,16 +41,16 @@ def regrade(root: str | Path, verbose: bool = False) -> str:
         **{name: int(count) for name, count in counts.items()},
     }
     run.update(regraded=[*described.get("regraded", []), record])
-    said = (
+    text = (
         f"{record['traces']} verdicts renewed: {record['now_right']} turned right, {record['now_wrong']} turned wrong, "
         f"{record['other_answer']} read another answer"
     )
     before = read_json(run)
     if before is None:
-        return f"{said}\nthe run has no summary.json: it did not finish"
+        return f"{text}\nthe run has no summary.json: it did not finish"
     rows = _summary(run, described, before)
     write_json(run, rows)
-    return f"{said}\n\n{tables(rows)}"
+    return f"{text}\n\n{tables(rows)}"
 
 
 def _regrade_part(row: dict, run: RunFolder) -> dict:
@@ -67,7 +68,7 @@ def _regrade_part(row: dict, run: RunFolder) -> dict:
 
 
 def _summary(run: RunFolder, described: dict, before: list[Summary]) -> list[Summary]:
-    """The rows there were, with new accuracies."""
+    """The rows of `before`, with new accuracies."""
     rows = []
     for split in dict.fromkeys(row.split for row in before):
         if described["kind"] == "run":

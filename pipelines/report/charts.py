@@ -1,45 +1,164 @@
-"""The report's charts as plotly figures, aggregated: never a point a trace.
+"""The report's charts as data. `plotly_json` draws them on the page, `figures` as PNG and SVG.
 
-Colours are CSS variables (`var(--small)`), which the page's script replaces by the values of the current colour scheme,
-so one figure serves light and dark. Names come from configuration files and are escaped: plotly reads tags in text.
+A `Chart` is one pair of axes. Each is built once, from the frames of `steer.statistics`, and none has a point a trace.
+Its texts are plain: names come from configuration files, and a renderer escapes what its library would interpret.
 """
 
-import html
 import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 
+from pipelines.report.printed import unit_at
 from pipelines.report.tables import unit_of
 from steer.config.policy import BAR
-from steer.statistics.frames import ReportRow
+from steer.statistics.frames import KEYS, ReportRow
 
-SYMBOLS = ("circle", "diamond", "triangle-up", "cross", "star", "x", "triangle-down", "pentagon")
-HUES = 6
-"""Colours `--hue-0` ... of the page's style sheet for policies that are not of the bar."""
+MARKERS = ("circle", "diamond", "triangle-up", "cross", "star", "x", "triangle-down", "pentagon")
+"""Marker names of plotly; policies, difficulties and measures take them in this order."""
+HUES = 7
+"""Colours `hue-0` ... of policies and measures; `small`, `large` and `ink` are kept for the bar."""
 SHADES = 6
-"""Colours `--shade-0` ... from easy to hard."""
-VERDICTS = ((True, "right", "solid"), (False, "wrong", "dash"))
+"""Colours `shade-0` ... from easy to hard."""
+COUNTS = {
+    "flops_paper": "generated tokens (flops_paper)",
+    "flops_full": "all computed tokens (flops_full)",
+}
+"""The two ways of counting FLOPs, and the titles of their charts."""
+VERDICTS = ((True, "right", "solid", "circle"), (False, "wrong", "dash", "square"))
+"""(verdict, its name and colour, line, marker)."""
 
 
-def spec(figure: go.Figure) -> dict[str, Any]:
-    """Plain JSON of a figure, without plotly's default template (7 kB a figure): the page has its own."""
-    whole = figure.to_plotly_json()
-    whole["layout"].pop("template", None)
-    return {"data": list(whole["data"]), "layout": whole["layout"]}
+@dataclass(frozen=True)
+class Points:
+    """Points in their order, joined by a line or not."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    """Of a chart with `rows`: the number of the row. NaN interrupts the line."""
+    colour: str
+    """A name that both renderers know: `small`, `large`, `right`, `wrong`, `ink`, `hue-N` or `shade-N`."""
+    name: str = ""
+    """In the legend; empty: these points are not in it."""
+    group: str = ""
+    """Marks of one group are hidden and shown together; empty: `name`."""
+    line: str = ""
+    """`solid` or `dash`; empty: the points are not joined."""
+    marker: str = ""
+    """One of `MARKERS`, `circle-open` or `square`; empty: the points are not marked."""
+    faint: bool = False
+    """A thin, half transparent line behind the others."""
+    low: tuple[float, ...] = ()
+    """Lower ends of the points' intervals, along the axis that measures; empty: the points have none."""
+    high: tuple[float, ...] = ()
+    larger: tuple[bool, ...] = ()
+    """Which points have a larger marker; empty: none."""
+    hover: tuple[str, ...] = ()
+    """What the page says of each point, with line breaks; empty: nothing."""
+
+    def error_bars(self, by_row: bool) -> tuple[list[float], list[float]]:
+        """Lengths of the intervals below and above the points; `by_row`: left and right of them."""
+        centre = self.x if by_row else self.y
+        # Rounding may leave an end a hair on the wrong side of its point.
+        below = [max(at - low, 0.0) for low, at in zip(self.low, centre, strict=True)]
+        return below, [max(high - at, 0.0) for high, at in zip(self.high, centre, strict=True)]
 
 
-def styles(policies: list[str]) -> dict[str, tuple[str, str]]:
-    """Policy -> (colour, symbol); the product's default first, so that it has the same in every report."""
+@dataclass(frozen=True)
+class Band:
+    """The area between two lines."""
+
+    x: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    colour: str
+    """`right` or `wrong`."""
+    group: str
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One bar a row of the chart, from 0."""
+
+    x: tuple[float, ...]
+    colour: str
+    hover: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One pair of axes."""
+
+    title: str
+    """Of its panel in PNG and SVG; the page has headings of its own."""
+    x_title: str
+    y_title: str
+    marks: tuple[Points | Band | Bars, ...]
+    rows: tuple[str, ...] = ()
+    """Names on the y axis from top to bottom, in place of numbers. The intervals then lie along x."""
+    x_range: tuple[float, float] | None = None
+    y_range: tuple[float, float] | None = None
+    from_zero: bool = False
+    """Whether the x axis begins at 0."""
+    at: float | None = None
+    """Where on the x axis a dotted line stands, such as chance or no difference."""
+
+
+# --- accuracy and compute -------------------------------------------------------------------------------------------
+
+
+def curve(points: pd.DataFrame, grids: pd.DataFrame, count: str) -> Chart:
+    """Accuracy against compute of one benchmark, by one of `COUNTS`.
+
+    `points` and `grids` are rows of `steer.statistics.curves.curve`. The points have intervals; the grids tried on
+    validation are thin lines below them; the bar is dashed."""
+    size, x_title = _scale(points, count)
+    grid_size, _ = _scale(grids, count) if len(grids) else (size, "")
+    looks = _looks(list(dict.fromkeys([*points["policy"], *grids["policy"]])))
+    marks = []
+    bar = points[points["of_bar"]].sort_values(count)
+    if len(bar) > 1:
+        x, y = _values(bar[count] / size), _values(bar["accuracy"] * 100)
+        marks.append(Points(x, y, "ink", "random_query (the bar)", group="bar", line="dash"))
+    for policy, mine in grids[~grids["of_bar"]].groupby("policy", sort=False, observed=True):
+        mine = mine.sort_values(count)
+        x, y = _values(mine[count] / grid_size), _values(mine["accuracy"] * 100)
+        marks.append(Points(x, y, looks[policy][0], group=str(policy), line="solid", faint=True))
+    for policy, mine in points.groupby("policy", sort=False, observed=True):
+        colour, marker = looks[policy]
+        mine = mine.sort_values(count)
+        # The points of random_query lie on the bar, whose line is in the legend.
+        on_bar = policy == "random_query" and len(bar) > 1
+        whole_grid = len(mine) > 2 and not mine["of_bar"].any()
+        marks.append(
+            Points(
+                x=_values(mine[count] / size),
+                y=_values(mine["accuracy"] * 100),
+                colour=colour,
+                name="" if on_bar else str(policy),
+                group="bar" if on_bar else str(policy),
+                line="solid" if whole_grid else "",
+                marker=marker,
+                low=_values(mine["accuracy_low"] * 100),
+                high=_values(mine["accuracy_high"] * 100),
+                larger=tuple(map(bool, mine["chosen"])),
+                hover=tuple(_about(point) for point in mine.itertuples()),
+            )
+        )
+    return Chart(COUNTS[count], x_title, "accuracy, %", tuple(marks), from_zero=True)
+
+
+def _looks(policies: list[str]) -> dict[str, tuple[str, str]]:
+    """Policy -> (colour, marker). The product's default comes first, so that it looks the same in every report."""
     routed = sorted((p for p in policies if p not in BAR), key=lambda p: p != "steer")
-    found = {p: (f"var(--hue-{i % HUES})", SYMBOLS[i % len(SYMBOLS)]) for i, p in enumerate(routed)}
-    bar = {"small": ("var(--small)", "square"), "large": ("var(--large)", "square")}
-    return {**found, **bar, "random_query": ("var(--ink)", "circle-open")}
+    looks = {p: (f"hue-{i % HUES}", MARKERS[i % len(MARKERS)]) for i, p in enumerate(routed)}
+    return {**looks, "small": ("small", "square"), "large": ("large", "square"), "random_query": ("ink", "circle-open")}
 
 
-def scale(points: pd.DataFrame, count: str) -> tuple[float, str]:
-    """Size of one unit of the x axis in 1e12 FLOPs, and what it is called: a percent of large-only where measured."""
+def _scale(points: pd.DataFrame, count: str) -> tuple[float, str]:
+    """The unit of the x axis in 1e12 FLOPs, and the title of the axis: a percent of `large`, where that was run."""
     large = points.loc[points["policy"] == "large", count]
     if len(large) and large.iloc[0] > 0:
         return large.iloc[0] / 100, "compute a question, % of large-only's"
@@ -47,151 +166,116 @@ def scale(points: pd.DataFrame, count: str) -> tuple[float, str]:
     return size, f"{unit} a question"
 
 
-def curve(points: pd.DataFrame, grids: pd.DataFrame, count: str) -> dict[str, Any]:
-    """Accuracy against compute: `points` with intervals over thin lines of `grids` (validation); the bar dashed.
-
-    count: `flops_paper` or `flops_full`; both frames are of one benchmark, as `analysis.curve` gives them."""
-    size, axis = scale(points, count)
-    figure = go.Figure(layout={"template": None})
-    known = styles(list(dict.fromkeys([*points["policy"], *grids["policy"]])))
-    bar = points[points["policy"].isin(BAR)].sort_values(count)
-    if len(bar) > 1:
-        figure.add_scatter(
-            x=_list(bar[count] / size), y=_list(bar["accuracy"] * 100), mode="lines", hoverinfo="skip",
-            line={"dash": "dash", "color": "var(--ink)", "width": 1.5}, legendgroup="bar",
-            name="random_query (the bar)",
-        )  # fmt: skip
-    grid_size, _ = scale(grids, count) if len(grids) else (size, "")
-    for policy, mine in grids[~grids["policy"].isin(BAR)].groupby("policy", sort=False, observed=True):
-        ordered = mine.sort_values(count)
-        figure.add_scatter(
-            x=_list(ordered[count] / grid_size), y=_list(ordered["accuracy"] * 100), mode="lines", opacity=0.55,
-            line={"color": known[policy][0], "width": 1.5}, hoverinfo="skip", showlegend=False,
-            legendgroup=_safe(policy),
-        )  # fmt: skip
-    for policy, mine in points.groupby("policy", sort=False, observed=True):
-        colour, symbol = known[policy]
-        mine = mine.sort_values(count)
-        percent = mine["accuracy"] * 100
-        above, below = mine["accuracy_high"] * 100 - percent, percent - mine["accuracy_low"] * 100
-        of_bar = policy == "random_query" and len(bar) > 1
-        joined = "lines+markers" if len(mine) > 2 and policy not in BAR else "markers"  # a grid on test is a curve
-        figure.add_scatter(
-            x=_list(mine[count] / size), y=_list(percent), mode=joined, name=_safe(policy), line={"color": colour},
-            legendgroup="bar" if of_bar else _safe(policy), showlegend=not of_bar,
-            marker={"color": colour, "symbol": symbol, "size": [12 if c else 7 for c in mine["chosen"]]},
-            error_y={"array": _list(above), "arrayminus": _list(below), "color": colour, "thickness": 1.3, "width": 3},
-            customdata=[_about(p) for p in mine.itertuples()],
-            hovertemplate="%{customdata[0]}<br>accuracy %{customdata[1]}<br>%{customdata[2]}<br>%{customdata[3]}"
-            "<extra></extra>",
-        )  # fmt: skip
-    figure.update_layout(xaxis_title_text=axis, yaxis_title_text="accuracy, %", xaxis_rangemode="tozero")
-    return spec(figure)
+def _about(point: Any) -> str:
+    size, unit = unit_at(point.flops_paper)
+    lines = [
+        " ".join(filter(None, (point.policy, point.setting))) + " (chosen on validation)" * bool(point.chosen),
+        f"accuracy {100 * point.accuracy:.1f} % ({100 * point.accuracy_low:.1f} to {100 * point.accuracy_high:.1f})",
+        f"{unit} a question: paper {point.flops_paper / size:.3g}, full {point.flops_full / size:.3g}",
+    ]
+    if not math.isnan(point.share_large):
+        lines.append(f"large steps {100 * point.share_large:.0f} %")
+    return "\n".join(lines)
 
 
-def confidence(found: pd.DataFrame, axis: str) -> dict[str, Any]:
-    """Mean (line) and quartiles (band) of one measure, right and wrong traces (Figure 2): rows of one measure and axis
-    of `analysis.confidence_by_step`."""
-    figure = go.Figure(layout={"template": None})
-    for right, name, dash in VERDICTS:
+# --- one row, closely -----------------------------------------------------------------------------------------------
+
+
+def confidence(found: pd.DataFrame, axis: str) -> Chart:
+    """Mean (line) and quartiles (band) of one measure, right and wrong traces apart (the paper's Figure 2).
+
+    `found`: rows of `confidence_by_step` of one row of the report, one measure and one axis."""
+    marks: list[Band | Points] = []
+    for right, name, line, marker in VERDICTS:
         mine = found[found["correct"] == right].sort_values("x")
         if not len(mine):
             continue
-        x = _list(mine["x"])
-        figure.add_scatter(
-            x=x + x[::-1], y=_list(mine["q75"]) + _list(mine["q25"])[::-1], fill="toself", mode="lines",
-            line={"width": 0}, fillcolor=f"var(--{name}-soft)", hoverinfo="skip", showlegend=False, legendgroup=name,
-        )  # fmt: skip
-        figure.add_scatter(
-            x=x, y=_list(mine["mean"]), mode="lines+markers", name=f"{name} traces", legendgroup=name,
-            line={"color": f"var(--{name})", "dash": dash, "width": 2}, marker={"size": 6, "color": f"var(--{name})"},
-            customdata=[[f"{r.mean:.4g}", f"{r.q25:.4g} to {r.q75:.4g}", f"{r.n:,}"] for r in mine.itertuples()],
-            hovertemplate=f"{name}, at %{{x}}<br>mean %{{customdata[0]}}<br>middle half %{{customdata[1]}}"
-            "<br>%{customdata[2]} scores<extra></extra>",
-        )  # fmt: skip
-    title = "step" if axis == "step" else "position in the trace, %"
-    figure.update_layout(xaxis_title_text=title, yaxis_title_text="confidence of the step")
-    return spec(figure)
+        said = tuple(
+            f"{name}, at {r.x:g}\nmean {r.mean:.4g}\nmiddle half {r.q25:.4g} to {r.q75:.4g}\n{r.n:,} scores"
+            for r in mine.itertuples()
+        )
+        x, mean, low, high = (_values(mine[column]) for column in ("x", "mean", "q25", "q75"))
+        marks.append(Band(x, low, high, name, group=f"{name} traces"))
+        marks.append(Points(x, mean, name, f"{name} traces", line=line, marker=marker, hover=said))
+    x_title = "step" if axis == "step" else "position in the trace, %"
+    y_title = measure_label(found["measure"].iloc[0], found["scorer"].iloc[0])
+    return Chart(setting_label(found), x_title, y_title, tuple(marks))
 
 
-def large_share(found: pd.DataFrame, right: bool) -> dict[str, Any]:
-    """Share of large steps by position, a line a difficulty, of right or of wrong traces (Figure 5)."""
-    figure = go.Figure(layout={"template": None})
-    names = list(dict.fromkeys(found["difficulty"]))
-    for number, name in enumerate(names):
-        mine = found[(found["difficulty"] == name) & (found["correct"] == right)].sort_values("position")
+def large_share(found: pd.DataFrame, right: bool, difficulties: Sequence[str]) -> Chart:
+    """Share of large steps by position, a line a difficulty, of right or of wrong traces (the paper's Figure 5).
+
+    `found`: rows of `large_share` of one row of the report. `difficulties`: all names, from easy to hard; a name has
+    the same colour and marker in every chart that is given the same names."""
+    marks = []
+    for place, difficulty in enumerate(difficulties):
+        mine = found[(found["difficulty"] == difficulty) & (found["correct"] == right)].sort_values("position")
         if not len(mine):
             continue
-        shade = f"var(--shade-{round(number * (SHADES - 1) / max(len(names) - 1, 1))})"
-        label = "all difficulties" if name == "all" else f"difficulty {_safe(name)}"
-        figure.add_scatter(
-            x=_list(mine["position"]), y=_list(mine["share_large"] * 100), mode="lines+markers", name=label,
-            legendgroup=label, line={"color": shade, "width": 2},
-            marker={"size": 7, "symbol": SYMBOLS[number % len(SYMBOLS)], "color": shade},
-            customdata=[[label, f"{r.share_large * 100:.1f} %", f"{r.traces:,}"] for r in mine.itertuples()],
-            hovertemplate="%{customdata[0]}, at %{x} % of the trace<br>large %{customdata[1]}"
-            "<br>%{customdata[2]} traces<extra></extra>",
-        )  # fmt: skip
-    figure.update_layout(
-        xaxis_title_text="position in the trace, %", yaxis_title_text="steps by the large model, %",
-        xaxis_range=[0, 100], yaxis_range=[-3, 103],
-    )  # fmt: skip
-    return spec(figure)
+        name = "all difficulties" if difficulty == "all" else f"difficulty {difficulty}"
+        said = tuple(
+            f"{name}, at {r.position:g} % of the trace\nlarge {r.share_large * 100:.1f} %\n{r.traces:,} traces"
+            for r in mine.itertuples()
+        )
+        shade = f"shade-{round(place * (SHADES - 1) / max(len(difficulties) - 1, 1))}"
+        marker = MARKERS[place % len(MARKERS)]
+        x, y = _values(mine["position"]), _values(mine["share_large"] * 100)
+        marks.append(Points(x, y, shade, name, line="solid", marker=marker, hover=said))
+    title = f"{setting_label(found)}: {'right' if right else 'wrong'} traces"
+    x_title, y_title = "position in the trace, %", "large steps, %"
+    return Chart(title, x_title, y_title, tuple(marks), x_range=(0, 100), y_range=(-4, 104))
 
 
-def auroc(found: pd.DataFrame) -> dict[str, Any]:
-    """AUROC with interval of each measure of one row."""
-    names = [measure_label(r.measure, r.scorer) for r in found.itertuples()]
-    said = [[f"{r.auroc:.3f} ({r.auroc_low:.3f} to {r.auroc_high:.3f})", f"{r.n:,}"] for r in found.itertuples()]
-    ends = found["auroc"] - found["auroc_low"], found["auroc_high"] - found["auroc"]
-    hover = "%{y}<br>AUROC %{customdata[0]}<br>%{customdata[1]} traces<extra></extra>"
-    return _forest(found["auroc"], ends, names, said, hover, 0.5, "AUROC (0.5: chance)")
+def auroc(found: pd.DataFrame) -> Chart:
+    """AUROC with interval of each measure of one row of the report."""
+    names = tuple(measure_label(r.measure, r.scorer) for r in found.itertuples())
+    said = tuple(
+        f"{name}\nAUROC {r.auroc:.3f} ({r.auroc_low:.3f} to {r.auroc_high:.3f})\n{r.n:,} traces"
+        for name, r in zip(names, found.itertuples(), strict=True)
+    )
+    area, low, high = (_values(found[column]) for column in ("auroc", "auroc_low", "auroc_high"))
+    points = Points(area, tuple(range(len(names))), "hue-0", marker="circle", low=low, high=high, hover=said)
+    return Chart(setting_label(found), "AUROC (0.5: chance)", "", (points,), names, at=0.5)
 
 
-def differences(found: pd.DataFrame) -> dict[str, Any]:
-    """Differences of accuracy in points with paired intervals: rows of `paired.compare`."""
-    centre = found["accuracy_difference"] * 100
-    ends = centre - found["accuracy_low"] * 100, found["accuracy_high"] * 100 - centre
-    said = [
-        [f"{100 * r.accuracy_difference:+.1f} points", f"{100 * r.accuracy_low:+.1f} to {100 * r.accuracy_high:+.1f}",
-         f"{r.questions:,} questions"] for r in found.itertuples()
-    ]  # fmt: skip
-    names = [_safe(name).replace("\n", "<br>") for name in difference_labels(found)]
-    hover = "%{y}<br>%{customdata[0]} (%{customdata[1]})<br>%{customdata[2]}<extra></extra>"
-    return _forest(centre, ends, names, said, hover, 0, "B − A, points")
+# --- runs compared --------------------------------------------------------------------------------------------------
 
 
-def _forest(
-    x: pd.Series, ends: tuple[pd.Series, pd.Series], names: list[str], said: list, hover: str, at: float, axis: str
-) -> dict[str, Any]:
-    """A mark with its interval a line, from top to bottom, and a dotted line at `at`. `rows` says how high it is."""
-    figure = go.Figure(layout={"template": None})
-    figure.add_scatter(
-        x=_list(x), y=names, mode="markers", showlegend=False, marker={"size": 9, "color": "var(--hue-0)"},
-        error_x={"array": _list(ends[1]), "arrayminus": _list(ends[0]), "color": "var(--hue-0)", "thickness": 1.3,
-                 "width": 3},
-        customdata=said, hovertemplate=hover,
-    )  # fmt: skip
-    line = {"dash": "dot", "color": "var(--muted)", "width": 1}
-    figure.update_layout(
-        xaxis_title_text=axis, yaxis_autorange="reversed", yaxis_dtick=1,
-        shapes=[{"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1, "line": line}],
-    )  # fmt: skip
-    return {**spec(figure), "rows": len(names)}
+def differences(found: pd.DataFrame, title: str) -> Chart:
+    """Differences of accuracy with paired intervals: rows of `steer.statistics.paired.compare`."""
+    names = tuple(_difference_labels(found))
+    said = tuple(
+        f"{name}\n{100 * r.accuracy_difference:+.1f} points ({100 * r.accuracy_low:+.1f} to "
+        f"{100 * r.accuracy_high:+.1f})\n{r.questions:,} questions"
+        for name, r in zip(names, found.itertuples(), strict=True)
+    )
+    columns = ("accuracy_difference", "accuracy_low", "accuracy_high")
+    centre, low, high = (_values(found[column] * 100) for column in columns)
+    points = Points(centre, tuple(range(len(names))), "hue-0", marker="circle", low=low, high=high, hover=said)
+    return Chart(title, "B − A, points of accuracy", "", (points,), names, at=0)
 
 
-def difference_labels(found: pd.DataFrame) -> list[str]:
-    """A name for each compared pair, all different; benchmark and split on a line of their own where there are
-    several."""
-    parts = len(set(zip(found["benchmark"], found["split"], strict=True))) > 1
-    names: list[str] = []
+def _difference_labels(found: pd.DataFrame) -> Iterator[str]:
+    """A name for each compared pair. Benchmark and split stand on a line of their own, where there are several."""
+    several = len(set(zip(found["benchmark"], found["split"], strict=True))) > 1
     for r in found.itertuples():
         a, b = (" ".join(filter(None, pair)) for pair in ((r.policy_a, r.setting_a), (r.policy_b, r.setting_b)))
         if r.policy_a == r.policy_b and a != b:
             b = r.setting_b or "no threshold"
         name = a if a == b else f"{a} → {b}"
-        names.append(f"{r.benchmark} {r.split}\n{name}" if parts else name)
-    return names
+        yield f"{r.benchmark} {r.split}\n{name}" if several else name
+
+
+# --- values and names -----------------------------------------------------------------------------------------------
+
+
+def _values(column: pd.Series) -> tuple[float, ...]:
+    return tuple(map(float, column))
+
+
+def rows(found: pd.DataFrame) -> list[pd.DataFrame]:
+    """The lines of each row of the report, in their order."""
+    return [mine for _, mine in found.groupby(KEYS, sort=False, observed=True)]
 
 
 def measure_label(measure: str, scorer: str) -> str:
@@ -204,19 +288,7 @@ def row_label(row: ReportRow) -> str:
     return " · ".join(filter(None, (row.benchmark, row.split, " ".join(filter(None, (row.policy, row.setting))))))
 
 
-def _about(point: Any) -> list[str]:
-    size, unit = unit_of(pd.DataFrame([point._asdict()]))
-    name = " ".join(filter(None, (point.policy, point.setting))) + " (chosen on validation)" * bool(point.chosen)
-    interval = f"{100 * point.accuracy_low:.1f} to {100 * point.accuracy_high:.1f}"
-    share = "" if math.isnan(point.share_large) else f"large steps {100 * point.share_large:.0f} %"
-    flops = f"{unit} a question: paper {point.flops_paper / size:.3g}, full {point.flops_full / size:.3g}"
-    return [_safe(name), f"{100 * point.accuracy:.1f} % ({interval})", flops, share]
-
-
-def _list(values) -> list[float | None]:
-    """Five significant digits: more cannot be seen, and the page carries every number."""
-    return [None if math.isnan(v) else float(f"{v:.5g}") for v in values]
-
-
-def _safe(text: str) -> str:
-    return html.escape(str(text), quote=False).replace("%{", "% {")
+def setting_label(found: pd.DataFrame) -> str:
+    """Policy and setting of lines that are all of one row."""
+    first = found.iloc[0]
+    return " ".join(filter(None, (first["policy"], first["setting"])))

@@ -1,33 +1,115 @@
-"""The report's figures on paper: PNG and SVG by matplotlib, of the same numbers as the page's charts."""
+"""The report's figures: charts drawn by matplotlib and saved as PNG and SVG.
 
+The same numbers give the same bytes. The first figure imports matplotlib, since the driver of a sweep imports this
+module when it starts.
+"""
+
+import io
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipelines.report.charts import difference_labels, measure_label, scale
-from pipelines.report.picture import COLOURS, DPI, MARKERS
-from steer.config.policy import BAR
-from steer.statistics.frames import KEYS, ReportRow
+from pipelines.report import charts
+from pipelines.report.charts import COUNTS, Band, Bars, Chart, Points
+from pipelines.report.frames import bar_labels
+from pipelines.report.summary import Summary
+from steer.storage.run_folder import RunFolder
 
 SETTINGS = {
     **{"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "steer"},
     "text.parse_math": False,
 }
-"""Without mathtext: a name from a configuration may hold a `$`."""
-HUES = {"small": "#0072B2", "large": "#D55E00", True: "#009E73", False: "#CC79A7"}
+"""For every figure. Mathtext is off, since a name from a configuration may hold a `$`."""
+DPI = 160
+"""A panel of the curve is then about 900 pixels wide: sharp where a README shows it at half that."""
+PANEL_INCHES, CURVE_INCHES, PAPER_INCHES = (4.2, 3.2), (5.6, 4.4), (5.4, 4.0)
 MOST_PANELS = 12
 """Rows that one sheet shows; the page and the CSV hold all."""
-PANEL_INCHES = (4.2, 3.2)
+LEGEND_INCHES = 2.0
+"""Width of a column of the legend: a name of 20 letters."""
+MARKERS = {
+    **{"circle": "o", "circle-open": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "star": "*"},
+    **{"x": "X", "triangle-down": "v", "pentagon": "p"},
+}
+STAR_SIZE = 1.4
+"""How much larger a star is drawn than other markers, since its points are thin."""
+COLOURS = {
+    # Okabe and Ito's palette, told apart under every common colour blindness, and two more that are darker than it.
+    **{"small": "#0072B2", "large": "#D55E00", "right": "#009E73", "wrong": "#CC79A7", "ink": "black"},
+    **{"hue-0": "#009E73", "hue-1": "#CC79A7", "hue-2": "#E69F00", "hue-3": "#56B4E9", "hue-4": "#7F7F7F"},
+    **{"hue-5": "#4B4B9B", "hue-6": "#8C564B"},
+    # Viridis, its bright end darkened for white paper.
+    **{"shade-0": "#B9A400", "shade-1": "#4FA35A", "shade-2": "#218C8A", "shade-3": "#2F6F9F", "shade-4": "#3F4F9B"},
+    **{"shade-5": "#44206B"},
+}
+"""`charts.Points.colour` on white paper; the page's own are in `assets/report.css`."""
+
+
+# --- which charts a figure holds ------------------------------------------------------------------------------------
+
+
+def curve(title: str, points: pd.DataFrame, grids: pd.DataFrame) -> Any:
+    """One benchmark's accuracy against compute, by both ways of counting."""
+    return sheet([charts.curve(points, grids, count) for count in COUNTS], title, size=CURVE_INCHES)
+
+
+def save_curve(run: RunFolder, rows: Sequence[Summary], chosen: Collection[tuple[str, str, str]]) -> None:
+    """Write a sweep's `curve.png` and `curve.svg` into its folder: accuracy against `flops_paper`, a panel a benchmark.
+
+    A panel shows the rows of test over the grids tried on validation; where there is no test, validation's rows alone.
+    `chosen`: (benchmark, policy, setting) of what validation chose."""
+    bar = bar_labels(run.describe())
+    frame = pd.DataFrame(rows, columns=Summary._fields)
+    frame["chosen"] = [(row.benchmark, row.policy, row.setting) in chosen for row in rows]
+    frame["of_bar"] = frame["policy"].isin(bar)
+    panels = []
+    for benchmark, mine in frame.groupby("benchmark", sort=False):
+        shown = "test" if (mine["split"] == "test").any() else mine["split"].iloc[0]
+        points, grids = mine[mine["split"] == shown], mine[mine["split"] != shown]
+        thin = "" if grids["of_bar"].all() else "; thin lines: validation"
+        panels.append(replace(charts.curve(points, grids, "flops_paper"), title=f"{benchmark} ({shown}{thin})"))
+    with drawing():
+        for kind, data in _saved(sheet(panels, size=CURVE_INCHES)):
+            run.write_file(f"curve.{kind}", data)
+
+
+def confidence(found: pd.DataFrame) -> Any:
+    """A panel a row: the score that it routed by, else its first measure, by step."""
+    panels = []
+    for mine in charts.rows(found[found["axis"] == "step"])[:MOST_PANELS]:
+        measures = list(dict.fromkeys(zip(mine["measure"], mine["scorer"], strict=True)))
+        measure, scorer = next((m for m in measures if m[0] == "routed by"), measures[0])
+        panels.append(charts.confidence(mine[(mine["measure"] == measure) & (mine["scorer"] == scorer)], "step"))
+    return sheet(panels)
+
+
+def large_share(found: pd.DataFrame) -> Any:
+    """Two panels a row: right and wrong traces."""
+    difficulties = list(dict.fromkeys(found["difficulty"]))
+    rows = charts.rows(found)[: MOST_PANELS // 2]
+    return sheet([charts.large_share(mine, right, difficulties) for mine in rows for right in (True, False)], wide=2)
+
+
+def auroc(found: pd.DataFrame) -> Any:
+    return sheet([charts.auroc(mine) for mine in charts.rows(found)[:MOST_PANELS]])
+
+
+def differences(found: pd.DataFrame, title: str) -> Any:
+    return sheet([charts.differences(found, title)], size=(8, 1.4 + 0.42 * len(found)))
+
+
+# --- drawing and saving ---------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Around every figure: no display is needed, and labels are plain text."""
+    """Around every figure, until it is saved: no display is needed, and labels are plain text."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -35,13 +117,33 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def save(folder: Path, stem: str, figure: Any) -> None:
-    """`stem`.png and .svg, the same bytes for the same numbers."""
+def sheet(panels: Sequence[Chart], title: str = "", wide: int = 3, size: tuple[float, float] = PANEL_INCHES) -> Any:
+    """A matplotlib figure of these charts in rows of `wide`, each of `size` inches, with one legend below them all."""
     from matplotlib import pyplot as plt
 
-    figure.savefig(folder / f"{stem}.png", dpi=DPI)
-    figure.savefig(folder / f"{stem}.svg", metadata={"Date": None})
-    plt.close(figure)
+    columns = min(wide, len(panels))
+    lines = -(-len(panels) // columns)
+    inches = (size[0] * columns, size[1] * lines)
+    figure, axes = plt.subplots(lines, columns, figsize=inches, squeeze=False, layout="constrained")
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    named: dict[str, Any] = {}
+    for axis, chart in zip(axes.flat, panels, strict=False):
+        for name, artist in _draw(axis, chart).items():
+            named.setdefault(name, artist)
+    if title:
+        figure.suptitle(title)
+    if named:
+        most = max(int(inches[0] / LEGEND_INCHES), 1)
+        per_line = math.ceil(len(named) / math.ceil(len(named) / most))
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=per_line, frameon=False)
+    return figure
+
+
+def save(folder: Path, stem: str, figure: Any) -> None:
+    """`stem`.png and .svg."""
+    for kind, data in _saved(figure):
+        (folder / f"{stem}.{kind}").write_bytes(data)
 
 
 def stem(*parts: str) -> str:
@@ -49,156 +151,67 @@ def stem(*parts: str) -> str:
     return "-".join(re.sub(r"[^A-Za-z0-9_.=-]+", "_", part).strip("_.") or "_" for part in parts if part)
 
 
-def sheet(panels: int, wide: int = 3, size: tuple[float, float] = PANEL_INCHES) -> tuple[Any, list[Any]]:
-    """A figure of that many axes, in rows of `wide`."""
+def _saved(figure: Any) -> Iterator[tuple[str, bytes]]:
+    """(suffix, content) of the figure's files; then the figure is closed."""
     from matplotlib import pyplot as plt
 
-    columns = min(wide, panels)
-    rows = -(-panels // columns)
-    inches = (size[0] * columns, size[1] * rows)
-    figure, axes = plt.subplots(rows, columns, figsize=inches, squeeze=False, layout="constrained")
-    flat = list(axes.flat)
-    for axis in flat[panels:]:
-        axis.set_axis_off()
-    for axis in flat[:panels]:
-        axis.grid(alpha=0.25, lw=0.6)
-    return figure, flat[:panels]
+    for kind, options in (("png", {"dpi": DPI}), ("svg", {"metadata": {"Date": None}})):
+        file = io.BytesIO()
+        figure.savefig(file, format=kind, **options)
+        yield kind, file.getvalue()
+    plt.close(figure)
 
 
-def curve(title: str, points: pd.DataFrame, grids: pd.DataFrame) -> Any:
-    figure, axes = sheet(2, size=(5.6, 4.4))
-    routed = sorted((p for p in dict.fromkeys(points["policy"]) if p not in BAR), key=lambda p: p != "steer")
-    # The first two colours of the palette are those of the small and the large model.
-    hues = [*COLOURS[2:], "#8C564B", "#4B4B9B"]
-    look = {p: (hues[i % len(hues)], MARKERS[i % len(MARKERS)]) for i, p in enumerate(routed)}
-    look |= {"small": (HUES["small"], "s"), "large": (HUES["large"], "s"), "random_query": ("black", "o")}
-    for axis, count in zip(axes, ("flops_paper", "flops_full"), strict=True):
-        size, name = scale(points, count)
-        bar = points[points["policy"].isin(BAR)].sort_values(count)
-        if len(bar) > 1:
-            line = {"color": "black", "lw": 1.2, "label": "random_query (the bar)"}
-            axis.plot(bar[count] / size, bar["accuracy"] * 100, "--", **line)
-        grid_size, _ = scale(grids, count) if len(grids) else (size, "")
-        for policy, mine in grids[grids["policy"].isin(routed)].groupby("policy", sort=False, observed=True):
-            ordered = mine.sort_values(count)
-            axis.plot(ordered[count] / grid_size, ordered["accuracy"] * 100, color=look[policy][0], lw=1, alpha=0.5)
-        for policy, mine in points.groupby("policy", sort=False, observed=True):
-            mine = mine.sort_values(count)
-            y = mine["accuracy"] * 100
-            error = _lengths(y - mine["accuracy_low"] * 100, mine["accuracy_high"] * 100 - y)
-            colour, marker = look[policy]
-            label = None if policy == "random_query" and len(bar) > 1 else policy
-            # A grid on test is a curve; what validation chose stands out on it.
-            line = "-" if len(mine) > 2 and policy not in BAR else ""
-            look_of = {"color": colour, "lw": 1.2, "capsize": 2.5, "label": label}
-            axis.errorbar(mine[count] / size, y, error, fmt=marker + line, ms=7 if not line else 4, **look_of)
-            if line:
-                axis.plot(mine[count][mine["chosen"]] / size, y[mine["chosen"]], marker, color=colour, ms=9)
-        axis.set_title("generated tokens (flops_paper)" if count == "flops_paper" else "all tokens (flops_full)")
-        axis.set_xlabel(name)
+# --- one chart ------------------------------------------------------------------------------------------------------
+
+
+def _draw(axis: Any, chart: Chart) -> dict[str, Any]:
+    """Draw a chart on matplotlib's axes; returns what the legend shows, by name."""
+    named = {}
+    for mark in chart.marks:
+        match mark:
+            case Points():
+                artist = _points(axis, mark, bool(chart.rows))
+                if mark.name:
+                    named[mark.name] = artist
+            case Band():
+                axis.fill_between(mark.x, mark.low, mark.high, color=COLOURS[mark.colour], alpha=0.2, lw=0)
+            case Bars():
+                axis.barh(range(len(mark.x)), mark.x, color=COLOURS[mark.colour], alpha=0.7)
+    if chart.at is not None:
+        axis.axvline(chart.at, color="grey", lw=1, ls=":")
+    if chart.rows:
+        axis.set_yticks(range(len(chart.rows)), chart.rows)
+        axis.set_ylim(len(chart.rows) - 0.5, -0.5)
+    if chart.from_zero:
         axis.set_xlim(left=0)
-    axes[0].set_ylabel("accuracy, %")
-    figure.suptitle(title)
-    _legend(figure, axes)
-    return figure
+    if chart.x_range:
+        axis.set_xlim(*chart.x_range)
+    if chart.y_range:
+        axis.set_ylim(*chart.y_range)
+    axis.grid(alpha=0.25, lw=0.6)
+    axis.set_title(chart.title)
+    axis.set_xlabel(chart.x_title)
+    axis.set_ylabel(chart.y_title)
+    return named
 
 
-def confidence(found: pd.DataFrame) -> Any:
-    """One panel a row: the score it routed by, else its first measure; by step."""
-    shown = list(_rows(found[found["axis"] == "step"]))[:MOST_PANELS]
-    figure, axes = sheet(len(shown))
-    for axis, (row, mine) in zip(axes, shown, strict=True):
-        measure, scorer = _first_measure(mine)
-        mine = mine[(mine["measure"] == measure) & (mine["scorer"] == scorer)]
-        for right in (True, False):
-            part = mine[mine["correct"] == right].sort_values("x")
-            style, label = ("-o", "right traces") if right else ("--s", "wrong traces")
-            axis.fill_between(part["x"], part["q25"], part["q75"], color=HUES[right], alpha=0.2, lw=0)
-            axis.plot(part["x"], part["mean"], style, ms=3.5, color=HUES[right], label=label)
-        axis.set_title(_title(row))
-        axis.set_xlabel("step")
-        axis.set_ylabel(measure_label(measure, scorer))
-    _legend(figure, axes)
-    return figure
-
-
-def large_share(found: pd.DataFrame) -> Any:
-    """Two panels a row: right and wrong traces."""
-    from matplotlib import colormaps
-
-    shown = list(_rows(found))[: MOST_PANELS // 2]
-    figure, axes = sheet(2 * len(shown), wide=2)
-    names = list(dict.fromkeys(found["difficulty"]))
-    panels = [(row, mine, right) for row, mine in shown for right in (True, False)]
-    for axis, (row, mine, right) in zip(axes, panels, strict=True):
-        for place, name in enumerate(names):
-            part = mine[(mine["difficulty"] == name) & (mine["correct"] == right)].sort_values("position")
-            colour = colormaps["viridis"](0.9 * place / max(len(names) - 1, 1))
-            label = "all difficulties" if name == "all" else f"difficulty {name}"
-            style = "-" + MARKERS[place % len(MARKERS)]
-            axis.plot(part["position"], part["share_large"] * 100, style, ms=4, color=colour, label=label)
-        axis.set_title(f"{_title(row)}: {'right' if right else 'wrong'} traces")
-        axis.set_xlim(0, 100)
-        axis.set_ylim(-4, 104)
-        axis.set_xlabel("position in the trace, %")
-        axis.set_ylabel("large steps, %")
-    _legend(figure, axes)
-    return figure
-
-
-def auroc(found: pd.DataFrame) -> Any:
-    shown = list(_rows(found))[:MOST_PANELS]
-    figure, axes = sheet(len(shown))
-    for axis, (row, mine) in zip(axes, shown, strict=True):
-        error = _lengths(mine["auroc"] - mine["auroc_low"], mine["auroc_high"] - mine["auroc"])
-        names = [measure_label(r.measure, r.scorer) for r in mine.itertuples()]
-        axis.errorbar(mine["auroc"], names, xerr=error, fmt="o", color=COLOURS[0], capsize=2.5)
-        axis.axvline(0.5, color="grey", lw=1, ls=":")
-        axis.set_ylim(len(names) - 0.5, -0.5)
-        axis.set_title(_title(row))
-        axis.set_xlabel("AUROC")
-    return figure
-
-
-def differences(found: pd.DataFrame, title: str) -> Any:
-    names = difference_labels(found)
-    figure, (axis,) = sheet(1, size=(8, 1.4 + 0.42 * len(names)))
-    centre = found["accuracy_difference"] * 100
-    error = _lengths(centre - found["accuracy_low"] * 100, found["accuracy_high"] * 100 - centre)
-    axis.errorbar(centre, range(len(names)), xerr=error, fmt="o", color=COLOURS[0], capsize=3)
-    axis.set_yticks(range(len(names)), names)
-    axis.set_ylim(len(names) - 0.5, -0.5)
-    axis.axvline(0, color="grey", lw=1, ls=":")
-    axis.set_title(title, fontsize=10)
-    axis.set_xlabel("B − A, points of accuracy")
-    return figure
-
-
-def _lengths(below: pd.Series, above: pd.Series) -> list[pd.Series]:
-    """Of error bars; rounding may leave an end a hair on the wrong side."""
-    return [below.clip(lower=0), above.clip(lower=0)]
-
-
-def _title(row: ReportRow) -> str:
-    return " ".join(filter(None, (row.policy, row.setting)))
-
-
-def _first_measure(mine: pd.DataFrame) -> tuple[str, str]:
-    """The score the row routed by, else the first that it has."""
-    names = list(dict.fromkeys(zip(mine["measure"], mine["scorer"], strict=True)))
-    return next((n for n in names if n[0] == "routed by"), names[0])
-
-
-def _rows(found: pd.DataFrame) -> Iterator[tuple[ReportRow, pd.DataFrame]]:
-    for key, mine in found.groupby(KEYS, sort=False, observed=True):
-        yield ReportRow(*key), mine
-
-
-def _legend(figure: Any, axes: list[Any]) -> None:
-    handles: dict[str, Any] = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    if handles:
-        columns = math.ceil(len(handles) / math.ceil(len(handles) / 6))
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
+def _points(axis: Any, points: Points, by_row: bool) -> Any:
+    line = {"solid": "-", "dash": "--", "": "none"}[points.line]
+    marker = MARKERS[points.marker] if points.marker else "none"
+    bigger = STAR_SIZE if marker == "*" else 1
+    look: dict[str, Any] = {"ls": line, "marker": marker, "color": COLOURS[points.colour]}
+    look |= {"lw": 1.4, "ms": bigger * (4 if points.line else 7)}
+    if points.marker.endswith("-open"):
+        look["mfc"] = "white"
+    if points.faint:
+        look |= {"lw": 1, "alpha": 0.5}
+    if points.low:
+        look |= {"xerr" if by_row else "yerr": points.error_bars(by_row), "elinewidth": 1.2, "capsize": 2.5}
+        artist = axis.errorbar(points.x, points.y, **look)
+    else:
+        (artist,) = axis.plot(points.x, points.y, **look)
+    larger = [place for place, is_larger in enumerate(points.larger) if is_larger]
+    x, y = ([values[place] for place in larger] for values in (points.x, points.y))
+    axis.plot(x, y, ls="none", marker=marker, color=COLOURS[points.colour], ms=bigger * 9)
+    return artist

@@ -1,9 +1,9 @@
-"""A run's tables to the numbers of its report: plain functions of data frames, no drawing.
+"""Reads a run's tables into the data frames that `steer.statistics` works on.
 
-`load` gives `traces`, one row a trace (`KEYS`, question_id, sample, seed, verdict, compute), and `load_steps` the kept
-steps of some of them: `trace` (row number in `traces`), `step` from 0, `of` (kept steps of its trace), `large`, and a
-column for each name in `SCORES`. A *row* of the report is one policy setting on one benchmark and split, with all of
-its sampling seeds. Everything random is seeded: the same tables give the same numbers.
+`load` gives `traces`: one line a trace, with `KEYS`, question_id, sample, seed, verdict and compute. `load_steps` gives
+the kept steps of some of them: `trace` (the line in `traces`), `step` from 0, `of` (kept steps of its trace), `large`,
+and a column for each name in `SCORES`. A *row* of the report is one policy setting on one benchmark and split, with all
+of its sampling seeds.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
-from pyarrow import fs
 
+from steer.config.policy import BAR
 from steer.config.thresholds import setting_of
-from steer.statistics.frames import KEYS, SCORES, ReportRow, _unique
+from steer.statistics.frames import KEYS, SCORES, ReportRow, unique
+from steer.storage.filesystem import open_filesystem
 from steer.storage.run_folder import RunFolder
 from steer.storage.schemas import SCHEMAS
 
@@ -28,9 +29,15 @@ TRACE_COLUMNS = (
 
 
 def rows_of(described: dict[str, Any]) -> dict[str, ReportRow]:
-    """Cell name -> row, from `run.json`: names are benchmark/split/label[/setting]/seedN."""
+    """Cell name -> row, from `run.json`. A cell's name is benchmark/split/label[/setting]/seedN."""
     known = [(b["benchmark"], b["split"]) for b in described.get("benchmarks", [])]
     return {cell["name"]: _row_of(cell, known) for cell in described["cells"]}
+
+
+def bar_labels(described: dict[str, Any]) -> set[str]:
+    """Labels of the rows that make up the bar, from `run.json`: those whose policy is one of `BAR`."""
+    rows = rows_of(described)
+    return {rows[cell["name"]].policy for cell in described["cells"] if cell["policy"]["name"] in BAR}
 
 
 def _row_of(cell: dict[str, Any], known: Sequence[tuple[str, str]]) -> ReportRow:
@@ -44,15 +51,16 @@ def _row_of(cell: dict[str, Any], known: Sequence[tuple[str, str]]) -> ReportRow
 
 
 def read(run: RunFolder, table: str, columns: Sequence[str], wanted: pads.Expression | None = None) -> pa.Table:
-    """Only these columns, unsorted: `RunFolder.read` sorts by text, which a million steps do not need. Columns that an
-    older STEER did not write are null."""
-    filesystem, path = fs.FileSystem.from_uri(run.root)
+    """Some columns of a table, unsorted. Columns that an older STEER did not write are null.
+
+    `RunFolder.read` sorts by text, which is slow for a million steps."""
+    filesystem, path, _ = open_filesystem(run.root)
     parts = pads.dataset(f"{path}/{table}", SCHEMAS[table], format="parquet", filesystem=filesystem)
     return parts.to_table(columns=[c for c in columns if c in SCHEMAS[table].names], filter=wanted)
 
 
 def load(run: RunFolder, described: dict[str, Any]) -> pd.DataFrame:
-    """All traces, cells in the run's order. A trace without a verdict counts as wrong, as everywhere."""
+    """All traces, cells in the run's order. A trace without a verdict counts as wrong."""
     table = read(run, "traces", TRACE_COLUMNS).sort_by([("question_id", "ascending"), ("sample", "ascending")])
     for name in ("cell", "benchmark", "difficulty", "status"):
         table = table.set_column(table.schema.get_field_index(name), name, table[name].dictionary_encode())
@@ -64,7 +72,7 @@ def load(run: RunFolder, described: dict[str, Any]) -> pd.DataFrame:
     codes = frame["cell"].cat.codes.to_numpy()
     measured_on = frame.pop("benchmark").astype(str)
     for position, key in enumerate(KEYS):
-        names = pd.Categorical([cell[position] for cell in cells], categories=_unique(c[position] for c in cells))
+        names = pd.Categorical([cell[position] for cell in cells], categories=unique(c[position] for c in cells))
         frame[key] = pd.Categorical.from_codes(names.codes[codes], names.categories)
     if (frame["benchmark"] == "").any():
         frame["benchmark"] = pd.Categorical(measured_on)
@@ -73,7 +81,7 @@ def load(run: RunFolder, described: dict[str, Any]) -> pd.DataFrame:
 
 
 def load_steps(run: RunFolder, traces: pd.DataFrame) -> pd.DataFrame:
-    """Kept steps of these traces (a part of what `load` gave; `trace` is its index)."""
+    """Kept steps of these traces, which are some of those that `load` gave."""
     cells = [str(c) for c in traces["cell"].unique()]
     columns = ("cell", "trace_id", "step", "model", *SCORES)
     table = read(run, "steps", columns, pads.field("cell").isin(cells) & pads.field("accepted"))
@@ -91,9 +99,3 @@ def load_steps(run: RunFolder, traces: pd.DataFrame) -> pd.DataFrame:
     steps = steps[steps["trace"] >= 0].sort_values(["trace", "step"], kind="stable", ignore_index=True)
     steps["of"] = np.bincount(steps["trace"], minlength=1)[steps["trace"]]
     return steps
-
-
-# --- accuracy and compute -------------------------------------------------------------------------------------------
-
-
-# --- Figure 2: confidence of right and wrong traces -----------------------------------------------------------------

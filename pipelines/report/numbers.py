@@ -1,4 +1,4 @@
-"""All the numbers of one run's report, read and computed a benchmark and split at a time."""
+"""All the numbers of one run's report. Steps are read one benchmark and split at a time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.report.frames import load, load_steps
+from pipelines.report.frames import bar_labels, load, load_steps
 from pipelines.report.paper.rows import KIND, METHODS
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.statistics import curves
@@ -25,10 +25,10 @@ class Numbers:
     described: dict[str, Any]
     """`run.json`."""
     traces: pd.DataFrame
-    """Of the rows that are shown closely: test, or every split where a benchmark has no test; where test has a policy's
-    whole grid, what validation chose."""
+    """Of the rows that are shown closely: the test split, or every split of a benchmark without test. If a policy's
+    whole grid was run on test, only the setting that validation chose."""
     curve: pd.DataFrame
-    """Every row of every split, with `of_large_paper` and `of_large_full`: compute by large-only's."""
+    """Every row of every split. `of_large_paper` and `of_large_full`: its FLOPs as a share of large-only's."""
     confidence: pd.DataFrame
     large_share: pd.DataFrame
     auroc: pd.DataFrame
@@ -48,14 +48,14 @@ class Numbers:
 
 
 def measured(name: str, root: str | Path) -> Numbers:
-    """Raises SettingsError for a folder that is no run and for a run without traces."""
+    """Raises SettingsError for a folder that is no run, and for a run without traces."""
     with refusals_as_settings_errors():
         run = RunFolder.open(root)
     described = run.describe()
     every = load(run, described)
     if not len(every):
         raise SettingsError(f"{root} holds no traces: the run did not get so far; give a run that has finished some")
-    curve = curves.curve(every, described.get("chosen") or [])
+    curve = curves.curve(every, described.get("chosen") or [], bar_labels(described))
     for count, share in (("flops_paper", "of_large_paper"), ("flops_full", "of_large_full")):
         curve[share] = _of_large(curve, count)
     tested = every.loc[every["split"] == "test", "benchmark"].unique()
@@ -72,14 +72,14 @@ def measured(name: str, root: str | Path) -> Numbers:
 
 
 def _chosen(traces: pd.DataFrame, chosen: list[list[str]]) -> np.ndarray:
-    """False for traces of settings that validation did not choose; of a policy without a choice all are True."""
+    """False for traces of settings that validation did not choose. All are True of a policy without a choice."""
     setting = {(benchmark, policy): name for benchmark, policy, name in chosen}
     keys = zip(*(traces[key].astype(str) for key in ("benchmark", "policy", "setting")), strict=True)
     return np.array([setting.get((benchmark, policy), name) == name for benchmark, policy, name in keys], bool)
 
 
 def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Empty ones left out: they would turn numbers into objects."""
+    """The frames in one. Empty ones are left out, since they would turn numbers into objects."""
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
 

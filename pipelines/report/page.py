@@ -1,7 +1,7 @@
 """The report's page: one HTML file that fetches nothing.
 
-Styles, script, plotly's library (once) and all data are inlined, and the page's own Content-Security-Policy forbids
-every request. Names and texts of runs are hostile: they pass through `html.escape` here or as JSON (`embedded`).
+Styles, script, plotly's library and all data are inlined, and the page's own Content-Security-Policy forbids every
+request. Names and texts of runs are hostile: they enter the page through `html.escape` here, or as JSON (`embedded`).
 """
 
 import html
@@ -28,8 +28,8 @@ INTERVALS = (
 
 
 def page(title: str, made: str, sections: Sequence[tuple[str, str, str]], data: dict[str, Any]) -> str:
-    """The whole file. sections: (id, heading, HTML of its body); `made`: when it was made, the only thing that two
-    reports of the same runs differ in."""
+    """The whole file. `sections`: (id, heading, HTML of the body). `made`: when it was made; two reports of the same
+    runs differ in nothing else."""
     from plotly.offline import get_plotlyjs
 
     links = "".join(f'<li><a href="#{name}">{escaped(heading)}</a></li>' for name, heading, _ in sections)
@@ -72,7 +72,7 @@ def note() -> str:
 
 
 def table(shown: Table) -> str:
-    """A sortable table in a box of its own, so that the page never scrolls sideways; its columns explained below."""
+    """A sortable table, and below it what its columns mean. It scrolls in its own box, so that the page does not."""
     columns, size = shown.shown(), unit_of(shown.frame)[0]
     number = [c.kind != "text" for c in columns]
     heads = "".join(
@@ -102,8 +102,8 @@ def _sort_key(value: float) -> str:
 
 
 def charts(drawn: Sequence[tuple[str, str]], rows: int = 0) -> str:
-    """A group of charts that share one legend: (key in the data's `charts`, heading). rows: lines on a categorical
-    axis, by which the chart grows."""
+    """A group of charts that share one legend. `drawn`: (key in the data's `charts`, heading). `rows`: of a chart with
+    rows, their number, by which it grows."""
     height = f' style="height:{110 + 44 * rows}px"' if rows else ""
     figures = "".join(
         f'<figure><h4><bdi>{escaped(name)}</bdi></h4><div class="chart" data-chart="{escaped(key)}" role="img" '
@@ -114,7 +114,7 @@ def charts(drawn: Sequence[tuple[str, str]], rows: int = 0) -> str:
 
 
 def setting_section() -> str:
-    """One setting looked at closely; the script fills it from the data's `details`."""
+    """One row of the report, closely. The script fills it from the data's `details`."""
     return f"""<p>Choose a row: how its confidence runs in right and in wrong traces, where in a trace the large model
 writes, and how well each measure tells right from wrong. Rows whose answers are one step each are not listed.</p>
 <div class="pickers"><label>setting<select id="pick-row"></select></label></div>
@@ -153,7 +153,7 @@ def traces_section(count: int, most: int) -> str:
 
 
 def run_section(name: str, described: dict[str, Any]) -> str:
-    """What a run was: pair, benchmarks and their split rule, seeds, versions, commit, machine, whole configuration."""
+    """What was run: models, benchmarks with their split rule, seeds, versions, commit, machine, and configuration."""
     facts = [("folder", name), ("kind", described["kind"]), *_models(described)]
     for b in described.get("benchmarks", []):
         refused = f", {b['refused']} could not be asked" if b["refused"] else ""
@@ -178,7 +178,7 @@ def run_section(name: str, described: dict[str, Any]) -> str:
 
 
 def _models(described: dict[str, Any]) -> list[tuple[str, str]]:
-    """The pair and whatever else it names, each with its size where the engines said it."""
+    """The models of the pair, each with its size if the engines told it."""
     pair, engines = described["config"].get("pair") or {}, described.get("engines") or {}
     if isinstance(pair, str):
         return [("pair", pair)]

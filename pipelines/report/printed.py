@@ -7,7 +7,7 @@ from pipelines.report.summary import Summary
 from steer.statistics.thresholds import Point, choose
 
 UNITS = ((1.0, "TFLOP"), (1e-3, "GFLOP"), (1e-6, "MFLOP"), (1e-9, "kFLOP"))
-"""By their size in 1e12 FLOPs."""
+"""(size in 1e12 FLOPs, name)."""
 
 BAR_HEAD = "vs random_query"
 SHARE_HEAD, FULL_HEAD = "% of large", "in full"
@@ -21,20 +21,24 @@ MARK_NOTE = "*: threshold chosen on the validation split"
 
 
 def first_of(reasons: Sequence[str], most: int) -> list[str]:
-    """The first so many, a line each, and how many are left out."""
+    """The first `most` reasons, a line each, and how many are left out."""
     left = len(reasons) - most
     return [*(f"  {reason}" for reason in reasons[:most]), *([f"  and {left} more"] if left > 0 else [])]
 
 
+def unit_at(flops: float) -> tuple[float, str]:
+    """The largest unit in which so many 1e12 FLOPs are at least 1: (size in 1e12 FLOPs, name)."""
+    return next(((size, name) for size, name in UNITS if flops >= size), UNITS[-1])
+
+
 def unit_for(rows: Sequence[Summary]) -> tuple[float, str]:
-    """The largest unit in which the dearest row is at least 1."""
-    dearest = max((row.flops_paper for row in rows), default=0.0)
-    return next(((size, name) for size, name in UNITS if dearest >= size), UNITS[-1])
+    """The unit of the dearest row."""
+    return unit_at(max((row.flops_paper for row in rows), default=0.0))
 
 
 def tables(rows: Sequence[Summary], chosen: Collection[tuple] = (), split: str | None = None) -> str:
-    """A table a benchmark, of one split (none: every split). `chosen` holds (benchmark, policy, setting) of what
-    validation chose: those rows are marked."""
+    """One table a benchmark and split; with `split`, only of that one. Rows whose (benchmark, policy, setting) is in
+    `chosen` are marked."""
     blocks, notes = [], {}
     for benchmark, part in dict.fromkeys((r.benchmark, r.split) for r in rows):
         if split in (None, part):
@@ -48,8 +52,9 @@ def tables(rows: Sequence[Summary], chosen: Collection[tuple] = (), split: str |
 
 
 def best_on_test(rows: Sequence[Summary]) -> list[Summary]:
-    """For each benchmark and policy its most accurate row on test, where the whole grid was run there (the paper's way
-    of reporting; optimistic, since the threshold is chosen on the questions it is judged by)."""
+    """For each benchmark and policy its most accurate row on test, as the paper reports.
+
+    Optimistic: the threshold is chosen on the questions that it is judged by."""
     best = []
     for benchmark, policy in dict.fromkeys((r.benchmark, r.policy) for r in rows if r.split == "test"):
         mine = [r for r in rows if (r.benchmark, r.split, r.policy) == (benchmark, "test", policy)]
@@ -96,7 +101,7 @@ def _share(flops: float, large: float | None) -> str:
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Words to the left, numbers to the right, a rule under the head."""
+    """Lines with words aligned to the left and numbers to the right, and a rule under the head."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     words = [head in ("policy", "setting") for head in lines[0]]
     for number, line in enumerate(lines):

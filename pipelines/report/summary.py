@@ -1,6 +1,7 @@
-"""A run's rows for people and programs: accuracy with its interval, compute, and the bar at equal compute.
+"""`RUN/summary.json`: a run's rows, each with its accuracy and interval, its compute, and the bar at equal compute.
 
-`RUN/summary.json` is a list of rows with the keys of `Summary`; docs/tables.md describes them.
+The file is a list of rows with the keys of `Summary`; docs/tables.md describes them. The numbers are those of the
+report: both come from `steer.statistics.curves`.
 """
 
 import json
@@ -8,17 +9,21 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import numpy as np
+import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from steer.statistics.intervals import accuracy_interval, clustered_interval
-from steer.statistics.thresholds import Point, random_query_accuracy
+from steer.statistics.curves import curve
+from steer.statistics.frames import KEYS
 from steer.storage.run_folder import RunFolder
+
+COLUMNS = (
+    *("cell", "question_id", "seed", "correct", "status", "flops_paper", "flops_full", "steps", "steps_large"),
+    "tokens_discarded",
+)
 
 
 class Entry(NamedTuple):
-    """One row to be: which cells of the run belong to it."""
+    """A row to be computed: what it is called, and which cells of the run belong to it."""
 
     benchmark: str
     split: str
@@ -27,7 +32,7 @@ class Entry(NamedTuple):
     cells: tuple[str, ...]
     """One a sampling seed."""
     bar: bool
-    """Whether the row is a point of the random_query bar."""
+    """Whether the row is a point of the random_query bar, by its policy's name; the label `policy` may differ."""
 
 
 class Summary(NamedTuple):
@@ -40,7 +45,7 @@ class Summary(NamedTuple):
     setting: str
     """The threshold, as `gamma=0.5`; empty where the policy has none."""
     seeds: int
-    """Sampling seeds that went in."""
+    """How many sampling seeds were run."""
     n: int
     """Questions; each was answered once a sample and seed."""
     accuracy: float
@@ -56,14 +61,14 @@ class Summary(NamedTuple):
     share_large: float
     """Share of the kept steps that the large model wrote."""
     random_query_accuracy: float
-    """Accuracy of sending random questions to the large model at the same `flops_paper`; NaN (null) where `small`
-    and `large` were not measured."""
+    """Accuracy of sending random questions to the large model at the same `flops_paper`; NaN (null) where fewer than
+    two points of the bar were measured."""
     seconds: float
     """Wall time of the pipelines the row's cells ran in, each shared among its cells by the time their steps took."""
 
 
 def note_seconds(run: RunFolder, cells: Sequence[str], seconds: float) -> None:
-    """Put the wall time of one pipeline (`evaluate` call) into `run.json`, shared among its cells by the time their
+    """Add the wall time of one pipeline (`evaluate` call) to `run.json`, shared among its cells by the time that their
     steps took."""
     took = _step_seconds(run.read("steps", cells=list(cells), columns=["cell", "seconds"]))
     whole = sum(took.values())
@@ -73,36 +78,31 @@ def note_seconds(run: RunFolder, cells: Sequence[str], seconds: float) -> None:
 
 
 def _longer(cell: dict, seconds: float) -> dict:
-    """A cell that took some seconds more than it had when its run was cut off."""
+    """The cell with these seconds added to those it had before its run was cut off."""
     return cell | {"seconds": cell.get("seconds", 0.0) + seconds}
 
 
+def _step_seconds(steps: pa.Table) -> dict[str, float]:
+    sums = steps.group_by("cell").aggregate([("seconds", "sum")]).to_pydict()
+    return dict(zip(sums["cell"], (s or 0.0 for s in sums["seconds_sum"]), strict=True))
+
+
 def summarise(run: RunFolder, entries: Sequence[Entry]) -> list[Summary]:
-    """The rows of a run. Raises ValueError if a cell has no traces."""
-    names = [name for entry in entries for name in entry.cells]
-    columns = ["cell", "question_id", "sample", "correct", "flops_paper", "flops_full", "steps", "steps_large"]
-    traces = run.read("traces", cells=names, columns=columns)
-    # Of a cell whose pipeline was cut off after its last trace no time is known.
-    took = {cell["name"]: cell.get("seconds", 0.0) for cell in run.describe()["cells"]}
-    rows = []
+    """The rows of a run, in the order of `entries`.
+
+    Raises ValueError if an entry has no traces, or if its questions have different numbers of answers."""
+    traces = _traces(run, entries)
+    counts = traces.groupby([*KEYS, "question_id"], sort=False).size().groupby(KEYS, sort=False).nunique()
     for entry in entries:
-        mine = traces.filter(pc.is_in(traces["cell"], pa.array(entry.cells)))
-        rows.append(_row(entry, mine, sum(took.get(name, 0.0) for name in entry.cells)))
-    return with_bar(rows, {(e.benchmark, e.split, e.policy, e.setting) for e in entries if e.bar})
-
-
-def with_bar(rows: Sequence[Summary], bar: set[tuple[str, str, str, str]]) -> list[Summary]:
-    """Rows with `random_query_accuracy` filled in from those whose (benchmark, split, policy, setting) is in `bar`."""
-
-    def point(row: Summary) -> Point:
-        return Point(row.setting, row.accuracy, row.flops_paper)
-
-    filled = []
-    for row in rows:
-        points = [point(r) for r in rows if r[:4] in bar and r[:2] == row[:2]]
-        value = random_query_accuracy(row.flops_paper, points) if len(points) > 1 else math.nan
-        filled.append(row._replace(random_query_accuracy=value))
-    return filled
+        where = f"{entry.policy} {entry.setting} on {entry.benchmark} {entry.split}"
+        if entry[:4] not in counts.index:
+            raise ValueError(f"no traces of {where}")
+        if counts[entry[:4]] > 1:
+            raise ValueError(f"{where}: questions have different numbers of answers: the run is not whole")
+    points = curve(traces, bar_labels={entry.policy for entry in entries if entry.bar}).set_index(KEYS)
+    # If a pipeline was cut off after its last trace, the time of its cells is not known.
+    took = {cell["name"]: cell.get("seconds", 0.0) for cell in run.describe()["cells"]}
+    return [_row(entry, points.loc[entry[:4]], took) for entry in entries]
 
 
 def write_json(run: RunFolder, rows: Iterable[Summary]) -> None:
@@ -121,45 +121,28 @@ def read_json(run: RunFolder) -> list[Summary] | None:
     return [Summary(**{k: math.nan if v is None else v for k, v in record.items()}) for record in records]
 
 
-def _row(entry: Entry, traces: pa.Table, seconds: float) -> Summary:
-    if not traces.num_rows:
-        raise ValueError(f"no traces of {entry.policy} {entry.setting} on {entry.benchmark} {entry.split}")
-    correct_QA = _by_question(traces)
-    low, high = _interval(correct_QA)
-    steps = pc.sum(traces["steps"]).as_py()
+def _traces(run: RunFolder, entries: Sequence[Entry]) -> pd.DataFrame:
+    """The entries' traces, with `KEYS`. A trace without a verdict counts as wrong."""
+    of_cell = {name: entry for entry in entries for name in entry.cells}
+    traces = run.read("traces", cells=list(of_cell), columns=list(COLUMNS)).to_pandas()
+    for place, key in enumerate(KEYS):
+        traces[key] = traces["cell"].map({name: entry[place] for name, entry in of_cell.items()})
+    traces["correct"] = traces["correct"].fillna(False).astype(bool)
+    return traces
+
+
+def _row(entry: Entry, point: pd.Series, took: dict[str, float]) -> Summary:
     return Summary(
         *entry[:4],
         seeds=len(entry.cells),
-        n=len(correct_QA),
-        accuracy=float(correct_QA.mean()),
-        accuracy_low=float(low),
-        accuracy_high=float(high),
-        flops_paper=pc.mean(traces["flops_paper"]).as_py(),
-        flops_full=pc.mean(traces["flops_full"]).as_py(),
-        share_large=pc.sum(traces["steps_large"]).as_py() / steps if steps else 0.0,
-        random_query_accuracy=math.nan,
-        seconds=seconds,
+        n=int(point["questions"]),
+        accuracy=float(point["accuracy"]),
+        accuracy_low=float(point["accuracy_low"]),
+        accuracy_high=float(point["accuracy_high"]),
+        flops_paper=float(point["flops_paper"]),
+        flops_full=float(point["flops_full"]),
+        # Where no step was kept, the large model wrote none.
+        share_large=0.0 if math.isnan(point["share_large"]) else float(point["share_large"]),
+        random_query_accuracy=float(point["bar"]),
+        seconds=sum(took.get(name, 0.0) for name in entry.cells),
     )
-
-
-def _by_question(traces: pa.Table) -> np.ndarray:
-    """Verdicts as bool [Q, S]: questions, and their answers over samples and seeds."""
-    order = traces.sort_by([("question_id", "ascending"), ("cell", "ascending"), ("sample", "ascending")])
-    questions = len(pc.unique(order["question_id"]))
-    correct = np.array(pc.fill_null(order["correct"], False).to_pylist(), dtype=bool)
-    counts = np.array(order.group_by("question_id").aggregate([("correct", "count", pc.CountOptions("all"))])[1])
-    if (counts * questions != len(correct)).any():
-        raise ValueError("questions have different numbers of answers: the run is not whole")
-    return correct.reshape(questions, -1)
-
-
-def _interval(correct_QA: np.ndarray) -> tuple[float, float]:
-    questions, answers = correct_QA.shape
-    if answers == 1:
-        return accuracy_interval(int(correct_QA.sum()), questions)
-    return clustered_interval(correct_QA, seed=0)
-
-
-def _step_seconds(steps: pa.Table) -> dict[str, float]:
-    sums = steps.group_by("cell").aggregate([("seconds", "sum")]).to_pydict()
-    return dict(zip(sums["cell"], (s or 0.0 for s in sums["seconds_sum"]), strict=True))

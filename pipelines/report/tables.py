@@ -1,7 +1,7 @@
-"""What the report's tables hold and how their numbers are written, the same on the page, as Markdown and as CSV.
+"""The columns of the report's tables, and how their numbers are written on the page, as Markdown and as CSV.
 
-CSV holds the raw numbers under their plain names (accuracies 0 to 1, 1e12 FLOPs); page and Markdown hold rounded ones
-with units. There, a column that says nothing of any row is left out.
+CSV holds the raw numbers under their plain names (accuracies 0 to 1, 1e12 FLOPs). The page and Markdown hold rounded
+numbers with units, and leave out a column that is empty in every row.
 """
 
 import csv
@@ -12,19 +12,20 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from pipelines.report.printed import UNITS
+from pipelines.report.printed import unit_at
 
 
 class Column(NamedTuple):
     name: str
-    """Of the data frame's column."""
+    """The column of the data frame."""
     head: str
     kind: str
-    """`text`, `mark` (yes or no), `count`, `number`, `ratio`, `percent` and `share` (0 to 1, with a decimal and
-    without), `points` (a difference of shares), `flops`, `change` (a difference in percent of A's)."""
+    """How its values are written: `text`; `mark` (yes or no); `count`, `number`, `ratio`; `percent` and `share` (a
+    value of 0 to 1, with a decimal and without); `points` (a difference of shares); `flops`; `change` (a difference in
+    percent of A's)."""
     meaning: str
     ends: tuple[str, str] | None = None
-    """Columns of an interval's ends: then the cell holds the interval alone."""
+    """Columns that hold the ends of the value's interval. With them, the cell shows the interval instead."""
 
 
 class Table(NamedTuple):
@@ -34,7 +35,7 @@ class Table(NamedTuple):
     frame: pd.DataFrame
 
     def shown(self) -> list[Column]:
-        """Columns that say something of at least one row; run and split only where there are several."""
+        """Columns that are not empty in every row; run and split only where there are several."""
         return [c for c in self.columns if c.name in self.frame and _says(self.frame, c)]
 
 
@@ -132,6 +133,14 @@ LARGE_SHARE = (
     Column("steps", "steps", "number", "steps there; a step over two tenths counts in both, by its parts"),
     Column("traces", "traces", "count", "traces of that difficulty and verdict"),
 )
+TIME = (
+    WHERE[0],
+    Column("of", "of", "text", "the whole: a pool's replicas x wall time, the traces' seconds, or what works beside"),
+    Column("part", "part", "text", "what was done"),
+    Column("seconds", "seconds", "number", "summed over replicas, traces or tasks"),
+    Column("share", "%", "percent", "of the whole; of the wall time for what is beside the engines"),
+    Column("meaning", "what it is", "text", "what the seconds hold"),
+)
 _ONLY_IF_SEVERAL = ("run", "split", "run_a", "run_b")
 _ONLY_IF_NOT_ZERO = ("only_a", "only_b", "tokens_discarded", "unanswered")
 
@@ -148,10 +157,9 @@ def _says(frame: pd.DataFrame, column: Column) -> bool:
 
 
 def unit_of(frame: pd.DataFrame) -> tuple[float, str]:
-    """The largest unit in which the dearest row is at least 1: (size in 1e12 FLOPs, name)."""
+    """The unit of the dearest row: (size in 1e12 FLOPs, name)."""
     costs = [frame[name].max() for name in ("flops_paper", "flops_paper_a") if name in frame and len(frame)]
-    dearest = max(costs, default=0.0)
-    return next(((size, name) for size, name in UNITS if dearest >= size), UNITS[-1])
+    return unit_at(max(costs, default=0.0))
 
 
 def head(column: Column, table: Table) -> str:
@@ -159,7 +167,7 @@ def head(column: Column, table: Table) -> str:
 
 
 def written(column: Column, row: Any, size: float) -> tuple[str, float | None]:
-    """The text of a cell, and the number by which it is sorted (None: by its text). row: of `itertuples`."""
+    """The text of a cell, and the number by which it is sorted; None: by its text. `row` comes from `itertuples`."""
     value = getattr(row, column.name)
     if column.kind == "text":
         return str(value), None
@@ -201,7 +209,7 @@ def _number(kind: str, value: float) -> str:
 
 
 def markdown(table: Table) -> str:
-    """A Markdown table; pipes, tags and line ends in names are escaped, so that a name cannot break it."""
+    """A Markdown table. Pipes, tags and line ends are escaped, so that a name cannot break it."""
     columns, size = table.shown(), unit_of(table.frame)[0]
     lines = [f"# {table.title}", "", _line(head(c, table) for c in columns)]
     lines.append(_line("---" if c.kind == "text" else "---:" for c in columns))
@@ -218,7 +226,7 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def as_csv(table: Table) -> str:
-    """Every column with its raw number, intervals' ends in columns of their own."""
+    """Every column with its raw numbers. The ends of intervals have columns of their own."""
     names = list(dict.fromkeys(n for c in table.columns for n in (c.name, *(c.ends or ())) if n in table.frame))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -229,7 +237,7 @@ def as_csv(table: Table) -> str:
 
 
 def _raw(value: Any) -> Any:
-    """Numbers as they are; a text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    """The value as it is written. A text that a spreadsheet would run as a formula gets an apostrophe before it."""
     if isinstance(value, str):
         return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value

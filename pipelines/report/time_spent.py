@@ -1,22 +1,24 @@
-"""Where a run's time goes: seconds by what was done, three ways of looking at the same wall time.
+"""Where a run's time goes: three ways of looking at the same wall time.
 
-- an engine pool's seconds (of each replica, from its place on a node on): writing, scoring, idle with rows on their
-  way to it, idle, and without any live trace. They add up.
-- the traces' seconds (of each from being admitted to being retired): in an engine, on the way, waiting. They add up.
-- what works beside the engines, as seconds of the wall time: these overlap with the engines and with each other.
+- The seconds of an engine pool: of each replica, from when it gets its place on a node. Its parts are writing, scoring,
+  idle with rows on their way to it, idle, and without any live trace. They add up.
+- The seconds of the traces: of each, from being admitted to being retired. The parts are in an engine, on the way, and
+  waiting. They add up.
+- The seconds of what works beside the engines. They overlap with the engines and with each other.
 
-`run.json` holds the seconds (`time`), added up over the pipelines of a run; shares are worked out when they are shown.
+`run.json` holds the seconds (`time`), added up over the pipelines of a run. Shares are computed when they are shown.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from actors.router.stats import RouterStats
 from actors.router.trace_time import TimePart
 from steer.storage.run_folder import RunFolder
 from steer.traces import Role
 
 Spent = dict[str, dict[str, float]]
-"""Seconds by whole and part; `wall` has the one part `wall`."""
+"""Seconds by whole and part. The whole `wall` has the one part `wall`."""
 
 TRACES, BESIDE, WALL = "traces", "beside", "wall"
 ENGINE_PARTS = {
@@ -43,33 +45,19 @@ BESIDE_PARTS = {
 }
 
 
-class Counts(Protocol):
-    """What is read of `actors.router.RouterStats`, whose module would load Ray into every report."""
-
-    busy_s: dict[Role, float]
-    replica_s: dict[Role, float]
-    outstanding_s: dict[Role, float]
-    fit_s: float
-    journal_s: float
-    loop_s: float
-    live_s: float
-    trace_s: dict[str, float]
-    row_s: dict[tuple[Role, bool], float]
-
-
 class Line(NamedTuple):
     """One part of a whole."""
 
     of: str
-    """`small engines`, `traces`, `beside`."""
+    """The whole: `small engines`, `traces`, `beside`."""
     part: str
     seconds: float
     share: float
-    """Of the whole; of the wall time for what is beside."""
+    """Of the whole; for what is beside, of the wall time."""
     meaning: str
 
 
-def spent(before: Counts, after: Counts, wall_s: float, grading_s: float = 0.0) -> Spent:
+def spent(before: RouterStats, after: RouterStats, wall_s: float, grading_s: float = 0.0) -> Spent:
     """What one pipeline took, between two readings of the router's counts."""
     roles = after.busy_s
     row_s = {key: seconds - before.row_s.get(key, 0.0) for key, seconds in after.row_s.items()}
@@ -81,7 +69,7 @@ def spent(before: Counts, after: Counts, wall_s: float, grading_s: float = 0.0) 
         "small_writes": small,
         "large_writes": large,
         "scoring": scoring,
-        # A row that was asked twice for the death of a replica was out longer than any engine says.
+        # If a replica died, its rows were asked again: they were out for longer than the engines counted.
         "on_the_way": max(passed[TimePart.OUT] - small - large - scoring, 0.0),
         "deciding": passed[TimePart.DECIDING],
         "barrier": passed[TimePart.BARRIER],
@@ -96,7 +84,7 @@ def spent(before: Counts, after: Counts, wall_s: float, grading_s: float = 0.0) 
     return {WALL: {WALL: wall_s}, **engines, TRACES: traces, BESIDE: beside}
 
 
-def _engine(before: Counts, after: Counts, role: Role, wall_s: float, row_s: dict) -> dict[str, float]:
+def _engine(before: RouterStats, after: RouterStats, role: Role, wall_s: float, row_s: dict) -> dict[str, float]:
     busy_s = after.busy_s[role] - before.busy_s.get(role, 0.0)
     outstanding_s = after.outstanding_s[role] - before.outstanding_s.get(role, 0.0)
     held_s = after.replica_s[role] - before.replica_s.get(role, 0.0)
@@ -104,7 +92,7 @@ def _engine(before: Counts, after: Counts, role: Role, wall_s: float, row_s: dic
     scoring = busy_s * scored / (wrote + scored) if scored else 0.0
     wanted = (after.live_s - before.live_s) / wall_s if wall_s else 0.0
     idle = max(held_s * min(wanted, 1.0) - busy_s, 0.0)
-    # Rows are out for at most `outstanding_s` of the wall time; so long every replica might have been busy.
+    # While rows are out, for `outstanding_s` of the wall time, every replica might be busy.
     waiting = min(max(outstanding_s * held_s / wall_s - busy_s, 0.0), idle) if wall_s else 0.0
     return {
         "writing": busy_s - scoring,
@@ -129,7 +117,7 @@ def added(held: Spent, found: Spent) -> Spent:
 
 
 def lines(held: Spent) -> Iterator[Line]:
-    """Every part with its share; wholes of which nothing happened are left out."""
+    """Every part with its share. Wholes of no seconds are left out."""
     wall_s = held[WALL][WALL]
     for whole, parts in held.items():
         of = wall_s if whole == BESIDE else sum(parts.values())
@@ -142,7 +130,7 @@ def lines(held: Spent) -> Iterator[Line]:
 
 
 def table(held: Spent) -> str:
-    """A line a whole, for the end of a run; parts below half a percent are left out."""
+    """What a run prints when it ends: a line a whole. Parts below half a percent are left out."""
     by_whole: dict[str, list[Line]] = {}
     for line in lines(held):
         by_whole.setdefault(line.of, []).append(line)

@@ -1,7 +1,7 @@
-"""A bounded sample of a run's traces for the page's trace view: their steps in order, discarded drafts where they were.
+"""A bounded sample of a run's traces for the page's trace view: steps in order, with discarded drafts in their place.
 
-What models wrote is hostile: it leaves here as JSON values only, is written by `embedded`, and the page's script puts
-it into the document as text nodes inside `<bdi>`, never as HTML.
+What models wrote is hostile. It leaves this module only as JSON values, which `embedded` writes. The page's script puts
+them into the document as text nodes inside `<bdi>`, never as HTML.
 """
 
 import json
@@ -34,15 +34,17 @@ TRACE_COLUMNS = (
 
 
 def sample(traces: pd.DataFrame, most: int = MOST_TRACES, seed: int = 0) -> pd.DataFrame:
-    """At most `most` traces, as evenly over the rows as can be, and within a row in turn over its kinds (right or
-    wrong, mixed or of one model, with or without a discarded draft), drawn by seed."""
+    """At most `most` traces, drawn by seed and spread evenly over the rows.
+
+    Within a row they alternate between its kinds: right or wrong, mixed or of one model, with or without a discarded
+    draft."""
     drawn = traces.assign(_draw=np.random.default_rng(seed).permutation(len(traces)))
     ranked = []
     for number, (_, mine) in enumerate(by_row(drawn)):
         mine = mine.sort_values("_draw")
         mixed = (mine["steps_large"] > 0) & (mine["steps_large"] < mine["steps"])
         kinds = [mine["correct"], mixed, mine["tokens_discarded"] > 0]
-        # The first of each kind, then the second of each; mixed ones first, since they are what routing looks like.
+        # The first of each kind, then the second of each. Mixed ones come first, since they show routing at work.
         turn = mine.groupby(kinds, sort=False).cumcount() * 4 + (~mixed) * 2 + mine["correct"]
         mine = mine.assign(_turn=turn).sort_values(["_turn", "_draw"])
         ranked.append(mine.assign(_turn=range(len(mine)), _row=number))
@@ -51,7 +53,7 @@ def sample(traces: pd.DataFrame, most: int = MOST_TRACES, seed: int = 0) -> pd.D
 
 
 def records(run: RunFolder, run_name: str, chosen: pd.DataFrame) -> list[dict[str, Any]]:
-    """JSON values of the chosen traces (rows of `analysis.load`), in their order."""
+    """JSON values of the chosen traces (lines of `frames.load`), in their order."""
     if not len(chosen):
         return []
     wanted = pads.field("cell").isin(_unique(chosen["cell"])) & pads.field("trace_id").isin(_unique(chosen["trace_id"]))
@@ -105,7 +107,7 @@ def _cut(text: str | None) -> dict[str, Any]:
 
 
 def _number(value: float | None) -> float | None:
-    """Five significant digits; null where there is none."""
+    """The value with five significant digits; None if there is no finite one."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
 
 
@@ -114,8 +116,9 @@ def _unique(values: pd.Series) -> list[str]:
 
 
 def embedded(value: Any) -> str:
-    """JSON that no browser reads as markup inside a `<script type="application/json">`: `<`, `>`, `&` and the two line
-    separators are written as escapes, so `</script` and `<!--` cannot occur."""
+    """JSON that no browser reads as markup inside a `<script type="application/json">`.
+
+    `<`, `>`, `&` and the two line separators are written as escapes, so that `</script` and `<!--` cannot occur."""
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

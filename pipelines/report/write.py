@@ -1,52 +1,37 @@
 """`steer report RUN... --out DIR`: report.html, figures/*.png and .svg, tables/*.csv and .md of one run or several.
 
-Reads only the columns it needs, the steps of one benchmark and split at a time, and never changes a run.
-docs/report.md says what each section shows.
+A run is never changed. docs/report.md says what each section shows.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipelines.report import charts, figures, page, time_section, trace_view
+from pipelines.report import charts, figures, page, trace_view
 from pipelines.report import tables as tabled
 from pipelines.report.numbers import Numbers, measured
 from pipelines.report.paper import section as paper_section
+from pipelines.report.plotly_json import spec
 from pipelines.report.tables import Table
+from pipelines.report.time_spent import WALL, lines
+from pipelines.report.written import Written
 from steer.config.load import SettingsError
 from steer.statistics import paired
 from steer.statistics.frames import KEYS, MIN_SCORES, ReportRow, by_row
 
 MOST_DETAILS = 80
-"""Rows that can be chosen on the page: 20 kB each; the CSV tables hold all."""
-
-
-@dataclass
-class Written:
-    """What the page is put together from."""
-
-    sections: list[tuple[str, str, str]] = field(default_factory=list)
-    """(id, heading, HTML)"""
-    charts: dict[str, Any] = field(default_factory=dict)
-    tables: list[Table] = field(default_factory=list)
-    """Saved as CSV and Markdown, whether the page shows them or not."""
-
-    def section(self, name: str, heading: str, body: Sequence[str]) -> None:
-        self.sections.append((name, heading, "".join(body)))
-
-    def table(self, slug: str, title: str, columns: tuple, frame: pd.DataFrame) -> str:
-        """Adds a table to those that are saved; returns its HTML."""
-        self.tables.append(Table(slug, title, columns, frame))
-        return page.table(self.tables[-1])
+"""Rows that can be chosen on the page: 20 kB each. The CSV tables hold all."""
 
 
 def write_report(runs: Sequence[str | Path], out: str | Path) -> str:
-    """Returns what to print. Raises SettingsError for a folder that is no run, a run without traces, runs that share
-    no question, and an `out` that exists."""
+    """Write the report into the new folder `out`; returns what to print.
+
+    Raises SettingsError for a folder that is no run, a run without traces, runs that share no question, and an `out`
+    that exists."""
     out = Path(out)
     if out.exists():
         raise SettingsError(f"{out} exists: choose another --out or remove it")
@@ -61,7 +46,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> str:
     _against_large(written, numbers)
     details = _details(written, numbers)
     traces = _traces(written, numbers)
-    time_section.section(written, numbers)
+    time_section(written, numbers)
     for place, n in enumerate(numbers):
         written.section(
             f"run-{place}", "The run" if len(numbers) == 1 else f"Run {n.name}", [page.run_section(n.name, n.described)]
@@ -76,11 +61,8 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> str:
         (out / "tables" / f"{table.slug}.csv").write_text(tabled.as_csv(table), encoding="utf-8")
         (out / "tables" / f"{table.slug}.md").write_text(tabled.markdown(table), encoding="utf-8")
     with figures.drawing():
-        for stem, figure in _figures(numbers, compared):
+        for stem, figure in chain(_figures(numbers, compared), *map(paper_section.drawn, papers)):
             figures.save(out / "figures", stem, figure)
-        for paper in papers:
-            for stem, figure in paper_section.drawn(paper):
-                figures.save(out / "figures", stem, figure)
     return f"{out}: report.html figures/ tables/"
 
 
@@ -113,7 +95,7 @@ def _accuracy(written: Written, numbers: Sequence[Numbers]) -> None:
             keys = []
             for count, said in (("flops_paper", "generated tokens only"), ("flops_full", "all computed tokens")):
                 key = f"curve-{place}-{benchmark}-{split}-{count}"
-                written.charts[key] = charts.curve(points, grids, count)
+                written.chart(key, charts.curve(points, grids, count))
                 keys.append((key, said))
             whose = f"{n.name}: " if len(numbers) > 1 else ""
             heading = f"{whose}{benchmark}, {split} split, {int(points['questions'].max()):,} questions"
@@ -155,8 +137,8 @@ def _comparison(written: Written, compared: pd.DataFrame | None, numbers: Sequen
         "interval leaves out 0, the noise of questions and sampling alone hardly makes such a difference.</p>"
     ]
     for place, (name, mine) in enumerate(compared.groupby("run_b", sort=False)):
-        written.charts[f"comparison-{place}"] = charts.differences(mine)
         heading = f"B is {name}: B − A, points of accuracy"
+        written.chart(f"comparison-{place}", charts.differences(mine, heading))
         body.append(page.charts([(f"comparison-{place}", heading)], rows=len(mine)))
     body += [written.table("comparison", "The runs compared", tabled.COMPARISON, compared), page.note()]
     written.section("comparison", "The runs compared", body)
@@ -199,22 +181,23 @@ def _details(written: Written, numbers: Sequence[Numbers]) -> list[dict[str, Any
 
 
 def _rows(n: Numbers, several: bool) -> Iterator[dict[str, Any]]:
-    """What the page shows of one row; rows whose answers are one step each have no curve to show."""
+    """What the page shows of each row. Rows whose answers are one step each have no curve and are left out."""
     for row, _ in by_row(n.traces):
         confidence, share, area = (_of(f, row) for f in (n.confidence, n.large_share, n.auroc))
         measures = []
         for names_of, mine in confidence.groupby(["measure", "scorer"], sort=False):
             if mine["x"].nunique() > 1:
-                axes = {axis: charts.confidence(part, axis) for axis, part in mine.groupby("axis")}
+                axes = {axis: spec(charts.confidence(part, axis)) for axis, part in mine.groupby("axis")}
                 measures.append({"name": charts.measure_label(*names_of), **axes})
         if not measures:
             continue
+        difficulties = list(dict.fromkeys(share["difficulty"]))
         sides = {
-            key: charts.large_share(share, right) if (share["correct"] == right).any() else None
-            for right, key, _ in charts.VERDICTS
+            name: spec(charts.large_share(share, right, difficulties)) if (share["correct"] == right).any() else None
+            for right, name, *_ in charts.VERDICTS
         }
         name = (f"{n.name} · " if several else "") + charts.row_label(row)
-        yield {"name": name, "measures": measures, "auroc": charts.auroc(area) if len(area) else None, **sides}
+        yield {"name": name, "measures": measures, "auroc": spec(charts.auroc(area)) if len(area) else None, **sides}
 
 
 def _of(frame: pd.DataFrame, row: ReportRow) -> pd.DataFrame:
@@ -230,8 +213,24 @@ def _traces(written: Written, numbers: Sequence[Numbers]) -> list[dict[str, Any]
     return found
 
 
+def time_section(written: Written, numbers: Sequence[Numbers]) -> None:
+    """Add where the time went, if `run.json` of any run says it."""
+    timed = [(n.name, n.described["time"]) for n in numbers if n.described.get("time")]
+    if not timed:
+        return
+    walls = "; ".join(f"{name}: {spent[WALL][WALL]:,.1f} s" for name, spent in timed)
+    frame = pd.DataFrame([{"run": name, **line._asdict()} for name, spent in timed for line in lines(spent)])
+    said = (
+        f"<p>Wall time: <bdi>{page.escaped(walls)}</bdi>. The parts of an engine pool add up to its replicas times the "
+        "wall time, those of the traces to the seconds of all traces from being admitted to being retired. What works "
+        "beside the engines overlaps with them and with itself.</p>"
+    )
+    title = "Where the time goes"
+    written.section("time", title, [said, written.table("time", title, tabled.TIME, frame)])
+
+
 def _figures(numbers: Sequence[Numbers], compared: pd.DataFrame | None) -> Iterator[tuple[str, Any]]:
-    """(file name without suffix, figure); one is drawn only when the last was saved."""
+    """(file name without suffix, figure). Each is drawn when the one before was saved and closed."""
     for n in numbers:
         whose = n.name if len(numbers) > 1 else ""
         longest = n.confidence.groupby(KEYS, observed=True)["x"].transform("nunique")

@@ -1,6 +1,6 @@
-"""What one run evaluates: cells, each a policy setting on one benchmark, and the groups its questions are cut into.
+"""The cells of a run, each a policy setting on one benchmark, and the groups that their questions are cut into.
 
-Invariant: every row of a cell is in exactly one group; which one depends on the seed and on the cell's trace ids alone.
+Invariant: every row of a cell is in exactly one group, which depends on the seed and the cell's trace ids alone.
 """
 
 import hashlib
@@ -10,9 +10,10 @@ from typing import Literal
 
 import pyarrow as pa
 
-from pipelines.run.ingest import Rows, in_one_cell
+from pipelines.run.ingest import Rows
 from steer.config.policy import PolicyConfig
 from steer.config.run import RoutingOptions
+from steer.storage.one_cell import in_one_cell
 from steer.storage.schemas import GROUPS_SCHEMA
 
 
@@ -21,19 +22,20 @@ class Cell:
     """One policy setting on one benchmark with one seed."""
 
     name: str
-    """Unique in the run's folder; column `cell` of every table."""
+    """Unique in the run's folder. Column `cell` of every table."""
     policy: PolicyConfig
     routing: RoutingOptions
     rows: Rows | None
-    """None: the run has the cell already, and its questions."""
+    """None: the run's folder holds the cell and its questions already."""
     tokens: Literal["math", "all"]
     seed: int = 0
     groups: int = 1
-    """K of Table 3: equal parts (to one) of the rows, drawn by hash and routed independently."""
+    """K of Table 3. The rows are cut into K parts that differ by one row at most. Each part is drawn by hash and
+    routed independently."""
 
 
 def refuse_uncuttable(cell: Cell) -> None:
-    """Raises ValueError if a cell has fewer rows than groups, or two rows of one trace id."""
+    """Raise ValueError if a cell has fewer rows than groups, or two rows of one trace id."""
     ids = cell.rows.trace_ids
     if len(ids) < cell.groups:
         raise ValueError(
@@ -46,7 +48,7 @@ def refuse_uncuttable(cell: Cell) -> None:
 
 def cut_into_groups(cell: Cell) -> list[list[int]]:
     """Indices of the cell's rows in K random parts, each in the benchmark's order. Raises what `refuse_uncuttable`
-    does."""
+    raises."""
     refuse_uncuttable(cell)
     ids = cell.rows.trace_ids
     drawn = sorted(range(len(ids)), key=lambda i: _draw(cell.seed, ids[i]))
@@ -59,7 +61,7 @@ def _draw(seed: int, trace_id: str) -> tuple[bytes, str]:
 
 
 def group_tables(cells: Iterable[Cell]) -> Iterator[pa.Table]:
-    """`GROUPS_SCHEMA`, one row a table, cells and groups in order; only one group is held at a time."""
+    """Tables of `GROUPS_SCHEMA` with one row each, in the order of cells and groups. Holds one group at a time."""
     for cell in cells:
         for number, part in enumerate(cut_into_groups(cell)):
             columns = [[cell.name], [f"{cell.name}/{number:03d}"], in_one_cell(cell.rows.take(part))]

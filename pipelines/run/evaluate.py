@@ -1,7 +1,9 @@
 """One Ray Data pipeline: read groups of questions -> route -> grade -> commit to the run's folder.
 
-Ray Data gives streaming input, back-pressure and the commit; the router the loop over steps that it cannot express.
-No stage asks for a CPU: the engines may hold every one of them, and a stage that waited for one would stop the run.
+Ray Data does the streaming input, the back-pressure and the commit. The router does the loop over steps, which Ray Data
+cannot express.
+
+Invariant: no stage asks for a CPU. The engines may hold all CPUs, and a stage that waited for one would stop the run.
 """
 
 import warnings
@@ -16,20 +18,19 @@ from ray.util.annotations import RayDeprecationWarning
 from pipelines.run.cells import Cell, group_tables, refuse_uncuttable
 from pipelines.run.ingest import TablesSource, quiet_context
 from pipelines.run.session import beside_driver
-from pipelines.run.stages import CellJob, RouteGroup, RunFolderSink, grade_parcel, left_to_ask
+from pipelines.run.stages import AdmittedGroup, CellJob, RouteGroup, RunFolderSink, grade_parcel, left_to_ask
 from steer.storage.run_folder import Committed, RunFolder
 
 GRADERS_PER_CPU = 0.5
-"""Grading tasks at most for a CPU of the cluster: a trace's grading takes well under a millisecond."""
+"""Most grading tasks for each CPU of the cluster. To grade a trace takes well under a millisecond."""
 
 
 def evaluate(cells: Sequence[Cell], router: ActorHandle, run: RunFolder) -> float:
-    """Route every question of every cell, grade it, and commit it to the run's tables; returns when all are committed,
-    and how many seconds grading took, summed over its tasks.
+    """Route every question of every cell, grade it and commit it to the run's tables.
 
-    May be called again for further cells of the same run. Of a cell that is in the run already, what its tables hold is
-    not routed again. Raises ValueError for cells that cannot be cut, and what the router raises when a pool is gone for
-    good.
+    Returns, when all are committed, the seconds that grading took, summed over its tasks. May be called again for other
+    cells of the same run. Questions whose rows the run's tables hold already are not routed again. Raises ValueError
+    for cells that cannot be cut into groups, and what the router raises if a pool is gone for good.
     """
     admitted = {cell["name"] for cell in run.describe()["cells"]}
     new = [cell for cell in cells if cell.name not in admitted]
@@ -47,8 +48,8 @@ def evaluate(cells: Sequence[Cell], router: ActorHandle, run: RunFolder) -> floa
     jobs = {cell.name: CellJob(cell.policy, cell.routing, cell.tokens, cell.seed) for cell in cells}
     in_flight = max(cell.routing.groups_in_flight for cell in cells)
     with DataContext.current(_context()):
-        # Not `ray.data.read_parquet`: both readers of ray 2.60 look at the files in tasks that want a CPU, whatever
-        # `num_cpus` says, and the engines may hold every one.
+        # `ray.data.read_parquet` would not do: both of Ray 2.60's readers look at the files in tasks that need a CPU,
+        # whatever `num_cpus` says.
         readers = [partial(run.read_groups, part, names) for part, names in parts.items()]
         groups = TablesSource(readers).dataset(local=False)
         graded = _routed(groups, router, jobs, in_flight, committed).map_batches(
@@ -60,7 +61,7 @@ def evaluate(cells: Sequence[Cell], router: ActorHandle, run: RunFolder) -> floa
 
 
 def _parts(run: RunFolder, cells: Sequence[str]) -> dict[str, list[str]]:
-    """The cells by the part of `questions/` that holds their groups."""
+    """Names of the cells by the part of `questions/` that holds their groups."""
     parts: dict[str, list[str]] = {}
     for cell in run.describe()["cells"]:
         if cell["name"] in cells:
@@ -70,14 +71,14 @@ def _parts(run: RunFolder, cells: Sequence[str]) -> dict[str, list[str]]:
 
 @ray.remote(num_cpus=0)
 def _askable(run: RunFolder, parts: dict[str, list[str]], committed: dict[str, Committed]) -> int:
-    """Traces of these cells that the router is still to be asked for."""
+    """How many traces of these cells the router is still to be asked for."""
     groups = (group for part, cells in parts.items() for group in run.read_groups(part, cells))
-    return sum(len(left_to_ask(group.to_pylist()[0], committed)) for group in groups)
+    return sum(len(left_to_ask(AdmittedGroup.read(group), committed)) for group in groups)
 
 
 @ray.remote(num_cpus=0)
 def _write_groups(run: RunFolder, cells: list[Cell], described: list[dict]) -> None:
-    """In a task: the questions need not pass through the driver."""
+    """Write the groups from a task, so that the questions do not pass through the driver."""
     run.write_groups(group_tables(cells), described)
 
 
@@ -95,7 +96,7 @@ def _routed(
         enable_true_multi_threading=True,
     )
     with warnings.catch_warnings():
-        # Ray 2.60 warns of any remote argument that map_batches does not name, and has no name for these two.
+        # Ray 2.60 warns of remote arguments that map_batches does not name: `max_restarts` and `max_task_retries`.
         warnings.simplefilter("ignore", RayDeprecationWarning)
         return groups.map_batches(
             RouteGroup,
@@ -105,7 +106,7 @@ def _routed(
             compute=threads,
             num_cpus=0,
             label_selector=beside_driver(),
-            # A group that was routed half is not routed again behind the router's back.
+            # Ray must not route a group again that is half done: the supervisor does, from the journal.
             max_restarts=0,
             max_task_retries=0,
         )
@@ -117,7 +118,7 @@ def _graders() -> int:
 
 def _context() -> DataContext:
     context = quiet_context()
-    # A block is a row: a group before the router, a parcel behind it. Rows are never split, so the least size does it.
+    # One row a block: before the router a group, behind it a parcel. Rows are never split, so the least size does it.
     context.target_max_block_size = 1
     warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")
     return context

@@ -1,7 +1,7 @@
-"""Failures of a run that a person can mend: which file, why, and what to do about it.
+"""The message for failures of a run that a person can mend: which file, why, and the remedy.
 
-An exception comes out of a task, an actor or Ray Data wrapped several times over; the one that names the file is
-looked for inside, and what is said is that one alone.
+Ray and Ray Data wrap an exception of a task or an actor several times. The message comes from the exception inside that
+names the file.
 """
 
 import os
@@ -11,28 +11,32 @@ from steer.storage.filesystem import REMEDIES, OutputFailed
 
 
 def message_of(failure: BaseException) -> str | None:
-    """What a person can act on in a failure of a run that had begun; None if it holds nothing of the kind."""
-    for inner in _within(failure):
-        if isinstance(inner, OutputFailed):
-            return f"{inner}, then go on with `steer run --resume {inner.root}` (a sweep: its command with --resume)"
-    for inner in _within(failure):
-        if isinstance(inner, OSError) and inner.errno in REMEDIES and inner.filename is not None:
-            return f"{inner.filename}: {os.strerror(inner.errno)}; {REMEDIES[inner.errno]}"
+    """The message for a failure of a run that had started. None: there is nothing in it that a person could mend."""
+    for cause in causes(failure):
+        if isinstance(cause, OutputFailed):
+            return f"{cause}, then go on with `steer run --resume {cause.root}` (a sweep: its command with --resume)"
+    for cause in causes(failure):
+        if isinstance(cause, OSError) and cause.errno in REMEDIES and cause.filename is not None:
+            return f"{cause.filename}: {os.strerror(cause.errno)}; {REMEDIES[cause.errno]}"
     return None
 
 
-def _within(failure: BaseException) -> Iterator[BaseException]:
-    """The failure and all that it was raised from, each once. What has a `cause` is Ray's wrapping of it, with a whole
-    trace for its text, and passes for one of the cause's own class."""
+def causes(failure: BaseException) -> Iterator[BaseException]:
+    """The failure and everything that it was raised from, each once.
+
+    Ray's wrappers, which have a `cause`, are left out: their text is a whole stack trace, and they pass for instances
+    of the cause's class.
+    """
     seen: set[int] = set()
-    left = [failure]
+    left: list[BaseException | None] = [failure]
     while left:
         inner = left.pop(0)
-        if id(inner) in seen:
+        if inner is None or id(inner) in seen:
             continue
         seen.add(id(inner))
         wrapped = getattr(inner, "cause", None)
         if not isinstance(wrapped, BaseException):
+            wrapped = None
             yield inner
-        further = (wrapped, inner.__cause__, inner.__context__)
-        left += [other for other in further if isinstance(other, BaseException)]
+        context = None if inner.__suppress_context__ else inner.__context__
+        left += [wrapped, inner.__cause__, context]

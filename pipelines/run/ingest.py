@@ -1,14 +1,16 @@
-"""A benchmark's rows through Ray Data: shards in, tables of questions on the cluster out.
+"""Read a benchmark through Ray Data: shards in, tables of questions in the cluster's object store out.
 
-A read task a shard: a hub data set is streamed where the task runs, a local file is read on the driver's node, which
-is the one that is sure to have it. The driver itself holds ids alone. Invariant: rows keep the order of the shards,
-and every row of the chosen split is there once a sample.
+Each shard has a read task. A hub data set is streamed where the task runs. A local file is read on the driver's node,
+because other nodes may not have it. The driver holds ids alone.
+
+Invariant: rows keep the order of the shards, and every row of the chosen split is there once a sample.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +21,7 @@ from ray.data.datasource import Datasource, ReadTask
 
 from steer.benchmarks import BenchmarkRow, Key, Reading, Shard
 from steer.config.load import SettingsError
+from steer.storage.questions import question_table
 from steer.storage.schemas import QUESTIONS_SCHEMA
 
 _READ_SCHEMA = pa.schema(
@@ -26,28 +29,29 @@ _READ_SCHEMA = pa.schema(
     + list(QUESTIONS_SCHEMA)
 )
 READ_ROWS = 256
-"""Rows a block of the reading: a few megabytes at 20 paragraphs a question."""
+"""Rows of a block that is read: a few megabytes at 20 paragraphs a question."""
+T = TypeVar("T")
 REFUSED = -1
-"""In the place of a row's shard: the shard that `number` counts cannot be read, and `key_id` says why."""
+"""Value of `shard` in the row of a shard that cannot be read. `number` is then the shard, and `key_id` the reason."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The traces of a benchmark split: ids here, the questions in the object store."""
+    """The traces of a benchmark split. Their ids are held here, their questions in the object store."""
 
     trace_ids: tuple[str, ...]
     bad: int
-    """Traces whose question cannot be asked."""
+    """Number of traces whose question cannot be asked."""
     blocks: tuple[ray.ObjectRef, ...]
-    """Tables that hold `QUESTIONS_SCHEMA`, each question once."""
+    """Tables with the columns of `QUESTIONS_SCHEMA` and others. Each question is there once."""
     picks: tuple[tuple[int, int], ...]
-    """(row over all blocks, sample) of each trace."""
+    """Of each trace: (row, counted over all blocks, sample)."""
 
     def __len__(self) -> int:
         return len(self.trace_ids)
 
     def take(self, indices: Sequence[int]) -> pa.Table:
-        """These traces as `QUESTIONS_SCHEMA`; fetches the blocks to where it runs."""
+        """The traces with these indices, as `QUESTIONS_SCHEMA`. Fetches all blocks to the calling process."""
         table = pa.concat_tables([ray.get(block).select(QUESTIONS_SCHEMA.names) for block in self.blocks])
         rows = table.take(pa.array([self.picks[i][0] for i in indices], pa.int64()))
         samples = pa.array([self.picks[i][1] for i in indices], pa.int32())
@@ -65,7 +69,7 @@ class Ingested:
     rows: Rows
 
     def described(self) -> dict:
-        """What `run.json` says of it."""
+        """The entry of `run.json`."""
         return {
             "benchmark": self.name,
             "split": self.split,
@@ -76,7 +80,7 @@ class Ingested:
 
 
 def ingest(plan: Reading) -> Ingested:
-    """Needs Ray. Raises SettingsError, with the remedy, for a benchmark that cannot be read."""
+    """Read the selected rows of a benchmark. Needs Ray. Raises SettingsError, with the remedy, if it cannot be read."""
     try:
         rows = _chosen(plan, _read(plan))
     except ValueError as refusal:
@@ -84,22 +88,8 @@ def ingest(plan: Reading) -> Ingested:
     return Ingested(plan.name, plan.split, plan.split_rule, plan.tokens, rows)
 
 
-def held(rows: Sequence[BenchmarkRow]) -> Rows:
-    """Rows that this process holds itself."""
-    table = pa.Table.from_pylist([{**asdict(row.question), "error": row.error} for row in rows], QUESTIONS_SCHEMA)
-    ids = tuple(row.question.trace_id for row in rows)
-    picks = tuple((i, row.question.sample) for i, row in enumerate(rows))
-    return Rows(ids, sum(bool(row.error) for row in rows), (ray.put(table),), picks)
-
-
-def in_one_cell(rows: pa.Table) -> pa.ListArray:
-    """The rows as one list of structs: a cell of a table whose row must not be split."""
-    structs = rows.combine_chunks().to_struct_array()
-    return pa.ListArray.from_arrays([0, len(structs)], pa.concat_arrays(structs.chunks))
-
-
 class TablesSource(Datasource):
-    """A read task for each of the callables, which yield tables."""
+    """A data source with one read task for each of the callables, which yield tables."""
 
     def __init__(self, readers: Sequence[Callable[[], Iterable[pa.Table]]]):
         super().__init__()
@@ -113,7 +103,7 @@ class TablesSource(Datasource):
         return [ReadTask(reader, metadata) for reader in self._readers]
 
     def dataset(self, local: bool, num_cpus: float = 0) -> Dataset:
-        """`local`: on the node of this process, whose files others may not have."""
+        """`local`: read on the node of this process, because other nodes may not have its files."""
         label = {"ray.io/node-id": ray.get_runtime_context().get_node_id()} if local else None
         blocks = len(self._readers)
         return ray.data.read_datasource(self, num_cpus=num_cpus, override_num_blocks=blocks, label_selector=label)
@@ -121,29 +111,48 @@ class TablesSource(Datasource):
 
 @dataclass(frozen=True)
 class _Blocks:
-    """What a read task does: one shard as blocks of `_READ_SCHEMA`."""
+    """The read task of one shard. Yields blocks of `_READ_SCHEMA`."""
 
     number: int
     shard: Shard
 
     def __call__(self) -> Iterator[pa.Table]:
-        rows = (self._values(number, key, row) for number, (key, row) in enumerate(self.shard.rows()))
-        return in_blocks(rows, _READ_SCHEMA, lambda why: {"shard": REFUSED, "number": self.number, "key_id": why})
+        return in_blocks(self.shard.rows(), self._block, self._refused, _READ_SCHEMA)
 
-    def _values(self, number: int, key: Key, row: BenchmarkRow) -> dict:
-        keys = {f"key_{name}": value for name, value in key._asdict().items()}
-        return {"shard": self.number, "number": number, **keys, **asdict(row.question), "error": row.error}
+    def _block(self, rows: list[tuple[Key, BenchmarkRow]], first: int) -> pa.Table:
+        keys, read = zip(*rows, strict=True)
+        questions = question_table([row.question for row in read], [row.error for row in read])
+        columns = [
+            [self.number] * len(rows),
+            list(range(first, first + len(rows))),
+            *([getattr(key, name) for key in keys] for name in Key._fields),
+            *questions.columns,
+        ]
+        return pa.table(dict(zip(_READ_SCHEMA.names, columns, strict=True)), schema=_READ_SCHEMA)
+
+    def _refused(self, why: str) -> pa.Table:
+        return pa.Table.from_pylist([{"shard": REFUSED, "number": self.number, "key_id": why}], _READ_SCHEMA)
 
 
-def in_blocks(rows: Iterator[dict], schema: pa.Schema, refusal: Callable[[str], dict]) -> Iterator[pa.Table]:
-    """What a read task reads, so many rows a table. Where the rows raise ValueError, the last one is `refusal` of what
-    it says: as an exception it would come out of Ray Data with Ray's own words around it."""
+def in_blocks(
+    rows: Iterator[T],
+    block: Callable[[list[T], int], pa.Table],
+    refused: Callable[[str], pa.Table],
+    schema: pa.Schema,
+) -> Iterator[pa.Table]:
+    """Yield the rows as tables of `READ_ROWS` rows.
+
+    `block` makes a table from rows and the number of the first one. If `rows` raises ValueError, the table that
+    `refused` makes from its message follows: an exception would leave Ray Data with Ray's own words around it.
+    """
+    first = 0
     try:
         while part := list(islice(rows, READ_ROWS)):
-            yield pa.Table.from_pylist(part, schema)
+            yield block(part, first)
+            first += len(part)
     except ValueError as error:
-        yield pa.Table.from_pylist([refusal(str(error))], schema)
-    # Without rows an empty block: Ray Data takes no read task without one.
+        yield refused(str(error))
+    # Ray Data does not accept a read task that yields no block.
     yield schema.empty_table()
 
 
@@ -154,11 +163,11 @@ def _read(plan: Reading) -> list[ray.ObjectRef]:
 
 
 def quiet_context(log_level: int = logging.CRITICAL) -> DataContext:
-    """Ray Data without progress bars and, below `log_level`, logs: what goes wrong is said by who asked."""
+    """Ray Data's settings without progress bars, and without logs below `log_level`: the caller reports failures."""
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    # A task may be silent for long on purpose: a hub that is slow, a router that holds a group back.
+    # A task may be silent for long: the hub is slow, or the router holds a group back.
     context.execution_no_progress_timeout_s = -1
     logging.getLogger("ray.data").setLevel(log_level)
     return context
@@ -169,7 +178,7 @@ def _chosen(plan: Reading, blocks: list[ray.ObjectRef]) -> Rows:
     refused = keys.filter(pc.equal(keys["shard"], REFUSED))
     if refused.num_rows:
         raise ValueError(refused.sort_by("number")["key_id"][0].as_py())
-    # Blocks come in any order: rows of all blocks, sorted to the order of the shards.
+    # Blocks come in any order. `order` is the order of the shards.
     order = keys.select(["shard", "number"]).to_pandas().sort_values(["shard", "number"]).index
     read = keys.to_pylist()
     in_order = [Key(*(read[i][f"key_{name}"] for name in Key._fields)) for i in order]

@@ -1,8 +1,8 @@
-"""Tells a cluster's autoscaler what the pools will start with, so that nodes come up while the benchmark is read.
+"""Ask the cluster's autoscaler for the nodes that the pools begin with, so that they start while the benchmark is read.
 
-The request stands until it is taken back, and holds nodes while it stands: `session` takes it back once the pools are
-loaded, so that nodes may go in the tail, and `prewarmed` whatever happens. Ray keeps one such request a cluster, the
-last one: of two runs that start at the same time, the second's counts. Without an autoscaler nothing comes of it.
+The request holds nodes until it is withdrawn. `session` withdraws it once the pools are loaded, so that nodes can leave
+in the tail. `prewarmed` withdraws it in any case. Ray keeps only the latest request of a cluster: if two runs start at
+the same time, the request of the second counts. On a cluster without an autoscaler the request has no effect.
 """
 
 import os
@@ -14,17 +14,18 @@ from ray.autoscaler.sdk import request_resources
 from steer.config.run import PoolsConfig
 from steer.traces import Role
 
-_stands = False
-"""Whether this process has a request standing: another run's is not ours to take back."""
+_requested = False
+"""Whether this process has made a request. The request of another run must not be withdrawn."""
 
 
 @contextmanager
 def prewarmed(pools: PoolsConfig, roles: Sequence[Role]) -> Iterator[None]:
-    """On the cluster that RAY_ADDRESS names; on one of our own there is nothing to bring up."""
-    global _stands
+    """Make the request for as long as the block runs. Only on the cluster that RAY_ADDRESS names: a cluster of this
+    process's own has one node."""
+    global _requested
     bundles, selectors = first_bundles(pools, roles)
     if bundles and os.environ.get("RAY_ADDRESS"):
-        _stands = True
+        _requested = True
         request_resources(bundles=bundles, bundle_label_selectors=selectors)
     try:
         yield
@@ -33,15 +34,15 @@ def prewarmed(pools: PoolsConfig, roles: Sequence[Role]) -> Iterator[None]:
 
 
 def clear_request() -> None:
-    """Take the request back, if there is one of ours."""
-    global _stands
-    if _stands:
+    """Withdraw the request, if this process has made one."""
+    global _requested
+    if _requested:
         request_resources(bundles=[], bundle_label_selectors=[])
-        _stands = False
+        _requested = False
 
 
 def first_bundles(pools: PoolsConfig, roles: Sequence[Role]) -> tuple[list[dict], list[dict]]:
-    """(resources, label selector) of every replica that the pools begin with and that needs any."""
+    """(resources, label selectors) of the replicas that the pools begin with, without those that need no resources."""
     bundles, selectors = [], []
     for pool in (getattr(pools, role.label) for role in roles):
         needs = {name: amount for name, amount in (("CPU", pool.cpus), ("GPU", pool.gpus)) if amount}

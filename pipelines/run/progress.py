@@ -1,6 +1,7 @@
-"""Progress of a run: a live bar on a terminal, otherwise a line every 10 s, also while nothing finishes.
+"""Progress of a run: a live bar on a terminal, otherwise a line every 10 s, also while no trace finishes.
 
-A thread asks the router for its counts; the run never waits for it. Formatting is pure."""
+A thread asks the router for its counts. Invariant: the run never waits for it and never fails because of it.
+"""
 
 import sys
 import threading
@@ -12,12 +13,13 @@ from typing import NamedTuple, Protocol, TextIO
 from steer.traces import Role
 
 LINE_S = 10.0
-"""Between lines in a log: often enough to see that a run lives, rare enough for a run of days."""
+"""Seconds between two lines in a log: often enough to see that a run is alive, seldom enough for a run of days."""
 BAR_S = 0.5
+"""Seconds between two updates of the bar."""
 
 
 class Counts(Protocol):
-    """What is read of `actors.router.RouterStats`."""
+    """What is read of `actors.router.stats.RouterStats`."""
 
     total: int
     live: int
@@ -42,7 +44,7 @@ class ProgressSnapshot(NamedTuple):
     steps_small: int = 0
     steps_large: int = 0
     waiting: str = ""
-    """What pools wait for, that find no node for their replicas."""
+    """What the replicas without a node wait for, by role."""
 
     @classmethod
     def of(cls, counts: Counts, at_s: float) -> "ProgressSnapshot":
@@ -59,7 +61,7 @@ class ProgressSnapshot(NamedTuple):
         )
 
     def since(self, base: "ProgressSnapshot") -> "ProgressSnapshot":
-        """What came after `base`, the router's counts when this pipeline began: it may have served one before."""
+        """The counts since `base`, which the router had when this pipeline began: it may have served another before."""
         return self._replace(
             total=max(self.total - base.done, 0),
             done=self.done - base.done,
@@ -70,8 +72,8 @@ class ProgressSnapshot(NamedTuple):
 
 
 def progress_text(now: ProgressSnapshot, before: ProgressSnapshot) -> str:
-    """One line: done of total, live, queued, tokens a second since `before`, large steps so far, time left, and what
-    pools wait for."""
+    """One line: traces done of the total, live and queued, tokens a second since `before`, share of large steps so far,
+    time left, and what the pools wait for."""
     seconds = now.at_s - before.at_s
     rate = max(now.tokens - before.tokens, 0) / seconds if seconds > 0 else 0.0
     steps = now.steps_small + now.steps_large
@@ -84,13 +86,14 @@ def progress_text(now: ProgressSnapshot, before: ProgressSnapshot) -> str:
 
 
 def eta_s(now: ProgressSnapshot) -> float | None:
-    """Seconds left at the mean pace so far; None before anything is done, or where the total is not known."""
+    """Seconds left at the mean pace so far. None: no trace is done, or the total is not known."""
     if not now.done or not now.total:
         return None
     return now.at_s * max(now.total - now.done, 0) / now.done
 
 
 def duration(seconds: float | None) -> str:
+    """`1:02:03`, `2:03`, or a dash for None."""
     if seconds is None:
         return "–"
     whole = round(seconds)
@@ -99,10 +102,10 @@ def duration(seconds: float | None) -> str:
 
 
 class Progress:
-    """Context manager that shows the run's progress on `stream` until it is left."""
+    """Context manager that shows the run's progress on `stream` until the block ends."""
 
     def __init__(self, read: Callable[[], Counts], stream: TextIO = sys.stderr, line_s: float = LINE_S):
-        """`read` may raise: the last reading is shown again (the router is starting, or just gone)."""
+        """`read` may raise, because the router is starting or has died. Then the last counts are shown again."""
         self._read, self._stream, self._line_s = read, stream, line_s
         self._stop = threading.Event()
         self._base = self._last = ProgressSnapshot(0.0)
@@ -111,7 +114,7 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         self._started = time.monotonic()
-        with suppress(Exception):  # as in _reading: without a base, counts are those since the router started
+        with suppress(Exception):  # As in `_reading`. Without a base the counts are those since the router started.
             self._base = ProgressSnapshot.of(self._read(), 0.0)
         watch = self._watch_terminal if self._stream.isatty() else self._watch_log
         self._thread = threading.Thread(target=watch, name="progress", daemon=True)
@@ -127,7 +130,7 @@ class Progress:
         try:
             self._last = ProgressSnapshot.of(self._read(), at_s).since(self._base)
         except Exception:
-            # Progress must never end a run: whatever stops the router also stops the pipeline, which reports it.
+            # Whatever stops the router also stops the pipeline, which reports it.
             self._last = self._last._replace(at_s=at_s)
         return self._last
 
@@ -150,5 +153,5 @@ class Progress:
             while not self._stop.wait(BAR_S):
                 now = self._reading()
                 bar.update(task, completed=now.done, total=now.total or None, description=progress_text(now, before))
-                if now.at_s - before.at_s >= 5:  # tokens a second over at least so long do not flicker
+                if now.at_s - before.at_s >= 5:  # Tokens a second over a shorter time would flicker.
                     before = now

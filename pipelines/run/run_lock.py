@@ -1,9 +1,11 @@
-"""One process at a time works on a run: the one that came last.
+"""The run lock: one driver a run. If there are two, the later one goes on and the earlier one stops.
 
-A driver writes itself into RUN/driver.json and looks every second whether it still stands there. One that goes on with
-the run writes itself over it and waits; the earlier one sees that and stops, before the later reads what is committed.
-So a scheduler may start a job again although it cannot tell whether the first is dead. What a driver cannot do is to
-notice while it is stopped itself (SIGSTOP, a suspended machine).
+A driver writes its id to RUN/driver.json and reads the file every second. A driver that resumes the run overwrites the
+file and waits. The earlier driver notices and stops, before the later one reads what is committed. So a scheduler may
+start a job again even if it cannot tell whether the first one is dead. A driver that is stopped itself (SIGSTOP, a
+suspended machine) cannot notice that it was replaced.
+
+Invariant: no signal is sent after the block of `run_lock_held` has ended.
 """
 
 import json
@@ -24,19 +26,26 @@ from steer.storage.run_folder import RunFolder
 
 LOCK_FILE = "driver.json"
 CHECK_S = 1.0
+"""Seconds between two reads of the file."""
 GRACE_S = 5.0
-"""A later driver waits so long: an earlier one looks, is interrupted, and its tasks end."""
+"""Seconds that a later driver waits. In this time the earlier one reads the file, is interrupted, and its tasks end."""
+SUPERSEDED = signal.SIGURG
+"""Signal that interrupts the main thread when another driver has the lock. Its default action is to do nothing, so a
+late one ends no process."""
+
+WATCHER = "run-lock"
+"""Name of the thread that reads the file."""
 
 _ID = uuid.uuid4().hex
-"""Of this process."""
+"""Id of this process in the file."""
 
 
 class Superseded(Exception):
-    """Another process has gone on with the run."""
+    """Another driver has taken over the run lock."""
 
 
 def take_over_lock(run: RunFolder) -> None:
-    """Claim a run that was begun before; returns when no other process writes to it any more."""
+    """Lock a run that another driver may have locked. Returns when no other process writes to the run any more."""
     earlier = _read(run)
     _write(run)
     if earlier is not None and earlier["id"] != _ID and not _is_dead(earlier):
@@ -49,45 +58,75 @@ def take_over_lock(run: RunFolder) -> None:
 
 @contextmanager
 def run_lock_held(run: RunFolder) -> Iterator[None]:
-    """Claim a run for as long as the block runs. Inside `pipelines.run.session.cluster`, whose SIGTERM ends the block; in
-    another thread than the main one the claim is not watched. Raises Superseded when another process has taken over."""
+    """Lock a run for as long as the block runs. Raises Superseded if another driver takes over the lock.
+
+    Only the main thread can be interrupted. In another thread the lock is written but not watched.
+    """
     _write(run)
-    over = threading.Event()
-    taken: list[dict | None] = []
-
-    def watch() -> None:
-        while not over.wait(CHECK_S):
-            try:
-                now = _read(run)
-            except OSError:
-                continue  # a file system that is not there for a moment: what is written meanwhile says so
-            if now is None or now["id"] != _ID:
-                taken.append(now)
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
-                return
-
-    watcher = threading.Thread(target=watch, daemon=True)
     watched = threading.current_thread() is threading.main_thread()
+    watch = _Watch(run)
+    before = signal.signal(SUPERSEDED, watch.interrupt) if watched else None
     if watched:
-        watcher.start()
+        threading.Thread(target=watch.look, name=WATCHER, daemon=True).start()
     try:
-        yield
+        try:
+            yield
+        finally:
+            watch.end()
     except KeyboardInterrupt:
-        if taken:
-            raise Superseded(_gone(run, taken[0])) from None
+        if watch.taken_by is not None:
+            raise Superseded(watch.message()) from None
         raise
     finally:
-        over.set()
+        watch.end()
         if watched:
-            watcher.join(CHECK_S)
-        if not taken:
-            with suppress(OSError):  # it must not stand in the way of what the block failed of
+            signal.signal(SUPERSEDED, before or signal.SIG_DFL)
+        if watch.taken_by is None:
+            with suppress(OSError):  # A failure of the clean-up must not hide one of the block.
                 run.remove_file(LOCK_FILE)
 
 
-def _gone(run: RunFolder, by: dict | None) -> str:
-    who = f"process {by['pid']} on {by['host']} (since {by['since']})" if by else "another process"
-    return f"{who} has gone on with {run.root}: this one has stopped, and nothing is lost"
+class _Watch:
+    """Reads the lock in a thread of its own, and interrupts the main thread when another driver has it."""
+
+    def __init__(self, run: RunFolder):
+        self._run = run
+        self._guard = threading.Lock()
+        self._over = threading.Event()
+        self.taken_by: dict | None = None
+        """The driver that has taken over the lock; empty if the file is gone. None: this driver has the lock."""
+
+    def look(self) -> None:
+        while not self._over.wait(CHECK_S):
+            try:
+                now = _read(self._run)
+            except (OSError, ValueError):
+                continue  # The file system fails for a moment. If a write fails meanwhile, that is reported.
+            if now is None or now["id"] != _ID:
+                self._send(now or {})
+                return
+
+    def _send(self, taken_by: dict) -> None:
+        # The guard puts `end` either before this, and then nothing is sent, or after the sending.
+        with self._guard:
+            if not self._over.is_set():
+                self.taken_by = taken_by
+                signal.pthread_kill(threading.main_thread().ident, SUPERSEDED)
+
+    def end(self) -> None:
+        """Note that the block has ended: no signal is sent from now on, and one on its way interrupts nothing."""
+        with self._guard:
+            self._over.set()
+
+    def interrupt(self, *_: object) -> None:
+        """Signal handler. Raises KeyboardInterrupt, as Ctrl-C does."""
+        if not self._over.is_set():
+            raise KeyboardInterrupt
+
+    def message(self) -> str:
+        by = self.taken_by
+        who = f"process {by['pid']} on {by['host']} (since {by['since']})" if by else "another process"
+        return f"{who} has gone on with {self._run.root}: this one has stopped, and nothing is lost"
 
 
 def _read(run: RunFolder) -> dict | None:
@@ -97,8 +136,8 @@ def _read(run: RunFolder) -> dict | None:
 
 def _write(run: RunFolder) -> None:
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    claim = {"id": _ID, "host": platform.node(), "pid": getpid(), "since": since}
-    run.write_file(LOCK_FILE, (json.dumps(claim) + "\n").encode())
+    lock = {"id": _ID, "host": platform.node(), "pid": getpid(), "since": since}
+    run.write_file(LOCK_FILE, (json.dumps(lock) + "\n").encode())
 
 
 def _is_dead(earlier: dict) -> bool:

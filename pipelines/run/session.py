@@ -1,7 +1,7 @@
-"""One run's hold on Ray: a local cluster or an existing one, and the router actor with its pools.
+"""What a run starts on Ray: a local cluster, unless it uses an existing one, and the router actor with its pools.
 
-Invariant: however a session ends (result, exception, Ctrl-C, SIGTERM), the replicas and the router are gone, and so is
-the cluster where this process started it.
+Invariant: however a session ends (result, exception, Ctrl-C, SIGTERM), its replicas and its router are gone, and so is
+the cluster if this process started it.
 """
 
 import os
@@ -14,38 +14,43 @@ from typing import Any
 
 import ray
 
-from actors.router.roles import PAIR
 from actors.router.router import Router
 from actors.router.stats import RouterStats
 from pipelines.run.prewarm import clear_request
+from pipelines.run.run_lock import SUPERSEDED
 from steer.config.policy import PolicyConfig
 from steer.config.run import PairConfig, PoolsConfig
 from steer.messages import EngineInfo
-from steer.traces import Role
+from steer.traces import PAIR, Role
 
 DATA_TASKS = 2
-"""Ray Data tasks that a cluster of our own has logical CPUs for, beside its engines: on a laptop of two cores they
-share, and none waits for good."""
+"""Logical CPUs of a local cluster for Ray Data's tasks, besides one for each engine. On a laptop of two cores they all
+share, and no task waits for ever."""
 OBJECT_STORE_BYTES = 512 * 2**20
-"""Traces travel in blocks of a few MiB and bodies in the actors' own calls: half a GiB is plenty on one machine."""
+"""Object store of a local cluster. Half a GiB is plenty: traces travel in blocks of a few MiB, and prefixes in calls
+between actors."""
 ROUTER_CALLS = 10_000
-"""Calls the router takes at the same time: one open call a group in flight, and the short ones beside them."""
+"""Calls that the router takes at the same time: an open one for each group in flight, and short ones besides."""
 CLOSE_S = 10.0
+"""Seconds that the router has to kill its replicas, before it is killed itself."""
 STATS_S = 5.0
+"""Seconds after which a call for the router's counts fails."""
 
 
 class StartFailed(Exception):
-    """The models could not be started; the message says why."""
+    """The models could not be started. The message says why."""
 
 
 @dataclass(frozen=True)
 class Session:
+    """A started router."""
+
     router: Any
-    """Ray handle of `actors.router.Router`."""
+    """Ray handle of an `actors.router.router.Router`."""
 
     @property
     def infos(self) -> dict[Role, EngineInfo]:
-        """What runs, or ran, at each role; one that started with no replica is missing until its first is loaded."""
+        """What each role's first replica said of itself. A role is missing until a replica of it was loaded."""
         return ray.get(self.router.infos.remote(), timeout=STATS_S)
 
     @property
@@ -62,8 +67,11 @@ class Session:
 
 @contextmanager
 def cluster(verbose: bool = False, engines: int = len(PAIR)) -> Iterator[None]:
-    """Ray, for as long as the block runs: the cluster that RAY_ADDRESS names (inside `ray job submit` Ray sets it), or
-    one of this process's own, which has room for so many engines of one CPU and ends with the block."""
+    """Connect to Ray for as long as the block runs.
+
+    The cluster is the one that RAY_ADDRESS names (inside `ray job submit` Ray sets it). Without that variable it is a
+    local one, which has room for `engines` engines of one CPU each and ends with the block.
+    """
     address = os.environ.get("RAY_ADDRESS")
     level = "WARNING" if verbose else "ERROR"
     if address:
@@ -79,16 +87,16 @@ def cluster(verbose: bool = False, engines: int = len(PAIR)) -> Iterator[None]:
             object_store_memory=OBJECT_STORE_BYTES,
         )
     try:
-        with sigterm_as_interrupt():  # here, since ray.init puts a handler of its own in place
+        with sigterm_as_interrupt():  # After ray.init, which sets a handler of its own.
             yield
     finally:
         ray.shutdown()
 
 
 def beside_driver() -> dict[str, str]:
-    """Label selector for what the run cannot lose without its driver's node being lost too, which is not one to be
-    preempted. (Ray 2.60 places an actor without CPUs on any node, whatever a soft NodeAffinitySchedulingStrategy says.)
-    """
+    """Label selector of the driver's node, which should not be a preemptible one. What runs there is lost only together
+    with the driver. (Ray 2.60 places an actor without CPUs on any node, whatever a soft NodeAffinitySchedulingStrategy
+    says.)"""
     return {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
 
 
@@ -101,10 +109,13 @@ def session(
     policies: Sequence[PolicyConfig] = (),
     journal: str | None = None,
 ) -> Iterator[Session]:
-    """A started router on the `cluster` around it, with a pool for each of the `roles`: what these begin with is loaded
-    when the block begins. `policies`: those of the run, of which the router makes the `custom` ones first. `journal`:
-    the folder in which it keeps live traces. Raises StartFailed."""
-    # num_cpus=0: the router waits most of the time, and must get a place on a node full of engines.
+    """A started router with a pool for each of the `roles`, for as long as the block runs. Call this inside `cluster`.
+
+    The replicas that the pools begin with are loaded when the block begins. `policies`: those of the run. The router
+    makes the `custom` ones first, to see whether it can. `journal`: path or URL of the folder in which it keeps live
+    traces. None: it keeps none. Raises StartFailed.
+    """
+    # num_cpus=0: the router waits most of the time, and must find room on a node full of engines.
     router = ray.remote(Router).options(
         num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0, label_selector=beside_driver()
     )
@@ -118,15 +129,16 @@ def session(
         clear_request()
         yield Session(handle)
     finally:
-        with _held_back(signal.SIGINT, signal.SIGTERM):
-            with suppress(Exception):  # a router that is gone has nothing left to close
+        with _held_back(signal.SIGINT, signal.SIGTERM, SUPERSEDED):
+            with suppress(Exception):  # A router that is gone has nothing left to close.
                 ray.get(handle.close.remote(), timeout=CLOSE_S)
             ray.kill(handle)
 
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM (a scheduler's stop, `ray job stop`) ends the block as Ctrl-C does. Main thread only; elsewhere no-op."""
+    """Let SIGTERM (a scheduler's stop, `ray job stop`) end the block as Ctrl-C does. Does nothing outside the main
+    thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -143,7 +155,8 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
 @contextmanager
 def _held_back(*signals: int) -> Iterator[None]:
-    """A second Ctrl-C must not cut the cleaning up short: signals of the block are delivered after it."""
+    """Hold back these signals while the block runs, then raise KeyboardInterrupt if one arrived: a second Ctrl-C must
+    not cut the clean-up short."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

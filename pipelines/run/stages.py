@@ -1,7 +1,7 @@
-"""The stages of the evaluation pipeline behind the reading of the groups: route each, grade its traces, commit them.
+"""The stages of the pipeline after the groups are read: route each group, grade its traces, commit them.
 
-A row of the dataset between the stages is a *parcel*: traces that are committed together, nested in one cell. Ray Data
-cuts blocks by bytes alone, so with rows of one trace each, finished traces would wait for a block to fill up.
+Between the stages, a row of the dataset is a *parcel*: traces that are committed together, nested in one table cell.
+Ray Data cuts blocks by bytes alone. With one trace a row, finished traces would wait until a block is full.
 
 Invariant: every question of a group leaves `RouteGroup` exactly once, or the run stops.
 """
@@ -17,26 +17,25 @@ import ray
 from ray.actor import ActorHandle
 from ray.data.datasource import Datasink, WriteResult
 
-from pipelines.run.ingest import in_one_cell
 from steer.config.policy import PolicyConfig
 from steer.config.run import RoutingOptions
 from steer.grading import NO_RESPONSE, grade
+from steer.storage.one_cell import from_one_cell, in_one_cell
+from steer.storage.questions import QUESTION_COLUMNS, split_by_error, trace_ids
 from steer.storage.run_folder import Committed, RunFolder
 from steer.storage.schemas import GRADED_SCHEMA, MIXTURE_KEYS, MIXTURE_STRUCT, ROUTED_SCHEMA, VERDICT_FIELDS
 from steer.traces import Status
 
 COMMIT_S = 5.0
-"""Finished traces are committed at least this often: what a lost driver can cost, against the number of files."""
+"""Most seconds between two commits of a group's finished traces. Fewer would lose less with the driver, but make more
+files."""
 COMMIT_TRACES = 1024
-"""...or as soon as there are so many."""
-
-QUESTION_COLUMNS = ("id", "sample", "benchmark", "prompt", "gold", "grader", "subset", "difficulty", "labels", "system")
-"""What the router is sent of a question."""
+"""Finished traces are committed as soon as a group has this many."""
 
 
 @dataclass(frozen=True)
 class CellJob:
-    """What all groups of a cell are routed by."""
+    """How the groups of a cell are routed."""
 
     policy: PolicyConfig
     routing: RoutingOptions
@@ -44,89 +43,101 @@ class CellJob:
     seed: int
 
 
+@dataclass(frozen=True)
+class AdmittedGroup:
+    """A group as it was admitted."""
+
+    name: str
+    cell: str
+    questions: pa.Table
+    """As QUESTIONS_SCHEMA."""
+
+    @classmethod
+    def read(cls, row: pa.Table) -> "AdmittedGroup":
+        """`row`: one row of GROUPS_SCHEMA."""
+        return cls(row["group"][0].as_py(), row["cell"][0].as_py(), from_one_cell(row["questions"]))
+
+
 class RouterLost(Exception):
-    """The router died; what it had not handed on is in its journal. (Ray's own exception does not survive its way
+    """The router died. The traces that it had not handed on are in its journal. (Ray's own exception does not get
     through Ray Data.)"""
 
 
 class RouteGroup:
-    """Ray Data's stateful callable: a group in, parcels of routed traces out, as they come.
+    """Ray Data's stateful callable: takes a group and yields parcels of routed traces as they come.
 
-    A plain generator, called in as many threads of one actor as groups are in flight. (Ray 2.60 collects all that an
-    async generator yields for a batch before it hands on the first: a group's traces would only come out at its end.)
+    It is a plain generator, and runs in as many threads of one actor as groups are in flight. (Ray 2.60 collects all
+    that an async generator yields for a batch before it passes on the first: a group's traces would come out at its end
+    only.)
     """
 
     def __init__(self, router: ActorHandle, jobs: dict[str, CellJob], committed: dict[str, Committed]):
-        """`committed`: by group, what the run's tables held before this pipeline began."""
+        """`jobs`: by cell. `committed`: by group, what the run's tables held before this pipeline began."""
         self._router, self._jobs, self._committed = router, jobs, committed
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        (group,) = batch.to_pylist()
-        job = self._jobs[group["cell"]]
-        held = self._committed.get(group["group"], Committed())
-        awaited = Counter(i for i in map(_trace_id, group["questions"]) if i not in held.trace_ids)
-        for routed in self._routed(group, job, held):
+        group = AdmittedGroup.read(batch)
+        job = self._jobs[group.cell]
+        committed = self._committed.get(group.name, Committed())
+        awaited = Counter(i for i in trace_ids(group.questions) if i not in committed.trace_ids)
+        for routed in self._routed(group, job, committed):
             awaited.subtract(routed["trace_id"].to_pylist())
             yield as_parcel(routed)
         wrong = [trace for trace, count in awaited.items() if count]
         if wrong:
             raise RuntimeError(
-                f"group {group['group']}: {len(wrong)} traces were not answered exactly once, among them {wrong[0]}"
+                f"group {group.name}: {len(wrong)} traces were not answered exactly once, among them {wrong[0]}"
             )
 
-    def _routed(self, group: dict, job: CellJob, held: Committed) -> Iterator[pa.Table]:
-        bad = [row for row in group["questions"] if row["error"] and _trace_id(row) not in held.trace_ids]
-        if bad:
-            yield error_rows(bad, group["cell"], group["group"], job.seed)
+    def _routed(self, group: AdmittedGroup, job: CellJob, committed: Committed) -> Iterator[pa.Table]:
+        good, bad = split_by_error(group.questions)
+        unwritten = [i not in committed.trace_ids for i in trace_ids(bad)]
+        if any(unwritten):
+            yield error_rows(bad.filter(pa.array(unwritten)), group, job.seed)
         if left_to_ask(group, self._committed):
-            # All of them, since the journal knows the group as it was admitted.
-            good = [row for row in group["questions"] if not row["error"]]
-            questions = pa.Table.from_pylist([{name: row[name] for name in QUESTION_COLUMNS} for row in good])
-            for routed in self._from_router(questions, group["cell"], group["group"], job, held.trace_ids):
-                yield without_mixtures(routed, held.mixtures)
+            # All questions, also committed ones, because the journal holds the group as it was admitted.
+            for routed in self._from_router(good.select(QUESTION_COLUMNS), group, job, committed.trace_ids):
+                yield without_mixtures(routed, committed.mixtures)
 
     def _from_router(
-        self, questions: pa.Table, cell: str, group: str, job: CellJob, committed: frozenset[str]
+        self, questions: pa.Table, group: AdmittedGroup, job: CellJob, committed: frozenset[str]
     ) -> Iterator[pa.Table]:
         from actors.router.router import Job
 
-        message = Job(cell, group, job.policy, job.routing, job.tokens, job.seed)
+        message = Job(group.cell, group.name, job.policy, job.routing, job.tokens, job.seed)
         stream = self._router.route.options(num_returns="streaming").remote(questions, message, committed)
-        held: list[pa.Table] = []
+        pending: list[pa.Table] = []
         due = time.monotonic() + COMMIT_S
         while True:
-            wait_s = max(due - time.monotonic(), 0) if held else None
+            wait_s = max(due - time.monotonic(), 0) if pending else None
             if ray.wait([stream], timeout=wait_s)[0]:
                 try:
-                    held.append(ray.get(next(stream)).cast(ROUTED_SCHEMA))
+                    pending.append(ray.get(next(stream)).cast(ROUTED_SCHEMA))
                 except StopIteration:
                     break
                 except ray.exceptions.RayActorError as death:
                     raise RouterLost(f"the router died: {death}") from None
-            if held and (time.monotonic() >= due or sum(table.num_rows for table in held) >= COMMIT_TRACES):
-                yield pa.concat_tables(held)
-                held, due = [], time.monotonic() + COMMIT_S
-        if held:
-            yield pa.concat_tables(held)
+            if pending and (time.monotonic() >= due or sum(table.num_rows for table in pending) >= COMMIT_TRACES):
+                yield pa.concat_tables(pending)
+                pending, due = [], time.monotonic() + COMMIT_S
+        if pending:
+            yield pa.concat_tables(pending)
 
 
-def left_to_ask(group: dict, committed: dict[str, Committed]) -> list[str]:
-    """Trace ids of a group's questions that can be asked and have no row yet."""
-    held = committed.get(group["group"], Committed()).trace_ids
-    return [i for i in (_trace_id(row) for row in group["questions"] if not row["error"]) if i not in held]
+def left_to_ask(group: AdmittedGroup, committed: dict[str, Committed]) -> list[str]:
+    """Trace ids of the group's questions that can be asked and have no committed row."""
+    done = committed.get(group.name, Committed()).trace_ids
+    good, _ = split_by_error(group.questions)
+    return [i for i in trace_ids(good) if i not in done]
 
 
-def _trace_id(question: dict) -> str:
-    return f"{question['id']}#{question['sample']}"
-
-
-def without_mixtures(routed: pa.Table, held: frozenset[tuple]) -> pa.Table:
-    """`ROUTED_SCHEMA` rows without fits (values of `MIXTURE_KEYS`) that are committed: a router that goes on from its
-    journal hands them on again."""
-    if not held:
+def without_mixtures(routed: pa.Table, committed: frozenset[tuple]) -> pa.Table:
+    """Rows of `ROUTED_SCHEMA` without the mixtures that are committed, given as values of `MIXTURE_KEYS`. A router that
+    goes on from its journal hands these on again."""
+    if not committed:
         return routed
     kept = [
-        [row for row in rows if tuple(row[key] for key in MIXTURE_KEYS) not in held]
+        [row for row in rows if tuple(row[key] for key in MIXTURE_KEYS) not in committed]
         for rows in routed["mixture_rows"].to_pylist()
     ]
     where = routed.schema.get_field_index("mixture_rows")
@@ -134,36 +145,41 @@ def without_mixtures(routed: pa.Table, held: frozenset[tuple]) -> pa.Table:
 
 
 def as_parcel(traces: pa.Table) -> pa.Table:
+    """One row that holds these traces."""
     return pa.table({"traces": in_one_cell(traces)})
 
 
-def from_parcel(parcel: pa.Table) -> pa.Table:
-    return pa.Table.from_struct_array(parcel["traces"].combine_chunks().flatten())
-
-
-def error_rows(questions: list[dict], cell: str, group: str, seed: int) -> pa.Table:
-    """`ROUTED_SCHEMA` rows of questions that cannot be asked: they cost nothing and are wrong."""
-    rows = []
-    for question in questions:
-        known = {name: question[name] for name in ROUTED_SCHEMA.names if name in question}
-        row = dict.fromkeys((f.name for f in ROUTED_SCHEMA if pa.types.is_primitive(f.type)), 0)
-        row |= {"step_rows": [], "mixture_rows": [], "text": "", "status": Status.ERROR.value}
-        row |= {"cell": cell, "group": group, "seed": seed, "question_id": question["id"]}
-        row |= {"trace_id": _trace_id(question), **known}
-        rows.append(row)
-    return pa.Table.from_pylist(rows, schema=ROUTED_SCHEMA)
+def error_rows(questions: pa.Table, group: AdmittedGroup, seed: int) -> pa.Table:
+    """Rows of `ROUTED_SCHEMA` for questions that cannot be asked. They cost nothing and count as wrong."""
+    n = questions.num_rows
+    given = {
+        "trace_id": trace_ids(questions),
+        "question_id": questions["id"],
+        "cell": [group.cell] * n,
+        "group": [group.name] * n,
+        "seed": [seed] * n,
+        "status": [Status.ERROR.value] * n,
+        "text": [""] * n,
+        "step_rows": [[]] * n,
+        "mixture_rows": [[]] * n,
+    }
+    columns = {
+        field.name: given.get(field.name, questions[field.name] if field.name in questions.column_names else [0] * n)
+        for field in ROUTED_SCHEMA
+    }
+    return pa.table(columns, schema=ROUTED_SCHEMA)
 
 
 def grade_parcel(parcel: pa.Table) -> pa.Table:
-    """Adds the columns of `VERDICT_FIELDS` to every trace of a parcel, and to the parcel what that took."""
+    """Add the columns of `VERDICT_FIELDS` to every trace of a parcel, and the seconds that this took to the parcel."""
     started = time.monotonic()
-    traces = with_verdicts(from_parcel(parcel))
+    traces = with_verdicts(from_one_cell(parcel["traces"]))
     graded = as_parcel(traces.select(GRADED_SCHEMA.names))
     return graded.append_column("grading_s", pa.array([time.monotonic() - started]))
 
 
 def with_verdicts(traces: pa.Table) -> pa.Table:
-    """Traces of a run with their verdicts, new or in the place of those that are there."""
+    """Grade traces. The verdicts are added to them, or replace the verdicts that they have."""
     columns = (traces[name].to_pylist() for name in ("status", "text", "gold", "grader", "labels"))
     verdicts = [
         NO_RESPONSE if status == Status.ERROR else grade(text, gold, grader, json.loads(labels))
@@ -177,19 +193,19 @@ def with_verdicts(traces: pa.Table) -> pa.Table:
 
 
 class RunFolderSink(Datasink[float]):
-    """Commits every parcel by itself, and tells the router, whose journal lets go of it."""
+    """Commits every parcel by itself and tells the router, whose journal need not keep it any longer."""
 
     def __init__(self, run: RunFolder, router: ActorHandle):
         self._run, self._router = run, router
         self.grading_s = 0.0
-        """Of all parcels; known when all are written."""
+        """Seconds that grading took, summed over all parcels. Set when all are written."""
 
     def write(self, blocks, ctx) -> float:
-        """Seconds that grading these parcels took."""
+        """Commit these parcels. Returns the seconds that grading them took."""
         grading_s = 0.0
         for parcels in blocks:
             for i in range(parcels.num_rows):
-                traces = from_parcel(parcels.slice(i, 1)).cast(GRADED_SCHEMA)
+                traces = from_one_cell(parcels.slice(i, 1)["traces"]).cast(GRADED_SCHEMA)
                 self._run.commit(traces)
                 grading_s += parcels["grading_s"][i].as_py()
                 self._router.committed.remote(traces["group"][0].as_py(), traces["trace_id"].to_pylist())

@@ -1,34 +1,38 @@
-"""The models of a run, started when they are first needed and again when the router or its node is lost.
+"""Start a run's models when they are first needed, and again after the router or its node was lost.
 
-A run has as many lives as it needs, so long as each commits something: the journal hands what was live on to the next.
+The new router finds the live traces in the journal. Invariant: the run is given up after `FRUITLESS_RESTARTS` losses in
+a row between which no row was committed.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 
 import ray
 
 from pipelines.run.cells import Cell
-from pipelines.run.session import Session, StartFailed
+from pipelines.run.failures import causes
+from pipelines.run.session import Session
 from pipelines.run.stages import RouterLost
 from steer.storage.run_folder import RunFolder
 
 FRUITLESS_RESTARTS = 3
-"""A run whose router was lost so often without one more row is given up."""
-
+"""Losses of the router, without a row committed between them, after which a run is given up."""
 
 _LOSSES = (RouterLost, ray.exceptions.RayActorError)
+"""Exceptions that mean a loss."""
 
 
 class Supervisor:
-    """`start` opens a session with the run's models; `evaluate` works with it and may be called again."""
+    """Holds the session with the run's models. `evaluate` may be called several times."""
 
-    def __init__(self, run: RunFolder, start: Callable, new: bool):
-        """`new`: models that do not start at first leave no folder behind."""
-        self._run, self._start, self._new = run, start, new
+    def __init__(self, run: RunFolder, start: Callable[[], AbstractContextManager[Session]]):
+        """`start` opens a session."""
+        self._run, self._start = run, start
         self._stack = ExitStack()
         self._session: Session | None = None
+        self.started = False
+        """Whether the models have been loaded at least once."""
 
     def __enter__(self) -> "Supervisor":
         return self
@@ -37,14 +41,15 @@ class Supervisor:
         return self._stack.__exit__(*failure)
 
     def session(self) -> Session:
+        """The session. It is opened if there is none."""
         if self._session is None:
-            self._stack.enter_context(unused_if_not_started(self._run) if self._new else nullcontext())
             self._session = self._stack.enter_context(self._start())
-            self._new = False
+            self.started = True
         return self._session
 
     def evaluate(self, cells: Sequence[Cell], work: Callable[[Sequence[Cell], Session, RunFolder], None]) -> None:
-        """`work`, in as many lives as it takes. Raises what stops it for another reason than a loss."""
+        """Call `work`, and call it again after each loss. Raises any other failure, and the last loss of a run that is
+        given up."""
         fruitless, rows = 0, self._rows()
         while True:
             try:
@@ -65,24 +70,6 @@ class Supervisor:
         return self._run.read("traces", columns=["cell"]).num_rows
 
 
-def lost(failure: BaseException | None) -> bool:
-    """Whether an actor's death stopped the pipeline: of the router, or of the stage that feeds it."""
-    return any(isinstance(error, _LOSSES) for error in _chain(failure))
-
-
-def _chain(failure: BaseException | None) -> Iterator[BaseException]:
-    seen = set()
-    while failure is not None and id(failure) not in seen:
-        seen.add(id(failure))
-        yield failure
-        failure = getattr(failure, "cause", None) or failure.__cause__
-
-
-@contextmanager
-def unused_if_not_started(run: RunFolder) -> Iterator[None]:
-    """Models that did not start leave no folder behind, so that the mended command may name the same one."""
-    try:
-        yield
-    except StartFailed:
-        run.remove()
-        raise
+def lost(failure: BaseException) -> bool:
+    """Whether the death of an actor stopped the pipeline: of the router, or of the stage that calls it."""
+    return any(isinstance(cause, _LOSSES) for cause in causes(failure))

@@ -1,6 +1,6 @@
-"""`steer experiment paper`: the paper's tables and figures, and what it lacks, from one resumable sweep.
+"""`steer experiment paper`: the paper's tables and figures, and some that it lacks, from one resumable sweep.
 
-Thresholds are chosen on validation; on test every method runs with its whole grid, so that its curve has intervals and
+Thresholds are chosen on validation. On test every method runs with its whole grid: its curve then has intervals, and
 "best on test", the paper's way of reporting, can stand beside the honest figure.
 """
 
@@ -26,21 +26,23 @@ class PaperConfig(Strict):
 
     pair: str | PairConfig = "embedded"
     benchmarks: Annotated[tuple[str | BenchmarkConfig, ...], Field(min_length=1)] = ("chain_math", "hops")
-    """Names, or as under `benchmark:` of a run; `split` and `limit` are not read."""
+    """Names, or mappings as under `benchmark:` of a run. `split` and `limit` are not read."""
     validation_questions: Annotated[int, Field(ge=20)] | None = 160
-    """Questions a benchmark on validation; none: all."""
+    """Validation questions of each benchmark. None: all."""
     test_questions: Annotated[int, Field(ge=20)] | None = 320
-    """Questions a benchmark on test; none: all."""
+    """Test questions of each benchmark. None: all."""
     test_seeds: Annotated[int, Field(ge=1)] = 1
-    """Sampling seeds of every question on test."""
+    """Sampling seeds of each test question."""
     routing: RoutingOptions = RoutingOptions()
     pools: PoolsConfig = PoolsConfig()
     seed: int = 0
 
 
 def run_paper(config: PaperConfig, out: str | Path, replica_class: type | None = None, verbose: bool = False) -> str:
-    """The runs into `out`, going on where an earlier call was cut off, and their report into `out`/report. Returns what
-    to print. Raises what `run_sweep` does."""
+    """Run the sweep in `out`, or go on where an earlier call was cut off, and write its report to `out`/report.
+
+    Returns the text to print. Raises what `run_sweep` raises.
+    """
     with refusals_as_settings_errors():
         pair = load_pair(config.pair)
     missing = dict(_missing(pair))
@@ -48,12 +50,12 @@ def run_paper(config: PaperConfig, out: str | Path, replica_class: type | None =
         print(f"{label}: not run, {why}", flush=True)
     run_sweep(paper_sweep(config, missing), out, replica_class, verbose, kind=KIND, resume=True)
     report = Path(out) / "report"
-    shutil.rmtree(report, ignore_errors=True)  # of an earlier call on the same runs
+    shutil.rmtree(report, ignore_errors=True)  # An earlier call may have written one.
     return write_report([out], report)
 
 
 def paper_sweep(config: PaperConfig, missing: dict[str, str]) -> SweepConfig:
-    """The sweep of an experiment, without the methods that are `missing`."""
+    """The sweep of the experiment, without the methods whose labels are in `missing`."""
     benchmarks = [BenchmarkConfig(name=b) if isinstance(b, str) else b for b in config.benchmarks]
     found = [row for row in rows() if row["label"].removeprefix(f"{OBSERVED} ") not in missing]
     return SweepConfig(
@@ -70,7 +72,7 @@ def paper_sweep(config: PaperConfig, missing: dict[str, str]) -> SweepConfig:
 
 
 def _missing(pair: PairConfig) -> Iterator[tuple[str, str]]:
-    """(method, why) of those whose signal the pair has not."""
+    """(method, reason) for the methods whose signal the pair cannot give."""
     if pair.prm is None:
         yield "rsd", "the pair has no process reward model (prm: {path: ...}; docs/signals.md)"
     if pair.probe is None:

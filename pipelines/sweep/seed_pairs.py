@@ -1,6 +1,7 @@
-"""`steer sweep-pairs`: every trained seed pair on validation: which variant keeps the most accuracy at each compute.
+"""`steer sweep-pairs`: compare variants over all trained seed pairs, on validation, at equal compute.
 
-The defaults of `steer` are chosen from this, over all pairs and benchmarks, before any test question is seen.
+The defaults of the policy `steer` are chosen from this, over all pairs and benchmarks, before any test question is
+seen.
 """
 
 from collections import defaultdict
@@ -18,28 +19,33 @@ from steer.config.sweep import SweepConfig
 from steer.storage.run_folder import RunFolder
 
 BUDGETS = tuple(np.arange(0.1, 1.0, 0.1))
-"""Compute a question, as shares of large-only's, at which accuracies are compared."""
+"""Compute a question at which accuracies are compared, as shares of what the large model alone needs."""
 FLOPS_COUNTS = ("flops_paper", "flops_full")
 
 
 def sweep_pairs(folder: str | Path, config: SweepConfig, out: str | Path, verbose: bool = False) -> str:
-    """Sweep the variants with every `small-seed*` of `folder` beside every `large-seed*`, one run folder a pair under
-    `out`; a pair whose folder there has ended is not run again. Returns the comparison, and prints it after each pair.
-    Raises SettingsError if there are no such models, or a folder under `out` was left unfinished."""
+    """Sweep the variants with every pair of a `small-seed*` and a `large-seed*` model in `folder`.
+
+    Each pair has a run folder under `out`. A pair whose run is finished there is not run again. Returns the comparison,
+    and prints it after each pair. Raises SettingsError if there are no such models, or if a run under `out` is
+    unfinished.
+    """
     if config.test:
         raise SettingsError("test: true: a choice of defaults looks at validation alone; set test: false")
-    kept: dict[str, list[Summary]] = {}
-    said = ""
+    sweeps: list[list[Summary]] = []
+    text = ""
     for name, pair in _pairs(Path(folder)).items():
         target = Path(out) / name
         print(f"\n## {name}", flush=True)
-        kept[name] = _finished(target) or run_sweep(config.model_copy(update={"pair": pair}), target, verbose=verbose)
-        said = comparison(list(kept.values()))
-        print(f"\n{said}", flush=True)
-    return said
+        rows = _finished(target) or run_sweep(config.model_copy(update={"pair": pair}), target, verbose=verbose)
+        sweeps.append(rows)
+        text = comparison(sweeps)
+        print(f"\n{text}", flush=True)
+    return text
 
 
 def _finished(target: Path) -> list[Summary] | None:
+    """The summary of a finished run. None: there is no run. Raises SettingsError for an unfinished one."""
     if not (target / "run.json").exists():
         return None
     run = RunFolder.open(target)
@@ -50,8 +56,11 @@ def _finished(target: Path) -> list[Summary] | None:
 
 
 def comparison(sweeps: Sequence[Sequence[Summary]]) -> str:
-    """A line a variant, best first by `flops_full`: points of accuracy above `random_query`, mean over budgets, pairs
-    and benchmarks, by both counts, with the worst pair and benchmark."""
+    """A table with a line for each variant, best first by `flops_full`.
+
+    It holds points of accuracy above `random_query` by both FLOPs counts: the mean over budgets, pairs and benchmarks,
+    and that of the worst pair and benchmark.
+    """
     gains: dict[str, dict[str, list[float]]] = defaultdict(lambda: {count: [] for count in FLOPS_COUNTS})
     for rows in sweeps:
         for benchmark in dict.fromkeys(row.benchmark for row in rows):
@@ -73,12 +82,14 @@ def comparison(sweeps: Sequence[Sequence[Summary]]) -> str:
 
 
 def mean_gain(curve: Sequence[Summary], bar: Sequence[Summary], count: str) -> float:
-    """Points of accuracy (%) by which a variant beats `random_query`, mean over `BUDGETS`.
+    """Points of accuracy (%) by which a variant beats `random_query`, as a mean over `BUDGETS`.
 
-    At a budget the variant has the accuracy that its settings, `small` and `large` reach with a coin for each question
-    between two of them: their upper concave hull. `random_query` is such a coin between `small` and `large` alone, on
-    the straight lines between the bar's points. `curve`, `bar`: rows of one benchmark; `bar` holds `small` and `large`.
-    `count`: `flops_paper` or `flops_full`."""
+    The variant's accuracy at a budget is read from the upper concave hull of its settings, `small` and `large`: a coin
+    for each question, between two of these, reaches it. `random_query` is such a coin between `small` and `large`; its
+    accuracy is read from the straight lines between the bar's points.
+
+    `curve`, `bar`: rows of one benchmark; `bar` holds `small` and `large`. `count`: `flops_paper` or `flops_full`.
+    """
     small, large = (next(row for row in bar if row.policy == name) for name in ("small", "large"))
 
     def cheapest_first(rows: Sequence[Summary]) -> list[tuple[float, float]]:
@@ -92,8 +103,8 @@ def mean_gain(curve: Sequence[Summary], bar: Sequence[Summary], count: str) -> f
 
 
 def hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Upper concave hull of (cost, accuracy), by cost (Andrew's monotone chain); dearer points that are no more
-    accurate are left out."""
+    """Upper concave hull of (cost, accuracy) points, by cost (Andrew's monotone chain). A point that costs more without
+    being more accurate is left out."""
     kept: list[tuple[float, float]] = []
     for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
         if kept and y <= kept[-1][1]:

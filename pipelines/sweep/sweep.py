@@ -1,36 +1,28 @@
-"""`steer sweep`: every policy's threshold grid on validation, the chosen setting on test, over one start of the models.
+"""`steer sweep`: every policy's threshold grid on validation, then the chosen setting on test.
 
-Two pipelines: all validation cells, then (thresholds chosen) all test cells. The bar (`small`, `random_query`,
-`large`) runs whole on both splits. A sweep that was cut off can go on where it was.
+The models start once. There are two pipelines: all validation cells, then all test cells with the chosen thresholds.
+The bar (`small`, `random_query`, `large`) runs with all its settings on both splits. A sweep that was cut off can be
+resumed.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
-from actors.router.roles import needed_roles
-from pipelines.report.picture import save_curve
+from pipelines.report.figures import save_curve
 from pipelines.report.printed import best_on_test, tables
 from pipelines.report.summary import Entry, Summary, summarise, write_json
 from pipelines.run.cells import Cell
 from pipelines.run.ingest import Ingested, ingest
-from pipelines.run.prewarm import prewarmed
-from pipelines.run.resume import go_on, held_run
-from pipelines.run.run import described, evaluate_all, journal_of, refuse_unmeasured, resolved, usable_pair
-from pipelines.run.run_lock import run_lock_held
-from pipelines.run.session import cluster, session
-from pipelines.run.supervisor import Supervisor
+from pipelines.run.lifecycle import Lifecycle
 from steer.benchmarks import Reading, reading
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.policy import PolicyConfig
 from steer.config.run import BenchmarkConfig
 from steer.config.sweep import SweepConfig, Variant
 from steer.statistics.thresholds import Point, choose
-from steer.storage.run_folder import RunFolder
 
 Choice = dict[tuple[str, str], str]
-"""(benchmark, label) -> the setting that validation chose."""
+"""By (benchmark, label of the variant): the setting that was chosen on validation."""
 
 
 def run_sweep(
@@ -41,40 +33,34 @@ def run_sweep(
     kind: str = "sweep",
     resume: bool = False,
 ) -> list[Summary]:
-    """Raises SettingsError for what cannot be loaded and for a folder in use, before anything starts.
+    """Run the sweep, print its tables, and return the rows of `summary.json`.
 
-    `replica_class`: see `actors.router.Router`; `kind` is written to `run.json`. `resume`: go on in a folder of the
-    same configuration but for its pools; traces that are committed are not routed again, and where none is left no
-    model is started."""
+    `replica_class`: see `actors.router.router.Router`. `kind` is written to `run.json`. `resume`: resume the sweep in
+    `out`, whose configuration must be the same but for its pools, or begin it if there is none. Committed traces are
+    not routed again; if none is left, no model is started. Raises SettingsError for a configuration that cannot be used
+    and for a folder in use, before anything starts.
+    """
+    policies = [policy for variant in config.variants for _, policy in variant.settings()]
+    lifecycle = Lifecycle(
+        kind,
+        config,
+        policies,
+        out,
+        seeds=config.seeds("test"),
+        resume=resume,
+        replica_class=replica_class,
+        verbose=verbose,
+    )
     with refusals_as_settings_errors():
-        pair = usable_pair(config.pair, config.pools)
-        policies = [policy for variant in config.variants for _, policy in variant.settings()]
-        roles = needed_roles(policies, pair)
-        refuse_unmeasured(policies, config.pools)
         plans = {split: _plans(config, split) for split in ("validation", "test")[: 1 + config.test]}
-        run = held_run(out, kind) if resume else None
-        if run is None:
-            RunFolder.refuse_used(out)
-        else:
-            go_on(run, resolved(config, pair), out)
-    new = run is None
-    with cluster(verbose, len(roles)), prewarmed(config.pools, roles), ExitStack() as stack:
+    with lifecycle:
         splits = {split: _ingested(config, split, plans[split]) for split in plans}
-        if new:
-            with refusals_as_settings_errors():
-                run = RunFolder.create(out, kind, resolved(config, pair), config.seeds("test"))
-                run.update(benchmarks=[b.described() for split in splits.values() for b in split.values()])
-        start = partial(session, pair, config.pools, replica_class, roles, policies, journal_of(run, config))
-        stack.enter_context(run_lock_held(run))
-        supervisor = stack.enter_context(Supervisor(run, start, new))
-        finished = run.finished_cells()
+        lifecycle.begin([benchmark for split in splits.values() for benchmark in split.values()])
+        run = lifecycle.run
 
         def phase(split: str, choice: Choice | None) -> list[Summary]:
             cells, rows = _cells(config, splits[split], choice)
-            left = [cell for cell in cells if cell.name not in finished]
-            if left:
-                supervisor.evaluate(left, evaluate_all)
-                run.update(engines=described(supervisor.session()))
+            lifecycle.evaluate(cells)
             return summarise(run, rows)
 
         validation = phase("validation", None)
@@ -83,14 +69,14 @@ def run_sweep(
         test = phase("test", choice) if config.test else []
     rows = validation + test
     write_json(run, rows)
-    save_curve(run, rows)
+    save_curve(run, rows, [(*key, setting) for key, setting in choice.items()])
     run.finish(chosen=[[*key, setting] for key, setting in choice.items()])
     print(report(test or validation, choice, config.test_grid and config.test), flush=True)
     return rows
 
 
 def chosen(config: SweepConfig, validation: Sequence[Summary]) -> Choice:
-    """The setting that the objective prefers, for each benchmark and variant that has a threshold to choose."""
+    """The best setting by the objective, for each benchmark and each variant that has a threshold to choose."""
     choice: Choice = {}
     for variant in config.variants:
         if variant.is_bar or len(variant.settings()) == 1:
@@ -105,12 +91,12 @@ def chosen(config: SweepConfig, validation: Sequence[Summary]) -> Choice:
 
 
 def kept_rows(rows: Sequence[Summary], choice: Choice) -> list[Summary]:
-    """Without the settings that validation did not choose."""
+    """The rows without the settings that were not chosen on validation."""
     return [r for r in rows if _kept(r.benchmark, r.policy, r.setting, choice)]
 
 
 def report(test: Sequence[Summary], choice: Choice, test_grid: bool) -> str:
-    """What the sweep prints. With the grid on test too, first the rows that validation chose, then best on test."""
+    """The text that the sweep prints: the chosen rows, and with `test_grid` a table of the best on test after them."""
     marked = {(benchmark, label, setting) for (benchmark, label), setting in choice.items()}
     text = tables(kept_rows(test, choice), marked)
     if test_grid:
@@ -124,7 +110,7 @@ def report(test: Sequence[Summary], choice: Choice, test_grid: bool) -> str:
 def entries(
     config: SweepConfig, split: str, choice: Choice | None
 ) -> Iterator[tuple[Entry, BenchmarkConfig, Variant, PolicyConfig]]:
-    """(row, benchmark, variant, policy) of every row of a split; `choice` None: the whole grid."""
+    """(row, benchmark, variant, policy) of every row of a split. `choice` None: of the whole grid."""
     standard = "grid" if config.test_grid else "chosen"
     for benchmark in config.benchmarks:
         for variant in config.variants:
@@ -140,7 +126,7 @@ def entries(
 
 
 def _kept(benchmark: str, label: str, setting: str, choice: Choice) -> bool:
-    """Whether validation chose this setting; where there was nothing to choose, every setting is kept."""
+    """Whether this setting was chosen on validation, or there was nothing to choose."""
     return choice.get((benchmark, label), setting) == setting
 
 
@@ -166,7 +152,7 @@ def _ingested(config: SweepConfig, split: str, plans: dict[str, Reading]) -> dic
 def _cells(
     config: SweepConfig, benchmarks: dict[str, Ingested], choice: Choice | None
 ) -> tuple[list[Cell], list[Entry]]:
-    """All cells of a split, and its rows."""
+    """(cells, rows of the summary) of a split."""
     split = next(iter(benchmarks.values())).split
     cells, rows = [], []
     for entry, wanted, variant, policy in entries(config, split, choice):

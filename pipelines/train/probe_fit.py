@@ -1,4 +1,4 @@
-"""Fitting the probe of `query_router` to hidden states and soft labels, in PyTorch on the CPU."""
+"""Fit the probe of `query_router` to hidden states and soft labels, in PyTorch on the CPU."""
 
 import numpy as np
 import torch
@@ -8,19 +8,19 @@ from torch.nn import functional as F
 from steer.policies.probe import Probe, ProbeCard
 
 HELD_OUT = 0.2
-"""Share of the questions that the probe does not learn from: it is taken where it is best on them."""
+"""Share of the questions that the probe is not trained on. The epoch with the least loss on them is kept."""
 WIDTH = 32
-"""Of the probe's hidden layer."""
+"""Units of the probe's hidden layer."""
 EPOCHS = 600
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
 
 
 def fit_probe(states_QH: np.ndarray, solved_Q: np.ndarray, model: str, seed: int) -> tuple[Probe, dict]:
-    """The probe, and how good it is on held-out questions.
+    """(the probe, figures about it on held-out questions).
 
-    `states_QH`: float32, NaN rows are left out. `solved_Q`: share of rollouts that were right, 0 to 1. `model`:
-    fingerprint of the model whose states they are. Raises ValueError if all questions are solved, or none.
+    `states_QH`: float32; NaN rows are left out. `solved_Q`: share of rollouts that were right, 0 to 1. `model`:
+    fingerprint of the model whose states they are. Raises ValueError if the share is the same for all questions.
     """
     known_Q = np.isfinite(states_QH).all(axis=1)
     states_QH, solved_Q = states_QH[known_Q], solved_Q[known_Q]
@@ -33,7 +33,7 @@ def fit_probe(states_QH: np.ndarray, solved_Q: np.ndarray, model: str, seed: int
     x = torch.tensor((states_QH - mean_H) / sd_H, dtype=torch.float32)
     y = torch.tensor(solved_Q, dtype=torch.float32)
     best, loss = _trained(x, y, torch.tensor(learnt), torch.tensor(held), seed)
-    # The scaling becomes part of the first layer: the probe reads the states as they are.
+    # The scaling becomes part of the first layer, so that the probe reads unscaled states.
     w1 = best["w1"] / sd_H[:, None]
     weights = {"w1": w1, "b1": best["b1"] - mean_H @ w1, "w2": best["w2"], "b2": best["b2"]}
     card = ProbeCard(hidden_size=states_QH.shape[1], layers=(WIDTH,), model=model, seeds=(seed,))
@@ -47,8 +47,10 @@ def fit_probe(states_QH: np.ndarray, solved_Q: np.ndarray, model: str, seed: int
     }
 
 
-def _trained(x, y, learnt, held, seed: int) -> tuple[dict[str, np.ndarray], float]:
-    """Weights with the lowest binary cross-entropy on the held-out rows, and that entropy (nats)."""
+def _trained(
+    x: torch.Tensor, y: torch.Tensor, learnt: torch.Tensor, held: torch.Tensor, seed: int
+) -> tuple[dict[str, np.ndarray], float]:
+    """(the weights with the lowest binary cross-entropy on the held-out rows, that entropy in nats)."""
     generator = torch.Generator().manual_seed(seed)
     w1 = torch.randn(x.shape[1], WIDTH, generator=generator) * x.shape[1] ** -0.5
     w2 = torch.randn(WIDTH, generator=generator) * WIDTH**-0.5
@@ -56,7 +58,8 @@ def _trained(x, y, learnt, held, seed: int) -> tuple[dict[str, np.ndarray], floa
     for parameter in parameters:
         parameter.requires_grad_()
     optimizer = torch.optim.AdamW(parameters, LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    best, lowest = None, float("inf")
+    best: dict[str, np.ndarray] = {}
+    lowest = float("inf")
     for _ in range(EPOCHS):
         optimizer.zero_grad()
         F.binary_cross_entropy_with_logits(_logits(x[learnt], *parameters), y[learnt]).backward()
@@ -69,11 +72,11 @@ def _trained(x, y, learnt, held, seed: int) -> tuple[dict[str, np.ndarray], floa
     return best, lowest
 
 
-def _logits(x, w1, b1, w2, b2):
+def _logits(x: torch.Tensor, w1: torch.Tensor, b1: torch.Tensor, w2: torch.Tensor, b2: torch.Tensor) -> torch.Tensor:
     return torch.tanh(x @ w1 + b1) @ w2 + b2
 
 
 def _auroc(solved_Q: np.ndarray, p_Q: np.ndarray) -> float | None:
-    """Of questions solved more often than not against the others; None if they are all of one kind."""
+    """AUROC of questions that were solved more often than not against the others. None: there is only one kind."""
     right_Q = solved_Q > 0.5
     return float(roc_auc_score(right_Q, p_Q)) if 0 < right_Q.sum() < len(right_Q) else None

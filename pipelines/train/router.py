@@ -1,11 +1,11 @@
-"""`steer train-router`: the probe that `query_router` routes by, from k rollouts of the small model.
+"""`steer train-router`: train the probe that `query_router` routes by, on k rollouts of the small model.
 
-The small model answers every question k times; the share of right answers is a soft label. A probe on its prompt's
-last hidden state learns the label by binary cross-entropy (arXiv 2410.04707). What the rollouts cost is reported apart
-(`training.json`, and the run folder `rollouts/`), since routing with the probe does not pay it.
+The small model answers every question k times. The share of right answers is a soft label. A probe on the last hidden
+state of the prompt learns the label by binary cross-entropy (arXiv 2410.04707). The cost of the rollouts is reported
+apart (`training.json`, and the run folder `rollouts/`), because routing with the probe does not pay it.
 
-Invariant: nothing of a test split is read. Embedded benchmarks have a split `train`; of others `validation` is taken,
-on which thresholds are chosen too.
+Invariant: no question of a test split is read. Embedded benchmarks have a split `train`; for others use `validation`,
+on which thresholds are chosen, too.
 """
 
 import json
@@ -17,54 +17,64 @@ from pydantic import Field
 
 from pipelines.run.cells import Cell
 from pipelines.run.ingest import Ingested, ingest
-from pipelines.run.run import evaluate_all, resolved
-from pipelines.run.session import cluster, session
-from pipelines.run.supervisor import unused_if_not_started
+from pipelines.run.lifecycle import Lifecycle
 from steer.benchmarks import reading
 from steer.config.load import SettingsError, refusals_as_settings_errors
-from steer.config.pairs import load_pair
 from steer.config.policy import SmallPolicy
 from steer.config.run import BenchmarkConfig, PairConfig, PoolsConfig, RoutingOptions
 from steer.config.strict import Strict
 from steer.messages import Prompt
+from steer.policies.probe import Probe
+from steer.storage.one_cell import from_one_cell
 from steer.storage.run_folder import RunFolder
 from steer.traces import Role
 
 
 class TrainRouterConfig(Strict):
-    """A whole `steer train-router`."""
+    """The configuration of `steer train-router`."""
 
     benchmarks: Annotated[tuple[BenchmarkConfig, ...], Field(min_length=1)] = (
         BenchmarkConfig(name="chain_math", split="train", limit=800),
         BenchmarkConfig(name="hops", split="train", limit=800),
     )
-    """Questions to learn from; `split: test` is refused."""
+    """Questions to train on. The splits `test` and `all` are refused."""
     pair: str | PairConfig = "embedded"
     rollouts: Annotated[int, Field(ge=1)] = 4
-    """k: answers of the small model to each question."""
+    """k: the small model's answers to each question."""
     routing: RoutingOptions = RoutingOptions()
     pools: PoolsConfig = PoolsConfig()
+    journal: bool = True
+    """Write the live rollouts to the folder after every round, so that a lost router loses none of them."""
     seed: int = 0
-    """Of the rollouts' sampling and of the probe's training."""
+    """Seed of the rollouts and of the probe's training."""
 
 
 def train_router(config: TrainRouterConfig, out: str | Path, verbose: bool = False) -> dict:
-    """Write the probe and `training.json` into the new folder `out`; returns the latter. Raises SettingsError for a
-    test split, a folder in use, and answers that teach nothing."""
+    """Write the probe and `training.json` to the new folder `out`. Returns the content of `training.json`.
+
+    Raises SettingsError for a test split, for a folder in use, and if all questions were solved equally often.
+    """
+    lifecycle = Lifecycle(
+        "train-router",
+        config,
+        [SmallPolicy()],
+        Path(out) / "rollouts",
+        seeds=[config.seed],
+        roles=[Role.SMALL],
+        verbose=verbose,
+    )
     with refusals_as_settings_errors():
         tested = [b.name for b in config.benchmarks if b.split in ("test", "all")]
         if tested:
             raise ValueError(f"benchmark {tested[0]}: a router is not trained on test questions: set split: validation")
-        pair = load_pair(config.pair)
-        plans = [reading(b.model_copy(update={"samples": config.rollouts})) for b in config.benchmarks]
         RunFolder.refuse_used(out)
-    with cluster(verbose):
+        plans = [reading(b.model_copy(update={"samples": config.rollouts})) for b in config.benchmarks]
+    with lifecycle:
         loaded = [ingest(plan) for plan in plans]
-        run = RunFolder.create(Path(out) / "rollouts", "train-router", resolved(config, pair), [config.seed])
-        run.update(benchmarks=[benchmark.described() for benchmark in loaded])
-        with unused_if_not_started(run), session(pair, config.pools, roles=[Role.SMALL]) as held:
-            evaluate_all([_cell(config, benchmark) for benchmark in loaded], held, run)
-            run.finish()
+        lifecycle.begin(loaded)
+        lifecycle.evaluate([_cell(config, benchmark) for benchmark in loaded])
+    run, pair = lifecycle.run, lifecycle.pair
+    run.finish()
     prompts, solved_Q, tflops = labelled(run)
     probe, measured = _fitted(pair, config, prompts, solved_Q)
     probe.save(Path(out))
@@ -81,8 +91,8 @@ def train_router(config: TrainRouterConfig, out: str | Path, verbose: bool = Fal
 
 
 def labelled(run: RunFolder) -> tuple[list[Prompt], np.ndarray, float]:
-    """(prompts [Q], share of right answers [Q], 1e12 FLOPs of all answers by the paper's count) of a run's questions.
-    Questions that could not be asked are left out."""
+    """(prompts [Q], share of right answers [Q], FLOPs of all answers by the paper's count, in 1e12) of a run. Questions
+    that could not be asked are left out."""
     columns = ["benchmark", "question_id", "prompt", "correct", "error", "flops_paper"]
     traces = run.read("traces", columns=columns).to_pandas()
     tflops = float(traces.flops_paper.sum())
@@ -94,15 +104,19 @@ def labelled(run: RunFolder) -> tuple[list[Prompt], np.ndarray, float]:
 
 
 def _systems(run: RunFolder) -> dict[tuple[str, str], str]:
-    """(benchmark, question id) -> system text, which `traces/` does not repeat."""
+    """System texts by (benchmark, question id). The table `traces/` does not hold them."""
     systems = {}
     for cell in run.describe()["cells"]:
         for group in run.read_groups(cell["part"], [cell["name"]]):
-            systems |= {(q["benchmark"], q["id"]): q["system"] for q in group["questions"].to_pylist()[0]}
+            questions = from_one_cell(group["questions"])
+            keys = zip(questions["benchmark"].to_pylist(), questions["id"].to_pylist(), strict=True)
+            systems |= dict(zip(keys, questions["system"].to_pylist(), strict=True))
     return systems
 
 
-def _fitted(pair: PairConfig, config: TrainRouterConfig, prompts: list[Prompt], solved_Q: np.ndarray):
+def _fitted(
+    pair: PairConfig, config: TrainRouterConfig, prompts: list[Prompt], solved_Q: np.ndarray
+) -> tuple[Probe, dict]:
     from actors.engine.checkpoint import model_fingerprint
     from actors.engine.pooling import prompt_states
     from pipelines.train.probe_fit import fit_probe

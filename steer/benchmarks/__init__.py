@@ -1,4 +1,4 @@
-"""Benchmarks: a configuration in, the `Question` rows of one split out. One benchmark a file."""
+"""Benchmarks: a configuration in, the `Question` rows of one split out. Each benchmark has its own file."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from steer.benchmarks import embedded, local
 from steer.benchmarks.acpbench import ACPBENCH
 from steer.benchmarks.aime import AIME
 from steer.benchmarks.benchmark import Benchmark, BenchmarkRow, Key, Reading, Shard
-from steer.benchmarks.embedded import EMBEDDED
+from steer.benchmarks.embedded import EMBEDDED, EmbeddedBenchmark
 from steer.benchmarks.kor_bench import KOR_BENCH
 from steer.benchmarks.math500 import MATH500
 from steer.benchmarks.musique import MUSIQUE
 from steer.benchmarks.omni_math import OMNI_MATH
-from steer.benchmarks.public import PublicShard
+from steer.benchmarks.public import Definition, PublicShard
 from steer.config.run import BenchmarkConfig
 
 __all__ = [
@@ -30,21 +30,22 @@ PUBLIC = {d.name: d for d in (MATH500, OMNI_MATH, AIME, ACPBENCH, MUSIQUE, KOR_B
 """The paper's six benchmarks."""
 
 OWN_DATA_KEYS = ("question", "answer", "id", "prompt")
-"""Keys that only data of one's own has."""
+"""Configuration keys that only own data may set."""
 
 
 def known_benchmarks() -> dict[str, str]:
-    """Name -> one line about it."""
-    return {name: known.about for name, known in {**EMBEDDED, **PUBLIC}.items()}
+    """The names of all benchmarks, each with a one-line description."""
+    known: dict[str, EmbeddedBenchmark | Definition] = {**EMBEDDED, **PUBLIC}
+    return {name: benchmark.about for name, benchmark in known.items()}
 
 
 def load_benchmark(config: BenchmarkConfig) -> Benchmark:
-    """The benchmark's split, read here and held in memory. Raises ValueError with the remedy."""
+    """Read the benchmark's split into memory. Raises ValueError with the remedy."""
     return reading(config).load()
 
 
 def reading(config: BenchmarkConfig) -> Reading:
-    """How the configured benchmark is read. Raises ValueError, with the remedy, for what cannot be."""
+    """How the configured benchmark is read. Raises ValueError, with the remedy, if the configuration is wrong."""
     source = config.source or _standard_source(config.name)
     if config.split == "train" and source != "embedded":
         raise ValueError(f"benchmark {config.name} has no split train: use split: validation")
@@ -56,7 +57,9 @@ def reading(config: BenchmarkConfig) -> Reading:
             f"benchmark name: {config.name}: no benchmark of that name; there are {', '.join(known)}. "
             "For data of your own set source: PATH, question:, answer: and grader:"
         )
-    misplaced = [key for key in OWN_DATA_KEYS if key in config.model_fields_set]
+    # A resolved configuration names every key: only one that is set to something is misplaced.
+    fields = BenchmarkConfig.model_fields
+    misplaced = [key for key in OWN_DATA_KEYS if getattr(config, key) != fields[key].default]
     if misplaced:
         raise ValueError(
             f"benchmark {config.name} knows its fields and takes no {', '.join(misplaced)}: remove them, or set "

@@ -1,6 +1,7 @@
 """ACPBench: multiple-choice questions about action, change and planning, seven tasks (Kokel et al. 2024, IBM).
 
-It has a validation split of its own. The question's text ends with its options; the prompt has them one a line.
+The benchmark has a validation split of its own. In its files, a question's text ends with the options; the prompt lists
+them on separate lines.
 """
 
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steer.benchmarks.fields import RowError, items, lacks, text
-from steer.benchmarks.public import Asked, Definition
+from steer.benchmarks.public import Asked, Definition, Source
 from steer.benchmarks.sources import FileSource, HubSource, data_files
 
 TASKS = {
@@ -20,7 +21,7 @@ TASKS = {
     "reach": "reachable_atom_mc",
     "val": "validation_mcq",
 }
-"""Task -> value of its rows' field `group`."""
+"""Maps each task to the value of field `group` in its rows."""
 
 _OWN_SPLITS = "the benchmark's own validation and test splits"
 
@@ -38,13 +39,13 @@ def _files(root: Path) -> list[FileSource]:
 
 
 def _split(name: str) -> str:
-    """Files are named `dev` or `validation`, and `test`; any other file is sampled like a benchmark without splits."""
+    """The split by the file's name: `dev` or `validation`, or `test`. Any other file is split by the sampling rule."""
     if "dev" in name or "validation" in name:
         return "validation"
     return "test" if "test" in name else ""
 
 
-def _asked(values: Mapping[str, Any], source: FileSource | HubSource) -> Asked:
+def _asked(values: Mapping[str, Any], source: Source) -> Asked:
     choices = values.get("choices")
     if not isinstance(choices, Mapping):
         raise lacks("choices") if choices is None else RowError(f"field 'choices' is a {type(choices).__name__}")
@@ -78,7 +79,7 @@ def _asked(values: Mapping[str, Any], source: FileSource | HubSource) -> Asked:
 
 
 def _stem(question: str, listed: list[str]) -> str:
-    """The question without the options that its text ends with."""
+    """Remove the options from the end of a question's text."""
     for end in (". ".join(listed) + ".", ". ".join(listed)):
         if question.endswith(end) and len(question) > len(end):
             return question[: -len(end)].rstrip()

@@ -1,7 +1,8 @@
 """AIME 2022 to 2025: 120 problems whose answer is an integer from 0 to 999 (problems (c) MAA).
 
-Three layouts are read: AI-MO's (2022 to 2024; the contest is in `url`), `math-ai/aime25` and NeMo-Skills' file of 2025
-(both number the thirty problems of I and II from 0). Ids are the same from each: `2024-II-3`.
+Three layouts can be read: AI-MO's (2022 to 2024, with the contest in field `url`), and those of `math-ai/aime25` and of
+NeMo-Skills' file of 2025, which both number the thirty problems of I and II from 0. All give ids of one form:
+`2024-II-3`.
 """
 
 import re
@@ -10,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from steer.benchmarks.fields import RowError, text
-from steer.benchmarks.public import Asked, Definition
+from steer.benchmarks.public import Asked, Definition, Source
 from steer.benchmarks.sources import FileSource, HubSource, data_files
 
 _URL = re.compile(r"(20\d\d)_AIME_(I{1,2})_Problems/Problem_(\d{1,2})")
 _NUMBERED_2025 = re.compile(r"(?:aime25-)?(\d{1,2})")
 _PROBLEMS = 15
-"""Problems a contest."""
+"""Problems in one contest."""
 
 
 def _hub() -> list[HubSource]:
@@ -27,7 +28,7 @@ def _files(root: Path) -> list[FileSource]:
     return [FileSource(path) for path in data_files(root)]
 
 
-def _asked(values: Mapping[str, Any], source: FileSource | HubSource) -> Asked:
+def _asked(values: Mapping[str, Any], source: Source) -> Asked:
     gold = text(values, "answer", "expected_answer")
     if not re.fullmatch(r"\d{1,3}", gold, re.ASCII):
         raise RowError(f"answer {gold!r} is no integer from 0 to 999: mend or remove the row")
@@ -42,7 +43,7 @@ def _asked(values: Mapping[str, Any], source: FileSource | HubSource) -> Asked:
 
 
 def _contest(values: Mapping[str, Any]) -> tuple[str, str, int]:
-    """(year, I or II, number of the problem)."""
+    """The year, the contest (I or II) and the number of the problem."""
     if values.get("url"):
         match = _URL.search(text(values, "url"))
         if match is None:

@@ -1,78 +1,79 @@
-"""What every benchmark is read into: shards of rows, of which a split and a limit choose some.
+"""What every benchmark is read into: shards of rows, from which a split and a limit select some.
 
-A `Reading` is a benchmark as configured before a row is read; its shards can be read anywhere, one by one. `select`
-needs of each row only its `Key`, so that whoever reads the shards elsewhere keeps the rows there.
+A `Reading` is a configured benchmark before any row is read. Its shards can be read anywhere, one by one. `select`
+needs only the `Key` of each row, so a process that reads shards elsewhere can keep the rows there.
 
-Invariant: every row of a shard comes back once, in order; one that cannot be asked keeps its place, with a reason.
+Invariant: a shard returns every row once, in order. A row that cannot be asked keeps its place and carries the reason.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
 from steer.traces import Question
 
 VALIDATION_SHARE = 0.2
-"""Share of a benchmark without splits of its own that is kept for choosing thresholds (benchmarks.md)."""
+"""Share of the questions reserved for choosing thresholds, if a benchmark has no splits of its own (benchmarks.md)."""
 SAMPLE_RULE = "the fifth of the ids with the smallest hashes is validation, the rest is test"
 
 
 @dataclass(frozen=True)
 class BenchmarkRow:
-    """One row of a benchmark. `error` says why it cannot be asked; its question is then as far as it could be read."""
+    """One row of a benchmark. If it cannot be asked, `error` says why, and `question` holds what could be read."""
 
     question: Question
     error: str = ""
 
 
 class Key(NamedTuple):
-    """What decides about a row."""
+    """The part of a row that decides whether it is selected."""
 
     id: str
     place: str
-    """File or data set, and the row's number in it, for messages."""
+    """The file or data set and the row's number in it, for messages."""
     split: str
-    """The source's own split of the row; "" where it has none."""
+    """The source's own split of the row; empty if the source has no splits."""
     draw: str
-    """What the validation fifth is drawn by: the id, but the same for repeats of one question."""
+    """The text whose hash decides between validation and test: the id, but shared by repeats of one question."""
 
 
 class Shard(Protocol):
-    """A file, or one split of a hub data set; can be pickled."""
+    """A file, or one split of a hub data set. Shards can be pickled."""
 
-    split: str
-    """The source's own split of all its rows; "" where it has none."""
+    @property
+    def split(self) -> str:
+        """The source's own split of all rows of the shard; empty if the source has no splits."""
 
     def rows(self) -> Iterator[tuple[Key, BenchmarkRow]]:
-        """Raises ValueError, with the remedy, where the shard cannot be read at all."""
-        ...
+        """Raises ValueError, with the remedy, if the shard cannot be read at all."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A benchmark as configured, before any row is read."""
+    """A configured benchmark before any row is read."""
 
     name: str
     split: Literal["validation", "test", "all", "train"]
     split_rule: str
-    """How the split is made, for the run to say."""
+    """How the split is made, in words for the run to print."""
     grader: str
     tokens: Literal["math", "all"]
-    """Which tokens a step's score averages over."""
+    """Which tokens the score of a step averages over."""
     shards: tuple[Shard, ...]
     limit: int | None = None
     samples: int = 1
     local: bool = False
-    """Shards are files of this machine, that others may not have."""
+    """The shards are files of this machine, which other machines may not have."""
     drawn: bool = False
-    """A `limit` draws questions by a hash of their ids (shards in turn would be one subset only); false: the first."""
+    """With `limit`: draw the questions by a hash of their ids, because the first ones would all be of one subset. If
+    false, take the first ones."""
 
     def wanted_shards(self) -> tuple[Shard, ...]:
         return tuple(s for s in self.shards if self.split == "all" or s.split in ("", self.split))
 
     def select(self, keys: Sequence[Key]) -> list[int]:
-        """Indices of the chosen rows, in order. Raises ValueError for two rows of one id, and for a split of none."""
+        """Indices of the selected rows, in order. Raises ValueError if two rows have one id or the split is empty."""
         _refuse_duplicates(keys)
         validation = validation_draws(key.draw for key in keys if not key.split)
         chosen = [
@@ -88,7 +89,7 @@ class Reading:
         return chosen[: self.limit]
 
     def load(self) -> "Benchmark":
-        """The chosen rows, read here and held in memory. Raises what `select` and the shards raise."""
+        """Read the selected rows into memory. Raises what `select` and the shards raise."""
         read = [row for shard in self.wanted_shards() for row in shard.rows()]
         chosen = (read[i][1] for i in self.select([key for key, _ in read]))
         rows = tuple(
@@ -101,8 +102,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark whose rows are held in memory: `limit` questions, `samples` traces each, bad rows too, so that
-    accuracy keeps its denominator."""
+    """A benchmark in memory: `limit` questions with `samples` traces each.
+
+    Bad rows are included, so that accuracy keeps its denominator.
+    """
 
     name: str
     split: str
@@ -112,9 +115,11 @@ class Benchmark:
     rows: tuple[BenchmarkRow, ...]
 
 
-def validation_draws(draws) -> set[str]:
-    """The fifth with the smallest hashes: the same on every machine and in every file order, at least one if there are
-    two. `draws` may repeat."""
+def validation_draws(draws: Iterable[str]) -> set[str]:
+    """The fifth of the draws with the smallest hashes. `draws` may hold repeats.
+
+    The result is the same on every machine and for every order of the file. It holds at least one of two or more draws.
+    """
     distinct = sorted(set(draws), key=lambda draw: (_hash("validation", draw), draw))
     size = max(1, round(VALIDATION_SHARE * len(distinct))) if len(distinct) > 1 else 0
     return set(distinct[:size])

@@ -1,4 +1,4 @@
-"""The benchmarks of the embedded pair: generated from seeds, no file and no network."""
+"""The benchmarks of the embedded pair. They are generated from seeds and need no file and no network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Fields of a row, taken out with their kind checked. What is wrong is a `RowError`: it costs one row, not the run."""
+"""Typed access to the fields of a row. A wrong field raises `RowError`, which fails one row and not the run."""
 
 import json
 from collections.abc import Mapping
@@ -6,11 +6,11 @@ from typing import Any
 
 
 class RowError(Exception):
-    """A row that cannot become a question; the message names the field and the remedy."""
+    """The row cannot become a question. The message names the field and the remedy."""
 
 
 def text(values: Mapping[str, Any], *names: str) -> str:
-    """The first of the fields that the row has, as text without space at its ends; numbers are written out."""
+    """The first of these fields that the row has, as stripped text. Numbers become text."""
     name = next((name for name in names if values.get(name) is not None), names[0])
     value = values.get(name)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -22,8 +22,8 @@ def text(values: Mapping[str, Any], *names: str) -> str:
     return checked(str(value).strip(), repr(name))
 
 
-def items(values: Mapping[str, Any], name: str) -> list:
-    """A list that is not empty; one that a CSV holds as JSON text too."""
+def items(values: Mapping[str, Any], name: str) -> list[Any]:
+    """A list that is not empty. A CSV file may hold it as JSON text."""
     value = values.get(name)
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
@@ -44,7 +44,7 @@ def lacks(name: str) -> RowError:
 
 
 def checked(value: str, what: str) -> str:
-    """JSON can spell half of a surrogate pair (`\\ud800`), which no UTF-8 table can hold."""
+    """Refuse lone surrogates: JSON can spell half of a surrogate pair (`\\ud800`), but UTF-8 cannot encode it."""
     if any("\ud800" <= char <= "\udfff" for char in value):
         raise RowError(f"field {what} holds a lone surrogate: remove that character")
     return value

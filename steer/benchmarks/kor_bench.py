@@ -1,7 +1,7 @@
-"""KOR-Bench: puzzles by rules that no corpus has, subsets cipher, counterfactual and logic (Ma et al. 2024).
+"""KOR-Bench: puzzles with rules that no corpus contains, in subsets cipher, counterfactual and logic (Ma et al. 2024).
 
-A subset is two files, `rule.jsonl` and `sample.jsonl`, joined on `rule_id`; the GitHub repository is the copy of
-reference. How the hub's copy is laid out could not be checked: both likely places are tried.
+A subset consists of two files, `rule.jsonl` and `sample.jsonl`, joined on `rule_id`. The GitHub repository is the
+reference copy. The layout of the hub's copy could not be checked, so both likely folders are tried.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from steer.benchmarks.fields import RowError, text
-from steer.benchmarks.public import Asked, Definition
+from steer.benchmarks.public import Asked, Definition, Source
 from steer.benchmarks.records import Record, read_records
 
 SUBSETS = ("cipher", "counterfactual", "logic")
@@ -23,7 +23,7 @@ _BY_HAND = (
 
 @dataclass(frozen=True)
 class KorFiles:
-    """One subset in a folder of its own."""
+    """One subset, read from its folder."""
 
     folder: Path
     subset: str
@@ -44,7 +44,7 @@ class KorFiles:
 
 @dataclass(frozen=True)
 class KorHub:
-    """One subset of the hub's copy, streamed."""
+    """One subset, streamed from the hub's copy."""
 
     subset: str
     split: str = ""
@@ -58,7 +58,7 @@ class KorHub:
     def place(self, number: int) -> str:
         return f"{self.root}/{self.subset}/sample.jsonl row {number}"
 
-    def _streamed(self, part: str) -> Iterator[dict]:
+    def _streamed(self, part: str) -> Iterator[dict[str, Any]]:
         from datasets import load_dataset
 
         failures = []
@@ -67,7 +67,7 @@ class KorHub:
                 file = f"{self.root}/{folder}/{part}.jsonl"
                 rows = iter(load_dataset("json", data_files=file, split="train", streaming=True))
                 first = next(rows)
-            except Exception as error:  # of many libraries: network, authentication, layout
+            except Exception as error:  # many libraries can raise here: network, authentication, layout
                 failures.append(f"{folder}/{part}.jsonl: {type(error).__name__}: {error}")
                 continue
             yield dict(first)
@@ -85,7 +85,7 @@ def _hub() -> list[KorHub]:
 
 
 def _files(root: Path) -> list[KorFiles]:
-    """The folder of the three subsets or of one, or a subset's `sample.jsonl`."""
+    """`root` is the folder of all subsets, the folder of one subset, or a file in the folder of one subset."""
     folder = root if root.is_dir() else root.parent
     if folder.name in SUBSETS:
         return [KorFiles(folder, folder.name)]
@@ -95,7 +95,7 @@ def _files(root: Path) -> list[KorFiles]:
     return found
 
 
-def _asked(values: Mapping[str, Any], source: KorFiles | KorHub) -> Asked:
+def _asked(values: Mapping[str, Any], source: Source) -> Asked:
     rule_id = text(values, "rule_id")
     if values.get("rule_content") is None:
         raise RowError(f"rule {rule_id} is not in rule.jsonl: add it or remove the row")

@@ -1,8 +1,8 @@
-"""Data of one's own: a local file, the names of its fields and a prompt template.
+"""Own data: a local file, the names of its fields and a prompt template.
 
-A row that lacks a field becomes an error row that names file, row, field and remedy; what no row could be right about
-(a field no row has, two rows of one id) is refused before the run starts. The file is read twice, row by row: once for
-the names of its columns and the letters of its choices, and then for its rows.
+A row that lacks a field becomes an error row, which names the file, the row, the field and the remedy. An error of the
+whole file (a field that no row has, two rows with one id) is refused before the run starts. The file is read twice, row
+by row: first for the names of its columns and the letters of its choices, then for its rows.
 """
 
 import json
@@ -21,42 +21,43 @@ from steer.config.run import BenchmarkConfig
 from steer.traces import Question
 
 LEAST_LETTERS = 4
-"""A choice has at least the letters A to D; more if a gold answer of the file has."""
+"""A choice has at least the letters A to D, and more if a gold answer of the file is a later letter."""
 
 
 def reading(config: BenchmarkConfig) -> Reading:
-    """Raises ValueError, with the remedy, for what the configuration or the whole file has wrong."""
+    """How the file is read. Raises ValueError, with the remedy, for an error of the configuration or the whole file."""
     path = Path(str(config.source)).absolute()
-    absent = [key for key in ("question", "answer", "grader") if getattr(config, key) is None]
-    if absent:
+    question, answer, grader = config.question, config.answer, config.grader
+    if question is None or answer is None or grader is None:
+        absent = [key for key in ("question", "answer", "grader") if getattr(config, key) is None]
         raise ValueError(
             f"benchmark source: {path} needs {', '.join(absent)}: question and answer name fields of the file, "
             "grader is math, aime, choice, qa, kor or exact"
         )
-    columns, letters = _scan(path, config)
-    # `chain_math` is the key's default: it never names a file.
+    columns, letters = _scan(path, config, question, answer)
+    # `chain_math` is the default of key `name`, so an embedded benchmark's name never names own data.
     name = path.name.split(".")[0] if config.name in EMBEDDED else config.name
     return Reading(
         name=name,
         split=config.split,
         split_rule="all rows of the file" if config.split == "all" else SAMPLE_RULE,
-        grader=str(config.grader),
-        tokens=config.tokens or ("math" if config.grader in ("math", "aime") else "all"),
-        shards=(OwnShard(path, name, config, columns, letters),),
+        grader=grader,
+        tokens=config.tokens or ("math" if grader in ("math", "aime") else "all"),
+        shards=(OwnShard(path, name, config, question, answer, columns, letters),),
         limit=config.limit,
         samples=config.samples,
         local=True,
     )
 
 
-def _scan(path: Path, config: BenchmarkConfig) -> tuple[frozenset[str], str]:
+def _scan(path: Path, config: BenchmarkConfig, question: str, answer: str) -> tuple[frozenset[str], str]:
     """The file's columns, and the letters of its choices."""
     columns: set[str] = set()
     last, rows = LEAST_LETTERS, 0
     for record in read_records(path):
         rows += 1
         columns.update(record.values)
-        gold = str(record.values.get(config.answer, "")).strip().upper()
+        gold = str(record.values.get(answer, "")).strip().upper()
         if len(gold) == 1 and gold in string.ascii_uppercase:
             last = max(last, string.ascii_uppercase.index(gold) + 1)
     if not rows:
@@ -68,33 +69,31 @@ def _scan(path: Path, config: BenchmarkConfig) -> tuple[frozenset[str], str]:
                 f"{path} has no field {name!r} (benchmark {key}:) in any row; there are "
                 f"{', '.join(sorted(columns)) or 'none'}"
             )
-    PromptTemplate(config.prompt, config.question, config.answer, columns)
+    PromptTemplate(config.prompt, question, answer, columns)
     return frozenset(columns), string.ascii_uppercase[:last]
 
 
 class PromptTemplate:
-    """The user turn of own data: `{question}` and any other column of the file.
+    """The template of the user turn of own data. It may name `{question}` and any other column of the file.
 
-    Python's format syntax without attribute access, conversions and format specs. `{}` stays as it stands, so that
-    `\\boxed{}` can be written plainly; `{{` is a literal brace. Raises ValueError if the template cannot be read,
-    names no column, or would show the gold answer.
+    The syntax is Python's format syntax without attribute access, conversions and format specs. `{}` stays as it is, so
+    that `\\boxed{}` needs no escape; `{{` is a literal brace. Raises ValueError if the template cannot be parsed, names
+    an unknown column, or would show the gold answer.
     """
 
-    def __init__(self, template: str, question_field: str, answer_field: str, columns: Collection[str]):
+    def __init__(self, template: str, question_field: str, answer_field: str, columns: Collection[str]) -> None:
         try:
             self._parts = list(Formatter().parse(template))
         except ValueError as error:
             raise ValueError(f"prompt: {error}: write {{{{ and }}}} for braces that are meant as such") from None
         self._question_field = question_field
         for _, name, spec, conversion in self._parts:
-            if not name and not spec and not conversion:
-                continue
-            if spec or conversion or (name != "question" and name not in columns):
+            if spec or conversion or (name and name != "question" and name not in columns):
                 raise ValueError(
                     f"prompt: {{{name}}} is no column of the file (there are {', '.join(sorted(columns))}): "
                     "name one, or double the braces"
                 )
-            if self._column(name) == answer_field:
+            if name and self._column(name) == answer_field:
                 raise ValueError(f"prompt: {{{name}}} would show the gold answer: remove it, or double the braces")
 
     def _column(self, name: str) -> str:
@@ -102,7 +101,7 @@ class PromptTemplate:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that every row needs for its prompt."""
+        """The columns that the prompt needs in every row."""
         return [self._column(name) for _, name, _, _ in self._parts if name]
 
     def render(self, record: dict[str, Any]) -> str:
@@ -117,17 +116,21 @@ class PromptTemplate:
 
 @dataclass(frozen=True)
 class OwnShard:
-    """The whole file."""
+    """The whole file, as one shard."""
 
     path: Path
     name: str
     config: BenchmarkConfig
+    question: str
+    """Field that holds the question text."""
+    answer: str
+    """Field that holds the gold answer."""
     columns: frozenset[str]
     letters: str
     split: str = ""
 
     def rows(self) -> Iterator[tuple[Key, BenchmarkRow]]:
-        template = PromptTemplate(self.config.prompt, self.config.question, self.config.answer, self.columns)
+        template = PromptTemplate(self.config.prompt, self.question, self.answer, self.columns)
         for record in read_records(self.path):
             place = f"{self.path} row {record.number}"
             texts: dict[str, str] = {}
@@ -148,7 +151,7 @@ class OwnShard:
             yield Key(question.id, place, self.split, question.id), BenchmarkRow(question, error)
 
     def _prompt(self, record: Record, template: PromptTemplate, texts: dict[str, str]) -> str:
-        """Fills in `texts` (id, question, answer) as far as they can be read."""
+        """The prompt of one row. It also fills `texts` (id, question, answer) as far as they can be read."""
         if record.error:
             raise RowError(f"{record.error}: mend or remove the row")
         for key in ("id", "question", "answer"):
@@ -161,9 +164,9 @@ class OwnShard:
             texts["answer"] = texts["answer"].upper()
             if texts["answer"] not in set(self.letters):
                 raise RowError(
-                    f"field {self.config.answer!r} is not a letter: grader choice needs the letter of the right option"
+                    f"field {self.answer!r} is not a letter: grader choice needs the letter of the right option"
                 )
-        values: dict[str, Any] = {**record.values, str(self.config.question): texts["question"]}
+        values: dict[str, Any] = {**record.values, self.question: texts["question"]}
         return checked(template.render(values), "of its prompt")
 
     def _labels(self) -> dict[str, Any]:

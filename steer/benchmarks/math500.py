@@ -1,11 +1,11 @@
-"""MATH-500: competition mathematics, levels 1 to 5 (Hendrycks et al. 2021, subset of Lightman et al. 2023)."""
+"""MATH-500: competition mathematics, levels 1 to 5 (Hendrycks et al. 2021; the subset of Lightman et al. 2023)."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from steer.benchmarks.fields import text
-from steer.benchmarks.public import Asked, Definition
+from steer.benchmarks.public import Asked, Definition, Source
 from steer.benchmarks.sources import FileSource, HubSource, data_files
 
 
@@ -17,7 +17,7 @@ def _files(root: Path) -> list[FileSource]:
     return [FileSource(path) for path in data_files(root, "test")]
 
 
-def _asked(values: Mapping[str, Any], source: FileSource | HubSource) -> Asked:
+def _asked(values: Mapping[str, Any], source: Source) -> Asked:
     return Asked(
         id=text(values, "unique_id"),
         filling={"problem": text(values, "problem")},

@@ -1,6 +1,6 @@
-"""MuSiQue: multi-hop questions over twenty paragraphs, answerable ones only (Trivedi et al. 2022, CC BY 4.0).
+"""MuSiQue: multi-hop questions over twenty paragraphs, answerable questions only (Trivedi et al. 2022, CC BY 4.0).
 
-Its validation split is the only one with answers, so STEER samples both of its splits from that one.
+Only MuSiQue's validation split has answers, so STEER samples its own validation and test splits from it.
 """
 
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steer.benchmarks.fields import RowError, checked, items, text
-from steer.benchmarks.public import Asked, Definition
+from steer.benchmarks.public import Asked, Definition, Source
 from steer.benchmarks.sources import FileSource, HubSource, data_files
 
 _HOPS = re.compile(r"(\d)hop")
@@ -23,7 +23,7 @@ def _files(root: Path) -> list[FileSource]:
     return [FileSource(path) for path in data_files(root, "dev", "validation")]
 
 
-def _asked(values: Mapping[str, Any], source: FileSource | HubSource) -> Asked:
+def _asked(values: Mapping[str, Any], source: Source) -> Asked:
     question_id = text(values, "id")
     hops = _HOPS.match(question_id)
     if hops is None:

@@ -1,7 +1,7 @@
-"""Omni-MATH: olympiad mathematics, difficulty 1 to 10 (Gao et al. 2024); locally the authors' rule-gradable subset.
+"""Omni-MATH: olympiad mathematics, difficulty 1 to 10 (Gao et al. 2024). As files: the authors' rule-gradable subset.
 
-Rows have no id: a hash of the problem names them. A few problems are there twice; repeats are numbered and stay in one
-split.
+Rows have no id, so a hash of the problem is the id. A few problems occur twice. Repeats are numbered and stay in the
+same split.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from steer.benchmarks.fields import items, text
-from steer.benchmarks.public import Asked, Definition
+from steer.benchmarks.public import Asked, Definition, Source
 from steer.benchmarks.sources import FileSource, HubSource, data_files
 
 
@@ -22,9 +22,9 @@ def _files(root: Path) -> list[FileSource]:
     return [FileSource(path) for path in data_files(root, "test")]
 
 
-def _asked(values: Mapping[str, Any], source: FileSource | HubSource) -> Asked:
+def _asked(values: Mapping[str, Any], source: Source) -> Asked:
     problem = text(values, "problem")
-    # "Mathematics -> Algebra -> Inequalities": what follows the root is the subset.
+    # In "Mathematics -> Algebra -> Inequalities", the subset is the name after the root.
     domain = str(items(values, "domain")[0]).split(" -> ")
     return Asked(
         id=hashlib.blake2b(problem.encode(), digest_size=8).hexdigest(),

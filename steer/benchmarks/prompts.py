@@ -1,7 +1,8 @@
-"""The prompts of the public benchmarks, one a benchmark, all here.
+"""The prompts of the public benchmarks, one for each benchmark.
 
-Each asks for reasoning in steps with a blank line between them (routing goes step by step), and for the answer in the
-form that its grader reads first. A model without a system role gets the system text at the head of the user turn.
+Each prompt asks for reasoning in steps with a blank line between them, because routing goes step by step. It also asks
+for the answer in the form that the benchmark's grader looks for first. A model without a system role gets the system
+text at the head of the user turn.
 """
 
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 class PublicPrompt(NamedTuple):
     system: str
     user: str
-    """`str.format` template of the fields that the benchmark's file names."""
+    """A `str.format` template over the fields in `Asked.filling`."""
 
 
 _STEPS = (

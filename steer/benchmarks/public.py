@@ -1,4 +1,4 @@
-"""How a public benchmark is defined, and how its rows become questions; the benchmarks themselves: one a file."""
+"""How a public benchmark is defined, and how its rows become questions. Each benchmark has its own file."""
 
 import json
 from collections import Counter
@@ -15,10 +15,13 @@ from steer.traces import Question
 
 
 class Source(Protocol):
-    """A file or a split of a hub data set; can be pickled."""
+    """A file, or one split of a hub data set. Sources can be pickled."""
 
-    split: str
-    subset: str
+    @property
+    def split(self) -> str: ...
+
+    @property
+    def subset(self) -> str: ...
 
     def records(self) -> Iterator[Record]: ...
 
@@ -27,11 +30,11 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Asked:
-    """What a benchmark's own code makes of one row."""
+    """The question that a benchmark's own code reads from one row."""
 
     id: str
     filling: dict[str, str]
-    """Fields of the benchmark's prompt."""
+    """Values for the fields of the benchmark's prompt."""
     gold: str
     subset: str
     difficulty: str
@@ -46,17 +49,17 @@ class Definition:
     tokens: Literal["math", "all"]
     hub: Callable[[], Sequence[Source]]
     files: Callable[[Path], Sequence[Source]]
-    """Sources of a file or a folder; ValueError, with the remedy, if it is no copy of the benchmark."""
+    """Sources in a file or a folder. Raises ValueError, with the remedy, if it is not a copy of the benchmark."""
     asked: Callable[[Mapping[str, Any], Source], Asked]
     """Raises RowError for a row that cannot be asked."""
     split_rule: str = SAMPLE_RULE
     repeats: bool = False
-    """Rows have no id of their own and may be there twice: repeats are numbered."""
+    """The rows have no ids of their own and may occur twice; repeats are numbered."""
 
 
 @dataclass(frozen=True)
 class PublicShard:
-    """One source of a public benchmark, row by row as questions."""
+    """One source of a public benchmark, whose rows it turns into questions."""
 
     definition: Definition
     source: Source
@@ -72,7 +75,7 @@ class PublicShard:
         for record in self.source.records():
             yield self._row(record, seen)
 
-    def _row(self, record: Record, seen: Counter) -> tuple[Key, BenchmarkRow]:
+    def _row(self, record: Record, seen: Counter[str]) -> tuple[Key, BenchmarkRow]:
         place = self.source.place(record.number)
         try:
             if record.error:
@@ -82,7 +85,7 @@ class PublicShard:
             repeat = f"-{seen[asked.id]}" if self.definition.repeats and seen[asked.id] > 1 else ""
             question = self._question(asked, f"{asked.id}{repeat}")
         except RowError as error:
-            # A row whose id could not be read is named by where it stands.
+            # The id could not be read, so the place of the row names it.
             unread = Question(place, 0, self.definition.name, "", "", self.grader, self.source.subset)
             return Key(place, place, self.split, place), BenchmarkRow(unread, f"{place}: {error}")
         return Key(question.id, place, self.split, asked.id), BenchmarkRow(question)

@@ -1,7 +1,7 @@
-"""The rows of a local json, jsonl, csv or parquet file, as they stand, one at a time.
+"""The rows of a local json, jsonl, csv or parquet file, unchanged and one at a time.
 
-Invariant: every row of the file comes back once, in order, as a mapping or as the reason why it is none. A file that
-cannot be read at all raises ValueError with the remedy.
+Invariant: every row of the file is returned once, in order, either as a mapping or with the reason why it is not a
+mapping. A file that cannot be read at all raises ValueError with the remedy.
 """
 
 import csv
@@ -19,19 +19,19 @@ import pyarrow.parquet as pq
 
 FORMATS = "json, jsonl, csv (each also .gz) or parquet"
 PARQUET_ROWS = 256
-"""Rows of a Parquet file in memory at once."""
+"""How many rows of a Parquet file are in memory at once."""
 
 
 @dataclass(frozen=True)
 class Record:
     number: int
-    """1 for the first row; for jsonl the line of the file."""
+    """The number of the row, from 1; for jsonl, of the line in the file."""
     values: dict[str, Any] = field(default_factory=dict)
     error: str = ""
 
 
 def kind(path: Path) -> str:
-    """`.json`, `.jsonl`, `.csv`, `.parquet`, or "" for a file that is none of them."""
+    """The format of a file: `.json`, `.jsonl`, `.csv` or `.parquet`; empty for any other file."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     last = (suffixes[:-1] if suffixes[-1:] == [".gz"] else suffixes)[-1:]
     named = {".ndjson": ".jsonl"}.get(last[0], last[0]) if last else ""
@@ -51,7 +51,7 @@ def read_records(path: Path) -> Iterator[Record]:
         raise ValueError(f"{path} is not a whole gzip file ({error}): compress it again") from None
 
 
-def _open(path: Path) -> io.BufferedIOBase:
+def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
     return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
@@ -62,7 +62,7 @@ def _mapping(number: int, value: Any) -> Record:
 
 
 def _parsed(text: str) -> Any:
-    # Too deep a nesting raises RecursionError, too long an integer a plain ValueError.
+    # Deep nesting raises RecursionError. A very long integer raises a plain ValueError.
     try:
         return json.loads(text)
     except RecursionError:

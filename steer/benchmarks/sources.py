@@ -1,7 +1,7 @@
-"""Where the rows of a public benchmark come from: files of one's own, or a hub data set that is streamed.
+"""Where the rows of a public benchmark come from: local files, or a hub data set that is streamed.
 
-Each source yields `Record`s and says what all its rows share. Invariant: nothing is fetched before `records()` is
-called, and then row by row.
+A source yields `Record`s and knows the split and the subset of all its rows. Invariant: nothing is fetched before
+`records()` is called; then rows are fetched one by one.
 """
 
 from collections.abc import Iterator
@@ -35,14 +35,14 @@ class HubSource:
     subset: str = ""
 
     def records(self) -> Iterator[Record]:
-        """Raises ValueError for a data set that cannot be reached or has another layout."""
+        """Raises ValueError if the data set cannot be reached or has another layout."""
         from datasets import load_dataset
 
         try:
             rows = load_dataset(self.repo, self.config, split=self.hub_split, streaming=True)
             for number, values in enumerate(rows, start=1):
                 yield Record(number, dict(values))
-        except Exception as error:  # of many libraries: network, authentication, layout, file formats
+        except Exception as error:  # many libraries can raise here: network, authentication, layout, file formats
             raise ValueError(
                 f"{self._name()} cannot be read from the hub ({type(error).__name__}: {error}): check the network and "
                 "HF_TOKEN, or download the data set and set benchmark.source to its file or folder"
@@ -56,8 +56,10 @@ class HubSource:
 
 
 def data_files(root: Path, *preferred: str) -> list[Path]:
-    """The data files of a folder, sorted; if the names of some hold one of `preferred`, only those. A file is itself.
-    Raises ValueError if there is none."""
+    """The data files of a folder, sorted; for a file, the file itself. Raises ValueError if the folder has none.
+
+    If some paths contain a word of `preferred`, only those files are returned.
+    """
     if not root.is_dir():
         return [root]
     inside = [path.relative_to(root) for path in sorted(root.rglob("*")) if kind(path) and path.is_file()]

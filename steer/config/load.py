@@ -1,7 +1,7 @@
-"""Configuration files: YAML plus `--set key=value` overrides, into the typed configuration.
+"""Read configuration files: YAML, with `--set key=value` overrides laid over it, into the typed configuration.
 
-Invariant: whatever is wrong with a file or an override is said at once, all of it, as `source: key = value: what is
-wrong, and the remedy`; nothing is ignored and nothing is guessed.
+Invariant: everything that is wrong with a file or an override is reported at once, a line each: `source: key = value:
+what is wrong; remedy`. Nothing is ignored and nothing is guessed.
 """
 
 import difflib
@@ -14,26 +14,35 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from steer.config.run import PairConfig, RunConfig
+from steer.config.check import contradictions
+from steer.config.run import RunConfig
+from steer.config.sweep import SweepConfig
 from steer.storage.filesystem import OutputFailed
 
 C = TypeVar("C", bound=BaseModel)
 _UNION_NOISE = ("str", "int", "float")
-"""Names pydantic puts into an error's location for the plain members of a union such as `str | PairConfig`."""
+"""Names that pydantic puts into an error's location for the plain members of a union such as `str | PairConfig`."""
+Location = tuple[int | str, ...]
+"""Where pydantic found an error: keys, positions in lists, and names of union members."""
 
 
 class SettingsError(Exception):
-    """A configuration that cannot be used; the message is for a person and says the remedy."""
+    """A configuration that cannot be used. The message is for a person and says the remedy."""
 
 
 def load_config(path: str | Path | None, sets: Sequence[str] = ()) -> RunConfig:
-    """The configuration of `steer run`: the file (none: all defaults) with the `--set` overrides laid over it."""
+    """The configuration of `steer run`: the file with the overrides `sets` laid over it. `path` None: all defaults."""
     return load(RunConfig, path, sets)
 
 
 def load(model: type[C], path: str | Path | None, sets: Sequence[str] = (), held: dict[str, Any] | None = None) -> C:
-    """Raises SettingsError with one line for each thing that is wrong. `held`: what was read from `path` already."""
+    """The configuration in the file `path`, with the overrides `sets` laid over it. `path` None: all defaults.
+
+    `held`: what was read from `path` already; the overrides change it in place. Raises SettingsError with a line for
+    everything that is wrong.
+    """
     source = "defaults" if path is None else str(path)
     data = held if held is not None else {} if path is None else _read(Path(path))
     for item in sets:
@@ -45,16 +54,21 @@ def load(model: type[C], path: str | Path | None, sets: Sequence[str] = (), held
         config = model.model_validate(data)
     except ValidationError as failure:
         raise SettingsError("\n".join(_explain(failure, model, source, set_keys))) from None
-    problems = [f"{source}: {problem}" for problem in _contradictions(config)]
-    if problems:
-        raise SettingsError("\n".join(problems))
+    if isinstance(config, RunConfig | SweepConfig):
+        policies = [config.policy] if isinstance(config, RunConfig) else [v.policy for v in config.variants]
+        problems = [f"{source}: {problem}" for problem in contradictions(policies, config.pair, config.pools)]
+        if problems:
+            raise SettingsError("\n".join(problems))
     return config
 
 
 @contextmanager
 def refusals_as_settings_errors() -> Iterator[None]:
-    """Around the loading of pair, benchmark and run folder: what they refuse is the configuration's fault. Narrow on
-    purpose, so that a ValueError of the run itself keeps its trace."""
+    """Turn what the block refuses into a SettingsError.
+
+    The block loads a pair, a benchmark or a run folder, and what these refuse is the configuration's fault. Keep it
+    small, so that a ValueError of the run itself keeps its stack trace.
+    """
     try:
         yield
     except OutputFailed as refusal:
@@ -64,7 +78,7 @@ def refusals_as_settings_errors() -> Iterator[None]:
 
 
 def to_yaml(config: BaseModel) -> str:
-    """The resolved configuration, as a file that `load` reads back to the same."""
+    """The resolved configuration as YAML that `load` reads back to the same configuration."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
@@ -87,7 +101,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _override(data: dict[str, Any], item: str) -> None:
-    """Lays one `dotted.key=value` over `data`, in place; the value is read as YAML."""
+    """Lay one `dotted.key=value` over `data`, in place. The value is read as YAML."""
     key, equals, text = item.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
@@ -100,7 +114,8 @@ def _override(data: dict[str, Any], item: str) -> None:
     for depth, part in enumerate(parts[:-1]):
         below = here.setdefault(part, {}) if isinstance(here, dict) else _item(here, part, item)
         if below is None or (part == "policy" and isinstance(below, str)):
-            below = here[part] = {} if below is None else {"name": below}
+            below = {} if below is None else {"name": below}
+            here[part if isinstance(here, dict) else int(part)] = below
         if not isinstance(below, dict | list):
             taken = ".".join(parts[: depth + 1])
             raise SettingsError(f"--set {item}: {taken} is {below!r} here, it has no keys; set {taken} as a whole")
@@ -112,14 +127,14 @@ def _override(data: dict[str, Any], item: str) -> None:
         here[parts[-1]] = value
 
 
-def _item(items: list, part: str, item: str) -> Any:
+def _item(items: list[Any], part: str, item: str) -> Any:
     if not part.isdecimal() or int(part) >= len(items):
         raise SettingsError(f"--set {item}: {part} is not one of the {len(items)} items 0 to {len(items) - 1}")
     return items[int(part)]
 
 
 def _name_policy(data: dict[str, Any]) -> dict[str, Any]:
-    """`policy: large` is short for `policy: {name: large}`, and a policy without a name is the default one, steer."""
+    """Name the policy: `policy: large` is short for `policy: {name: large}`, and the default name is steer."""
     policy = data.get("policy")
     if isinstance(policy, str):
         return {**data, "policy": {"name": policy}}
@@ -137,7 +152,7 @@ def _explain(failure: ValidationError, model: type[BaseModel], source: str, set_
     for error in errors:
         loc = error["loc"]
         if loc and loc[-1] == "str" and loc[:-1] in spelled_out and isinstance(error["input"], dict):
-            continue  # a pair spelled out as a mapping failed on its keys: that it is no name is not news
+            continue  # The pair is a mapping with errors of its own. That it is no name need not be said.
         path, models = _locate(model, loc)
         if error["type"].startswith("union_tag"):
             path = [*path, "name"]
@@ -147,7 +162,7 @@ def _explain(failure: ValidationError, model: type[BaseModel], source: str, set_
         yield f"{where}: {_sentence(error, key, path, models)}"
 
 
-def _sentence(error: Any, key: str, path: list, models: list[type[BaseModel]]) -> str:
+def _sentence(error: ErrorDetails, key: str, path: list[int | str], models: list[type[BaseModel]]) -> str:
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "extra_forbidden":
         valid = sorted({name for m in models for name in m.model_fields})
@@ -174,11 +189,12 @@ def _nearest(given: str, valid: list[str]) -> str:
     return (f"did you mean {near[0]}? " if near else "") + f"Allowed: {', '.join(valid)}"
 
 
-def _locate(model: type[BaseModel], loc: tuple) -> tuple[list, list[type[BaseModel]]]:
-    """The dotted path a person would write, and the models whose keys are valid at its last part.
+def _locate(model: type[BaseModel], loc: Location) -> tuple[list[int | str], list[type[BaseModel]]]:
+    """(the path that a person would write, the models whose keys are valid at its last part).
 
-    Pydantic's location holds, besides keys, the name of the union member it tried: those are left out."""
-    path: list = []
+    The names of union members that pydantic's location holds are left out.
+    """
+    path: list[int | str] = []
     models, holders = [model], [model]
     for part in loc:
         fields = [m.model_fields[part] for m in models if part in m.model_fields]
@@ -205,27 +221,3 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return [annotation] if issubclass(annotation, BaseModel) else []
     return [m for part in typing.get_args(annotation) for m in _models_in(part)]
-
-
-def _contradictions(config: BaseModel) -> Iterator[str]:
-    """Values that are each allowed but impossible together."""
-    pools = getattr(config, "pools", None)
-    pair = getattr(config, "pair", None)
-    policies = [getattr(config, "policy", None), *(p.policy for p in getattr(config, "variants", ()))]
-    for policy in policies:
-        read = ["entropy"] if getattr(policy, "name", "") == "first_token_entropy" else []
-        read += [getattr(policy, key, None) for key in ("measure", "also")]
-        for needed in (m for m in read if pools is not None and m is not None and m not in pools.measures):
-            yield (
-                f"policy {policy.name} routes by {needed}, which pools.measures = {list(pools.measures)} leaves out; "
-                f"add {needed} there or choose another measure"
-            )
-    if isinstance(pair, PairConfig) and pools is not None:
-        for name in ("small", "large"):
-            ways = getattr(pair, name).engine.get("tensor_parallel_size", 1)
-            gpus = getattr(pools, name).gpus
-            if ways > 1 and gpus != ways:
-                yield (
-                    f"pair.{name}.engine.tensor_parallel_size = {ways} but pools.{name}.gpus = {gpus:g}; "
-                    f"set pools.{name}.gpus to {ways}"
-                )

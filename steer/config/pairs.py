@@ -1,7 +1,7 @@
-"""Known model pairs by name, and pairs of one's own from a YAML file (docs/pairs.md).
+"""The model pairs that STEER knows by name, and pairs that users write as a YAML file (docs/pairs.md).
 
-Nominal parameter counts (what FLOPs are charged with) are the models' names', as in the paper; the embedded pair's are
-counted when it loads.
+FLOPs are charged with nominal parameter counts. These are the ones in the models' names, as in the paper; the embedded
+pair's parameters are counted when it loads.
 """
 
 from pathlib import Path
@@ -13,13 +13,14 @@ from steer.config.run import ModelConfig, PairConfig
 from steer.embedded import JUDGE_PROMPT
 
 MATH_CONTEXT_TOKENS = 4096
-"""All that Qwen2.5-Math was trained for: prompt and answer share it, and an answer that reaches it ends as `length`."""
+"""The context Qwen2.5-Math was trained for. Prompt and answer share it. An answer that fills it ends as `length`."""
 CONTEXT_TOKENS = 16_384
-"""Of the 32,768 of Qwen2.5 and the 131,072 of Gemma-3: MuSiQue's passages take several thousand tokens and an answer
-4,096; twice that is room for longer prompts, while one sequence stays within a 24 GB card's cache."""
+"""How much is used of the 32,768 tokens of Qwen2.5 and the 131,072 of Gemma-3. MuSiQue's passages take several thousand
+tokens and an answer 4,096. Twice their sum leaves room for longer prompts, and one sequence still fits the cache of a
+24 GB GPU."""
 
 SIMULATED = "simulated:"
-"""Begins the path of a model that is none: its replicas answer by rule (`actors/simulated/instant.py`)."""
+"""Prefix of model paths that name a simulated engine, which answers by rule (`actors/simulated/instant.py`)."""
 
 
 def _qwen(hub_id: str, parameters: float, context: int) -> ModelConfig:
@@ -53,14 +54,14 @@ PAIRS = {
     ),
     "gemma-3": PairConfig(small=_gemma("gemma-3-4b-it", 4e9), large=_gemma("gemma-3-12b-it", 12e9)),
 }
-"""`embedded` ships with STEER; `simulated` is no model: it tries out a cluster and a run's failures at no cost. The
-others' weights come from the hub or its local cache."""
+"""`embedded` ships with STEER. `simulated` needs no model: it tries out a cluster and a run's failures at no cost. The
+weights of the others come from the hub or its local cache."""
 
 
 def load_pair(pair: str | PairConfig) -> PairConfig:
-    """The pair of a known name or of a YAML file; a model's folder may be given relative to that file.
+    """The pair of a known name or of a YAML file. The file may give a model's folder relative to itself.
 
-    Raises ValueError, with the names there are, for a name that is neither a known pair nor a readable YAML file.
+    Raises ValueError, listing the known names, if the name is neither a known pair nor a readable YAML file.
     """
     if isinstance(pair, PairConfig):
         return pair
@@ -84,6 +85,6 @@ def load_pair(pair: str | PairConfig) -> PairConfig:
 
 
 def _beside(file: Path, model: ModelConfig) -> ModelConfig:
-    """`model` with its folder found from where the pair file lies, if there is such a folder."""
+    """`model` with its path resolved relative to the pair file, if there is such a folder."""
     folder = file.parent / model.path
     return model.model_copy(update={"path": str(folder.resolve())}) if folder.is_dir() else model

@@ -1,7 +1,10 @@
-"""The typed configuration of a policy: one model a policy, told apart by `name`."""
+"""The typed configuration of a policy: one pydantic model for each policy, told apart by `name`.
+
+Invariant: a configuration that validates can be built; `custom` and `frozen_path` alone are checked when they are read.
+"""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,9 +13,7 @@ from steer.config.strict import Strict
 Measure = Literal["max_logit", "entropy", "max_prob"]
 Aggregate = Literal["mean", "min"]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-# --- policies: one model a policy, told apart by `name` -------------------------------------------------------------
+"""A share or a probability."""
 
 
 class SmallPolicy(Strict):
@@ -38,26 +39,25 @@ class RandomQueryPolicy(Strict):
 
 
 class Scored(Strict):
-    """What policies that route by a step's confidence share."""
+    """The keys of every policy that routes by a step's confidence."""
 
     measure: Measure = "max_prob"
-    """Which confidence measure routes (method.md, Confidence)."""
+    """The confidence measure that the policy routes by (docs/method.md, Confidence)."""
     scored_by: Literal["small", "producer"] = "small"
-    """Who scores a step: the small model always, or the model that wrote it."""
+    """The model that scores a step: always the small one, or the one that wrote it."""
     aggregate: Aggregate = "mean"
-    """A step's score over its chosen tokens: the mean (Eq. 7), or the least sure of them."""
+    """How the chosen tokens make a step's score: their mean (Eq. 7), or the least sure token."""
     refine: Literal["first", "every", "never"] = "first"
     """Which unsure steps of the small model are discarded and rewritten by the large one: step 0 alone (the paper's
-    first-step refinement), every one, or none. `true` and `false` mean `first` and `never`."""
-
+    first-step refinement), every step, or none. `true` and `false` mean `first` and `never`."""
     ahead: bool = False
-    """The small model writes to the end in one pass, and the policy decides on its steps one after another; from the
-    first unsure one on they are thrown away. Costs the small model's tokens behind that step, spares a request and the
-    re-reading of the trace for every step."""
+    """The small model writes to the end in one pass, and the policy decides on its steps one after another. The steps
+    from the first unsure one on are thrown away. This costs their tokens and saves, for every step, a request and
+    reading the trace again."""
 
     @field_validator("refine", mode="before")
     @classmethod
-    def _refine_as_a_word(cls, value):
+    def _refine_as_a_word(cls, value: object) -> object:
         return {True: "first", False: "never"}.get(value, value) if isinstance(value, bool) else value
 
 
@@ -65,22 +65,22 @@ class MixtureOptions(Scored):
     """How the mixture is fitted and read."""
 
     also: Measure | None = None
-    """A second measure with mixtures of its own: a step is then as sure as the less sure of the two says."""
+    """A second measure with mixtures of its own. The lower of the two posteriors counts."""
     scope: Literal["pooled", "per_model"] = "pooled"
-    """One mixture over all live traces, or one for each generating model."""
+    """One mixture for all traces, or one for each model that wrote the step."""
     fit_from: Literal["live", "bank", "all_steps", "frozen"] = "live"
-    """Scores the mixture is fitted on: those of the live traces at this step; the run's recent ones at this step index;
-    the run's recent ones at any step, so that a group which only sure traces are left of is not split in halves; or a
-    saved file's."""
+    """Scores that the mixture is fitted on. `live`: those of the live traces at this step. `bank`: the run's recent
+    ones at this step index. `all_steps`: the run's recent ones at any step, so that a group of sure traces alone is not
+    split in halves. `frozen`: none, since the mixture is read from a file."""
     frozen_path: Path | None = None
-    """Mixture parameters saved by an earlier run (its `mixtures/` folder); needed by `fit_from: frozen`."""
+    """Mixtures that an earlier run saved: its `mixtures/` folder. Needed by `fit_from: frozen`."""
     monotone: bool = True
-    """Clamp the posterior so that more confidence never means a lower posterior; false is Eq. 9 to the letter."""
+    """Clamp the posterior so that more confidence never means a lower posterior. False is Eq. 9 to the letter."""
     min_fit: Annotated[int, Field(ge=2)] = 8
-    """Fewer ongoing traces than this: fit on all that have answered."""
+    """With fewer ongoing traces than this, a mixture is fitted on all that have answered."""
 
     @model_validator(mode="after")
-    def _fits_together(self):
+    def _fits_together(self) -> Self:
         if self.also == self.measure:
             raise ValueError(f"also: {self.also} is the measure already: name another one or leave also out")
         if self.fit_from == "frozen" and self.frozen_path is None:
@@ -88,7 +88,7 @@ class MixtureOptions(Scored):
         return self
 
 
-PAPER = {
+PAPER: dict[str, Any] = {
     "measure": "max_logit",
     "also": None,
     "scored_by": "producer",
@@ -103,7 +103,7 @@ PAPER = {
 """What `preset: paper` fixes: Algorithm 1 as it is printed."""
 
 
-STEPWISE = {
+STEPWISE: dict[str, Any] = {
     "measure": "max_prob",
     "aggregate": "mean",
     "fit_from": "live",
@@ -111,39 +111,39 @@ STEPWISE = {
     "ahead": False,
     "hysteresis": 0.0,
 }
-"""What `preset: stepwise` begins from: each step by itself, as in Algorithm 1, scored by the small model."""
+"""The defaults of `preset: stepwise`: each step by itself, as in Algorithm 1, but scored by the small model."""
 
 
 class SteerPolicy(MixtureOptions):
-    """The defaults are what kept the most accuracy at each compute on the embedded pairs (docs/findings.md)."""
+    """The defaults had the most accuracy at equal compute on the embedded pairs (docs/findings.md)."""
 
     name: Literal["steer"] = "steer"
     gamma: Unit = 0.5
     """A step goes to the large model where the posterior of the confident component is below gamma."""
     measure: Measure = "max_logit"
-    """Which confidence measure routes (method.md, Confidence)."""
+    """The confidence measure that the policy routes by (docs/method.md, Confidence)."""
     aggregate: Aggregate = "min"
-    """A step's score over its chosen tokens: the least sure of them, or the mean (Eq. 7)."""
+    """How the chosen tokens make a step's score: the least sure token, or their mean (Eq. 7)."""
     refine: Literal["first", "every", "never"] = "every"
     """Which unsure steps of the small model are discarded and rewritten by the large one: step 0 alone (the paper's
-    first-step refinement), every one, or none. `true` and `false` mean `first` and `never`."""
+    first-step refinement), every step, or none. `true` and `false` mean `first` and `never`."""
     fit_from: Literal["live", "bank", "all_steps", "frozen"] = "all_steps"
-    """Scores the mixture is fitted on: those of the live traces at this step; the run's recent ones at this step index;
-    the run's recent ones at any step, so that a group which only sure traces are left of is not split in halves; or a
-    saved file's."""
+    """Scores that the mixture is fitted on. `live`: those of the live traces at this step. `bank`: the run's recent
+    ones at this step index. `all_steps`: the run's recent ones at any step, so that a group of sure traces alone is not
+    split in halves. `frozen`: none, since the mixture is read from a file."""
     ahead: bool = True
     """The small model writes to the end in one pass, and the policy decides on its steps one after another."""
     hysteresis: Unit = 1.0
-    """A trace that the large model has gone on with returns to the small one only where the posterior is at least
-    gamma + hysteresis. Where that is above 1 it never does, and the large model writes to the end in one pass."""
+    """A trace that the large model writes returns to the small one only if its posterior reaches gamma + hysteresis. If
+    that sum is above 1, it never returns, and the large model writes to the end in one pass."""
     preset: Literal["none", "paper", "stepwise"] = "none"
     """`paper` is Algorithm 1 to the letter (max_logit, producer, pooled, live, literal posterior, refinement of step 0)
-    and fixes those keys. `stepwise` decides on every step anew (max_prob by the small model, mean over tokens, live, no
-    hysteresis, nothing written ahead) where a key is not given."""
+    and fixes these keys. `stepwise` decides on every step by itself (max_prob by the small model, mean over tokens,
+    live, no hysteresis, nothing written ahead); keys that are given win."""
 
     @model_validator(mode="before")
     @classmethod
-    def _apply_preset(cls, data):
+    def _apply_preset(cls, data: Any) -> Any:
         preset = data.get("preset") if isinstance(data, dict) else None
         if preset == "paper":
             clash = sorted(k for k, v in PAPER.items() if k in data and data[k] != v)
@@ -170,7 +170,7 @@ class RsdPolicy(Strict):
 
     name: Literal["rsd"] = "rsd"
     threshold: Unit = 0.7
-    """A draft stays where the process reward model gives it at least this probability."""
+    """A draft stays if the process reward model gives it at least this probability."""
 
 
 class SpecReasonPolicy(Strict):
@@ -178,9 +178,9 @@ class SpecReasonPolicy(Strict):
 
     name: Literal["spec_reason"] = "spec_reason"
     threshold: Annotated[float, Field(ge=0.0, le=9.0)] = 7.0
-    """A draft stays where the judge rates it at least so, of 0 to 9."""
+    """A draft stays if the judge rates it at least this, from 0 to 9."""
     read: Literal["expectation", "greedy"] = "expectation"
-    """The rating: the expectation over the ten digits, or the likeliest one."""
+    """What the rating is: the expectation over the ten digits, or the likeliest digit."""
 
 
 class QueryRouterPolicy(Strict):
@@ -188,7 +188,7 @@ class QueryRouterPolicy(Strict):
 
     name: Literal["query_router"] = "query_router"
     threshold: Unit = 0.5
-    """The small model gets a question that the probe gives at least this probability of being solved by it."""
+    """The small model gets a question if it solves it, by the probe, with at least this probability."""
 
 
 class CustomPolicy(Strict):
@@ -196,15 +196,15 @@ class CustomPolicy(Strict):
 
     name: Literal["custom"] = "custom"
     object: str
-    """`module:Class`, or a function: called with the options it returns a `steer.policies.Policy`."""
-    options: dict = Field(default_factory=dict)
+    """`module:Class` or `module:function`. Called with the options, it returns a `steer.policies.Policy`."""
+    options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of that call."""
     threshold: str | None = None
-    """The option that rows are labelled with and that a sweep's `grid` varies; none: it has one setting."""
+    """The option that names the rows and that a sweep's `grid` varies. None: the policy has one setting."""
 
     @model_validator(mode="after")
-    def _threshold_is_a_number(self):
-        value = self.options.get(self.threshold, 0)
+    def _threshold_is_a_number(self) -> Self:
+        value = 0 if self.threshold is None else self.options.get(self.threshold, 0)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"options.{self.threshold} is {value!r}: a threshold is a number")
         return self
@@ -227,4 +227,4 @@ PolicyConfig = Annotated[
 
 
 BAR = ("small", "random_query", "large")
-"""Policies that make up the bar of their benchmark and split."""
+"""Names of the policies that make up the bar: what routing is compared with on the same benchmark and split."""

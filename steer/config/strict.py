@@ -1,4 +1,4 @@
-"""The base of every configuration model."""
+"""The base of every configuration model: unknown keys are refused, values never change, fields have docstrings."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,14 +1,14 @@
-"""What a sweep evaluates: the policies with their threshold grids, and the cells of the grid by split.
+"""The configuration of a sweep: benchmarks, policies with their threshold grids, and what runs on which split.
 
-Invariant: thresholds are chosen on `validation` only; `test` sees the chosen setting (and the grid too only where
-`test_grid` asks for the separately labelled best-on-test figure).
+Invariant: thresholds are chosen on `validation` alone. On `test` only the chosen setting runs, unless `test_grid` or
+`on_test` asks for the whole grid, whose best setting is a separate figure, labelled best on test.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from steer.config.policy import PolicyConfig
+from steer.config.policy import BAR, PolicyConfig
 from steer.config.run import BenchmarkConfig, PairConfig, PoolsConfig, RoutingOptions
 from steer.config.strict import Strict
 from steer.config.thresholds import THRESHOLDS, setting_of, threshold_key, with_threshold
@@ -20,19 +20,19 @@ class Variant(Strict):
     """One row of the comparison: a policy, whose threshold the sweep chooses."""
 
     label: str
-    """Name of the row in tables and in `summary.json`."""
+    """Name of the variant in tables and in `summary.json`."""
     policy: PolicyConfig
     grid: tuple[float, ...] | None = None
-    """Thresholds to try; none: the policy's own grid. A policy without a threshold has none."""
+    """Thresholds to try. None: the policy's own grid. A policy without a threshold has no grid."""
     groups: Annotated[int, Field(ge=1)] | None = None
-    """K of Table 3 for this row; none: the benchmark's."""
+    """K of Table 3 for this variant. None: the benchmark's."""
     on_validation: bool = True
-    """False: no threshold is to be chosen, and the row runs on test alone."""
+    """False: the variant has no threshold to choose and runs on test alone."""
     on_test: Literal["chosen", "grid", "never"] | None = None
-    """What runs on test: the threshold that validation chose, the whole grid, or nothing; none: as `test_grid` says."""
+    """What runs on test: the chosen threshold, the whole grid, or nothing. None: what `test_grid` says."""
 
     @model_validator(mode="after")
-    def _grid_fits(self):
+    def _grid_fits(self) -> Self:
         if self.grid is not None and threshold_key(self.policy.model_dump()) is None:
             remedy = "name it, one of its options, as threshold:" if self.policy.name == "custom" else "remove grid"
             raise ValueError(f"policy {self.policy.name} has no threshold: {remedy}")
@@ -46,20 +46,21 @@ class Variant(Strict):
         return self
 
     def settings(self) -> list[tuple[str, PolicyConfig]]:
-        """Every setting of the grid as (text, policy); a policy without a grid is one setting."""
+        """(text, policy) for every setting of the grid. A policy without a grid has one setting."""
         values = self.grid or THRESHOLDS.get(self.policy.name, (None, ()))[1]
         policies = [with_threshold(self.policy, value) for value in values] or [self.policy]
         return [(setting_of(policy.model_dump()), policy) for policy in policies]
 
     @property
     def is_bar(self) -> bool:
-        """`small`, `large` and `random_query` are the bar that others are measured against: the bar needs every
-        setting on every split, so nothing is chosen."""
-        return self.policy.name in ("small", "large", "random_query")
+        """Whether the policy belongs to the bar, which others are compared with. The bar needs every setting on every
+        split, so none is chosen."""
+        return self.policy.name in BAR
 
 
 def _standard() -> tuple[Variant, ...]:
-    """The product's default, the paper's literal reading, each measure, and what they are compared with."""
+    """The default variants: `steer` with its defaults, with each measure and with each other preset, and the policies
+    that it is compared with."""
     measures = [
         {"label": f"steer {measure}", "policy": {"name": "steer", "measure": measure}}
         for measure in ("max_logit", "entropy", "max_prob")
@@ -80,42 +81,42 @@ def _standard() -> tuple[Variant, ...]:
 
 
 class SweepConfig(Strict):
-    """A whole `steer sweep`."""
+    """The configuration of `steer sweep`."""
 
     benchmarks: Annotated[tuple[BenchmarkConfig, ...], Field(min_length=1)] = (
         BenchmarkConfig(name="chain_math"),
         BenchmarkConfig(name="hops"),
     )
-    """`split` and `limit` of these are not read: the sweep has its own."""
+    """`split` and `limit` of these are not read, because the sweep has its own."""
     validation_questions: Annotated[int, Field(ge=2)] | None = 400
-    """Questions a benchmark on `validation`, from its start; none: all."""
+    """Validation questions of each benchmark. None: all."""
     test_questions: Annotated[int, Field(ge=2)] | None = None
-    """Questions a benchmark on `test`; none: all."""
+    """Test questions of each benchmark. None: all."""
     pair: str | PairConfig = "embedded"
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)] = Field(default_factory=_standard)
     routing: RoutingOptions = RoutingOptions()
     pools: PoolsConfig = PoolsConfig()
     journal: bool = True
-    """Keep the live traces in the sweep's folder after every round, so that `--resume` goes on from there."""
+    """Write the live traces to the sweep's folder after every round, so that `--resume` goes on from there."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """The first sampling seed; the others follow it."""
+    """The first sampling seed. The others follow it."""
     validation_seeds: Annotated[int, Field(ge=1)] = 1
     test_seeds: Annotated[int, Field(ge=1)] = 3
-    """Sampling seeds of every question on a split; the interval takes a question, not a sample, as its unit."""
+    """Sampling seeds of each question on a split. The unit of the confidence interval is a question, not a sample."""
     objective: Objective = "cheapest_within"
     """How a setting is chosen on validation: the cheapest within `tolerance` of the grid's best accuracy, the most
-    accurate, or the most accurate under `budget`."""
+    accurate, or the most accurate within `budget`."""
     tolerance: Annotated[float, Field(ge=0.0)] = 1.0
-    """Points of accuracy (%) below the best that `cheapest_within` accepts."""
+    """How many points of accuracy (%) below the best `cheapest_within` accepts."""
     budget: Annotated[float, Field(gt=0.0)] | None = None
-    """`flops_paper` a question (1e12) that `budget` allows."""
+    """Most FLOPs a question (`flops_paper`, in 1e12) that the objective `budget` allows."""
     test: bool = True
-    """Run the chosen settings on test; false: validation alone, which a choice of defaults must not look beyond."""
+    """Run the chosen settings on test. False: validation alone, because a choice of defaults must not see test."""
     test_grid: bool = False
-    """Run the whole grid on test too, for the figure labelled best on test (what the paper reports)."""
+    """Run the whole grid on test, too, for the figure labelled best on test, which the paper reports."""
 
     @model_validator(mode="after")
-    def _fits_together(self):
+    def _fits_together(self) -> Self:
         labels = [v.label for v in self.variants]
         doubled = sorted({label for label in labels if labels.count(label) > 1})
         if doubled:

@@ -1,4 +1,4 @@
-"""The threshold of each policy: the key that a sweep varies, its grid, and how rows name it."""
+"""The threshold of each policy: the key that a sweep varies, its grid, and the name that rows get from it."""
 
 from typing import Any
 
@@ -14,30 +14,35 @@ THRESHOLDS: dict[str, tuple[str, tuple[float, ...]]] = {
     "random_step": ("p", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
     "random_query": ("p", (0.25, 0.5, 0.75)),
 }
-"""The key that each policy's grid varies, and the grid it gets unless the sweep names another. Entropies are in nats:
-0.05 to 1.6 runs from a nearly certain first token to about five equally likely ones."""
+"""By policy: the key that its grid varies, and the grid unless the sweep names another. Entropies are in nats: 0.05 is
+a nearly certain first token, 1.6 about five equally likely ones."""
 
 
 def label_of(policy: PolicyConfig) -> str:
-    """What tables call a policy that no sweep gave a label: its name, or that of the class of a custom one."""
+    """The label of a policy to which no sweep gave one: its name, or the name of a custom policy's class."""
     return policy.object.partition(":")[2] if policy.name == "custom" else policy.name
 
 
 def threshold_key(policy: dict[str, Any]) -> str | None:
-    """The key that a policy's grid varies, of a custom one an option; None where it has none. `policy`: its
-    configuration as JSON values, as `run.json` holds it."""
+    """The key that a policy's grid varies, an option if it is a custom policy. None: it has no threshold.
+
+    `policy`: its configuration as JSON values, as `run.json` holds it.
+    """
     return policy.get("threshold") if policy["name"] == "custom" else THRESHOLDS.get(policy["name"], (None,))[0]
 
 
 def setting_of(policy: dict[str, Any]) -> str:
-    """The threshold as rows name it, `gamma=0.5`; empty where there is none."""
+    """The threshold as rows name it, `gamma=0.5`; empty if there is none."""
     key = threshold_key(policy)
     held = policy["options"] if policy["name"] == "custom" else policy
-    return f"{key}={held[key]:g}" if key in held else ""
+    return f"{key}={held[key]:g}" if key is not None and key in held else ""
 
 
 def with_threshold(policy: PolicyConfig, value: float) -> PolicyConfig:
+    """The same policy at another threshold. Raises ValueError if it has none or does not allow this one."""
     given = {**policy.model_dump(exclude_unset=True), "name": policy.name}
     key = threshold_key(policy.model_dump())
+    if key is None:
+        raise ValueError(f"policy {policy.name} has no threshold")
     changed = {"options": {**policy.options, key: value}} if policy.name == "custom" else {key: value}
     return type(policy).model_validate({**given, **changed})

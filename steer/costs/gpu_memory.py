@@ -1,68 +1,73 @@
-"""What a model needs of a GPU's memory, and the vLLM engine arguments that follow for cards of 24, 48 and 80 GB.
+"""What a model needs of a GPU's memory, and the vLLM engine arguments that follow for GPUs of 24, 48 and 80 GB.
 
-Arithmetic on published dimensions, not measurement: weights, the KV cache of the sequences in flight, and the logits of
-a scoring pass, which vLLM does not set memory aside for. `docs/pairs.md` shows the numbers for the known pairs.
+This is arithmetic on published dimensions, not measurement. It adds up the weights, the KV cache of the sequences in
+flight, and the logits of a scoring pass, for which vLLM reserves no memory. `docs/pairs.md` shows the numbers for the
+known pairs.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import floor
 from pathlib import PurePath
+from typing import Any
 
 from steer.config.run import ModelConfig, PairConfig, PoolConfig, PoolsConfig
 
 GIB = 2**30
 BYTES = {"auto": 2, "bfloat16": 2, "float16": 2, "float32": 4}
-"""A weight's and a cached number's; the known pairs' checkpoints are bfloat16."""
+"""Bytes of a weight or a cached number, by `dtype`. The checkpoints of the known pairs are bfloat16."""
 TYPICAL_TOKENS = 2048
-"""Prompt and answer of one sequence in flight, for the number of sequences at once: most answers to competition
-mathematics and multi-hop questions with their passages are within; where they are not, vLLM queues."""
+"""Prompt and answer of one sequence in flight, from which the number of sequences at once follows. Most answers to
+competition mathematics, and most multi-hop questions with their passages, stay below it. Where they do not, vLLM
+queues."""
 CUDA_GIB = 0.5
-"""What CUDA takes of a card before vLLM starts counting: an estimate."""
+"""Memory that CUDA takes before vLLM starts counting: an estimate."""
 WORK_GIB = 1.5
-"""Activations at these batch sizes and CUDA graphs, which vLLM measures and takes off the cache: an estimate."""
+"""Activations at these batch sizes, and CUDA graphs: an estimate. vLLM measures them and takes them off the cache."""
 LOGITS_COPIES = 4
-"""float32 matrices [batched tokens, vocabulary] alive at once in a scoring pass: the logits, the softmax, its argument,
-and with several cards the parts that are gathered."""
+"""float32 matrices [batched tokens, vocabulary] that are alive at once in a scoring pass: the logits, the softmax, its
+argument, and with several GPUs the parts that are gathered."""
 
 
 @dataclass(frozen=True)
 class GpuSize:
-    """`usable_gib`: what the smallest card of the name has; `batched_tokens`: prompt tokens an engine step takes at
-    most, which bounds a scoring pass's logits (at a vocabulary of 262,000, 1 GiB a copy for every 1,000)."""
+    """What engine arguments are chosen by, for GPUs sold under one size."""
 
     usable_gib: float
+    """Memory of the smallest GPU of that size."""
     batched_tokens: int
+    """Prompt tokens of one engine step at most. They bound the logits of a scoring pass: at a vocabulary of 262,000
+    each copy takes 1 GiB for every 1,000 tokens."""
 
 
 GPU_SIZES = {24: GpuSize(22.0, 512), 48: GpuSize(44.5, 1024), 80: GpuSize(79.0, 2048)}
-"""24: L4 and A10G have 22.5 GiB, a 4090 24; 48: an L40S has 45, an A6000 48; 80: A100 and H100."""
+"""By size in GB. 24: L4 and A10G have 22.5 GiB, a 4090 has 24. 48: an L40S has 45, an A6000 has 48. 80: A100, H100."""
 
 
 @dataclass(frozen=True)
 class ModelDimensions:
-    """The dimensions of a language model that its memory follows from."""
+    """The dimensions of a language model that determine its memory."""
 
     parameters: float
-    """All that are loaded, where FLOPs are charged with the nominal count of the model's name."""
+    """All parameters that are loaded. (FLOPs are charged with the nominal count of the model's name.)"""
     vocabulary: int
     kv_heads: int
     head_dim: int
     full_layers: int
     window_layers: int
-    """Layers of sliding-window attention, which hold the last `window_tokens` of a sequence alone."""
+    """Layers of sliding-window attention, which hold only the last `window_tokens` of a sequence."""
     window_tokens: int
     context_tokens: int
     """The longest sequence."""
 
-    def weights_gib(self, cards: int, number_bytes: int = 2) -> float:
-        """On each card of tensor parallelism."""
-        return self.parameters * number_bytes / cards / GIB
+    def weights_gib(self, gpus: int, number_bytes: int = 2) -> float:
+        """Weights on each of `gpus` GPUs of tensor parallelism."""
+        return self.parameters * number_bytes / gpus / GIB
 
-    def cache_gib(self, tokens: int, cards: int, number_bytes: int = 2) -> float:
-        """KV cache of one sequence of so many tokens, on each card; a KV head that cannot be divided is copied."""
+    def cache_gib(self, tokens: int, gpus: int, number_bytes: int = 2) -> float:
+        """KV cache of one sequence of `tokens` on each of `gpus` GPUs. A KV head that cannot be divided is copied."""
         held = self.full_layers * tokens + self.window_layers * min(tokens, self.window_tokens)
-        heads = max(1, self.kv_heads // cards)
+        heads = max(1, self.kv_heads // gpus)
         return 2 * held * heads * self.head_dim * number_bytes / GIB
 
 
@@ -74,27 +79,27 @@ DIMENSIONS = {
     "gemma-3-4b-it": ModelDimensions(3_880_263_168, 262_208, 4, 256, 5, 29, 1024, 131_072),
     "gemma-3-12b-it": ModelDimensions(11_766_034_176, 262_208, 8, 256, 8, 40, 1024, 131_072),
 }
-"""By the last part of the hub id. Gemma-3's counts leave its vision tower (0.42e9) out, which is not loaded."""
+"""By the last part of the hub id. The counts of Gemma-3 leave out its vision tower (0.42e9), which is not loaded."""
 
 
 def known_dimensions(path: str) -> ModelDimensions | None:
-    """The shape of a hub id, or of a local snapshot in a folder of the model's name."""
+    """Dimensions of a hub id, or of a local snapshot in a folder of the model's name. None: not a known model."""
     return DIMENSIONS.get(PurePath(path).name)
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """One card's memory, GiB."""
+    """How the memory of one GPU is divided, in GiB."""
 
     given_gib: float
-    """What vLLM may use; the rest is for CUDA and the logits of a scoring pass."""
+    """What vLLM may use. The rest is for CUDA and the logits of a scoring pass."""
     weights_gib: float
     cache_gib: float
-    """Left for the KV cache; negative where the weights alone are too large."""
+    """What is left for the KV cache; negative if the weights alone are too large."""
     longest_gib: float
     """KV cache of one sequence that fills the context."""
     typical_gib: float
-    """And of one of `TYPICAL_TOKENS`."""
+    """KV cache of one sequence of `TYPICAL_TOKENS`."""
     batched_tokens: int
     context_tokens: int
 
@@ -104,36 +109,35 @@ class MemoryPlan:
 
     @property
     def sequences(self) -> int:
-        """Typical ones that the cache holds at once."""
+        """Typical sequences that the cache holds at once."""
         return max(1, floor(self.cache_gib / self.typical_gib))
 
 
 def memory_plan(shape: ModelDimensions, model: ModelConfig, pool: PoolConfig) -> MemoryPlan:
-    """The memory of each of the `pool.gpus` cards of one replica; of a part of a card where that is below 1."""
-    card, cards, number_bytes = GPU_SIZES[pool.card_gb], max(1, round(pool.gpus)), BYTES[model.dtype]
-    batched_tokens = model.engine.get("max_num_batched_tokens", card.batched_tokens)
+    """The memory of each of the `pool.gpus` GPUs of one replica, or of its part of a GPU if `pool.gpus` is below 1."""
+    size, gpus, number_bytes = GPU_SIZES[_card_gb(pool)], max(1, round(pool.gpus)), BYTES[model.dtype]
+    batched_tokens = model.engine.get("max_num_batched_tokens", size.batched_tokens)
     context = model.engine.get("max_model_len") or model.max_model_len or shape.context_tokens
     scoring_gib = LOGITS_COPIES * batched_tokens * shape.vocabulary * 4 / GIB
-    given_gib = card.usable_gib * min(1.0, pool.gpus) - CUDA_GIB - scoring_gib
-    weights_gib = shape.weights_gib(cards, number_bytes)
+    given_gib = size.usable_gib * min(1.0, pool.gpus) - CUDA_GIB - scoring_gib
+    weights_gib = shape.weights_gib(gpus, number_bytes)
     return MemoryPlan(
         given_gib=given_gib,
         weights_gib=weights_gib,
         cache_gib=given_gib - WORK_GIB - weights_gib,
-        longest_gib=shape.cache_gib(context, cards, number_bytes),
-        typical_gib=shape.cache_gib(min(context, TYPICAL_TOKENS), cards, number_bytes),
+        longest_gib=shape.cache_gib(context, gpus, number_bytes),
+        typical_gib=shape.cache_gib(min(context, TYPICAL_TOKENS), gpus, number_bytes),
         batched_tokens=batched_tokens,
         context_tokens=context,
     )
 
 
-def memory_arguments(shape: ModelDimensions, model: ModelConfig, pool: PoolConfig) -> dict:
-    """vLLM engine arguments for one replica on `pool.gpus` cards of `pool.card_gb`.
+def memory_arguments(shape: ModelDimensions, model: ModelConfig, pool: PoolConfig) -> dict[str, Any]:
+    """vLLM engine arguments for one replica on `pool.gpus` GPUs of `pool.card_gb`.
 
-    ValueError, naming the remedy, where the weights leave no room for one sequence of the model's context.
+    Raises ValueError, naming the remedy, if the weights leave no room for one sequence of the model's context.
     """
-    if pool.gpus <= 0:
-        raise ValueError(f"card_gb is {pool.card_gb} but gpus is 0: set gpus to the cards that one replica gets")
+    _require_gpus(pool)
     planned = memory_plan(shape, model, pool)
     if not planned.fits:
         raise ValueError(
@@ -143,29 +147,42 @@ def memory_arguments(shape: ModelDimensions, model: ModelConfig, pool: PoolConfi
             f"{_remedy(shape, model, pool)}"
         )
     return {
-        "gpu_memory_utilization": floor(100 * planned.given_gib / GPU_SIZES[pool.card_gb].usable_gib) / 100,
+        "gpu_memory_utilization": floor(100 * planned.given_gib / GPU_SIZES[_card_gb(pool)].usable_gib) / 100,
         "max_num_batched_tokens": planned.batched_tokens,
         "max_num_seqs": min(pool.max_num_seqs, planned.sequences, planned.batched_tokens),
     }
 
 
 def memory_problems(pair: PairConfig, pools: PoolsConfig) -> Iterator[str]:
-    """What `memory_arguments` will refuse, for the models whose shape is known without loading anything."""
-    for name in ("small", "large"):
-        model, pool = getattr(pair, name), getattr(pools, name)
+    """What `memory_arguments` will refuse, for the models whose dimensions are known without loading anything."""
+    for name, model, pool in (("small", pair.small, pools.small), ("large", pair.large, pools.large)):
+        if pool.card_gb is None:
+            continue
         shape = known_dimensions(model.path)
-        if pool.card_gb is not None and (shape is not None or pool.gpus <= 0):
-            try:
+        try:
+            _require_gpus(pool)
+            if shape is not None:
                 memory_arguments(shape, model, pool)
-            except ValueError as refusal:
-                yield f"pools.{name}: {refusal}"
+        except ValueError as refusal:
+            yield f"pools.{name}: {refusal}"
+
+
+def _require_gpus(pool: PoolConfig) -> None:
+    if pool.gpus <= 0:
+        raise ValueError(f"card_gb is {pool.card_gb} but gpus is 0: set gpus to the cards that one replica gets")
+
+
+def _card_gb(pool: PoolConfig) -> int:
+    if pool.card_gb is None:
+        raise ValueError("card_gb is not set: no memory can be planned without the size of the cards")
+    return pool.card_gb
 
 
 def _remedy(shape: ModelDimensions, model: ModelConfig, pool: PoolConfig) -> str:
-    """The fewest more cards of the size, and the next size, that fit."""
+    """What would fit: the smallest larger number of GPUs, the next larger size, or a shorter context."""
     more = [{"gpus": n} for n in (1, 2, 4, 8) if n > pool.gpus]
-    larger = [{"card_gb": size} for size in GPU_SIZES if size > pool.card_gb]
-    ways = []
+    larger = [{"card_gb": size} for size in GPU_SIZES if size > _card_gb(pool)]
+    ways: list[str] = []
     for changes in (more, larger):
         fitting = [c for c in changes if memory_plan(shape, model, pool.model_copy(update=c)).fits]
         ways += [f"set {key} to {value}" for key, value in (fitting[0].items() if fitting else ())]

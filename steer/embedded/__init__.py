@@ -1,16 +1,17 @@
 """The tiny pair that ships with the project: two benchmarks, a tokenizer, and four models trained on a CPU.
 
-`small` and `large` are the pair; `prm` and `judge` rate its drafts for the policies `rsd` and `spec_reason`.
+`small` and `large` are the pair. `prm` and `judge` rate its drafts for the policies `rsd` and `spec_reason`. `probe` is
+the classifier on the small model's prompt states for the policy `query_router`.
 """
 
 from pathlib import Path
 from typing import Literal
 
 JUDGE_PROMPT = "Right?"
-"""What the embedded judge was trained to be asked, as a user turn after the steps: 9 for a right last step, 0 for a
-wrong one."""
+"""The user turn that follows the steps in the embedded judge's training. The judge answers 9 if the last step is right,
+and 0 if it is wrong."""
 
 
 def weights_path(name: Literal["small", "large", "prm", "judge", "probe"]) -> Path:
-    """The folder of a shipped model, as transformers and vLLM load it."""
+    """The folder of a shipped model, which transformers and vLLM can load; for `probe`, of the classifier."""
     return Path(__file__).parent / "weights" / name

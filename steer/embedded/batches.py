@@ -1,10 +1,13 @@
-"""Rows of similar length together, so that little of a batch is padding."""
+"""Batches of rows of similar length, so that little of a batch is padding."""
 
 from collections.abc import Sequence
 
 
 def cut(lengths: Sequence[int], most_tokens: int) -> list[slice]:
-    """Slices of rows in order of length, each of at most `most_tokens` once padded to its longest row (or one row)."""
+    """Slices of rows that are sorted by length.
+
+    Padded to its longest row, a slice has at most `most_tokens`. A longer row is a slice of its own.
+    """
     slices, first = [], 0
     while first < len(lengths):
         last = first + 1

@@ -1,6 +1,6 @@
-"""A model's folder in Hugging Face layout: config, weights and tokenizer, as transformers and vLLM load it.
+"""A model's folder in Hugging Face layout (config, weights and tokenizer), which transformers and vLLM can load.
 
-Invariant: a folder is complete once `config.json` is there, which is written last.
+Invariant: `config.json` is written last, so a folder that holds it is complete.
 """
 
 import json
@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from steer.embedded import tokenizer
+from steer.embedded.tokenizer import EOS, PAD, token_id
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Dimensions:
     num_attention_heads: int
     num_key_value_heads: int
     head_dim: int = 32
-    """vLLM's CPU attention takes 32 or 64, among others, but not 16."""
+    """vLLM's CPU attention supports 32 and 64, among others, but not 16."""
     rope_theta: float = 10_000.0
     rms_norm_eps: float = 1e-6
 
@@ -31,27 +32,27 @@ class Dimensions:
 DIMENSIONS = {
     "small": Dimensions(32, 48, 3, 2, 1),
     "large": Dimensions(128, 288, 4, 4, 1),
-    # The large model, two layers more and a wider stream (signals.py).
+    # The large model with two more layers and a wider residual stream (signals.py).
     "signal": Dimensions(192, 288, 6, 6, 1),
 }
 
 _AS_LLAMA = {"architectures": ["LlamaForCausalLM"], "qkv_bias": True}
-# Qwen2.5-Math-PRM's: vLLM always gives it two classes; transformers knows its body alone.
+# The architecture of Qwen2.5-Math-PRM. vLLM always gives it two classes; transformers has only its base model.
 _PROCESS_REWARDS = {"architectures": ["Qwen2ForProcessRewardModel"], "num_labels": 2}
 
 
 def save(folder: Path, shape: Dimensions, weights: dict[str, Tensor], rewards: bool = False) -> None:
-    """Write a language model, or with `rewards` a process reward model: a head `score` and the step separator.
+    """Write a language model, or with `rewards` a process reward model, which has a head `score` and a step separator.
 
-    The weights are stored in their own dtype; whatever that is, the config asks for computing in float32.
+    The weights are stored in their own dtype. The config always asks for float32 computation.
     """
     extra = (tokenizer.STEP_SEPARATOR,) if rewards else ()
     built = tokenizer.build(extra)
     tokenizer.save(folder, extra)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    ids = {"pad_token_id": built.token_to_id(tokenizer.PAD), "eos_token_id": built.token_to_id(tokenizer.EOS)}
-    # vLLM's Qwen2 takes hidden_size / heads for the head size, whatever `head_dim` says. Its Llama reads `head_dim`
-    # and, with biases on q, k and v, is the same function. transformers goes by `model_type`: Qwen2 either way.
+    ids = {"pad_token_id": token_id(built, PAD), "eos_token_id": token_id(built, EOS)}
+    # vLLM's Qwen2 ignores `head_dim` and takes hidden_size / heads as the head size. Its Llama reads `head_dim` and,
+    # with biases on q, k and v, is the same function. transformers goes by `model_type`, which is Qwen2 either way.
     fits = shape.hidden_size == shape.num_attention_heads * shape.head_dim
     language_model = {"architectures": ["Qwen2ForCausalLM"]} if fits else _AS_LLAMA
     config = {

@@ -1,7 +1,7 @@
-"""Which steps of a response are right: the question's text alone decides, worked out again from the facts.
+"""Which steps of a response are right. The true steps are computed again from the question's text and the facts.
 
-Invariant: a step is right exactly if it equals the true step at its place. After a wrong, a missing or an extra step a
-later one is right only where it happens to be the true one again.
+Invariant: a step is right exactly if it equals the true step at its place. After a wrong, missing or extra step, a
+later step is right only if it happens to equal the true step again.
 """
 
 import re
@@ -26,7 +26,10 @@ _QUESTIONS = {
 
 
 def parse(benchmark: str, question: str) -> tuple[tuple[str, ...], str, int]:
-    """(operations or relations, start as written, level) of a question; ValueError if it is none of the benchmark."""
+    """The operations or relations of a question, its start as written, and its level.
+
+    Raises ValueError if the text is not a question of the benchmark.
+    """
     if benchmark not in _QUESTIONS:
         raise ValueError(f"no embedded benchmark {benchmark!r}; there are {', '.join(_QUESTIONS)}")
     if match := _QUESTIONS[benchmark].fullmatch(question):
@@ -42,18 +45,18 @@ def parse(benchmark: str, question: str) -> tuple[tuple[str, ...], str, int]:
 
 
 def true_steps(benchmark: str, question: str) -> tuple[str, ...]:
-    """The whole right response, step by step; the last step is the answer. ValueError as of `parse`."""
+    """The steps of the right response; the last step is the answer. Raises ValueError like `parse`."""
     names, start, level = parse(benchmark, question)
     return (solve_chain_math(names, int(start), level) if benchmark == "chain_math" else solve_hops(names, start))[1]
 
 
 def split_steps(response: str) -> tuple[str, ...]:
-    """A response cut after each blank line; together the steps are the response."""
+    """Split a response after each blank line. The steps, joined, are the response."""
     *steps, last = response.split(STEP_DELIMITER)
     return (*(step + STEP_DELIMITER for step in steps), *([last] if last else []))
 
 
 def step_labels(benchmark: str, question: str, steps: Sequence[str]) -> list[bool]:
-    """For each step (with its blank line, the answer without one) whether it is right. ValueError as of `parse`."""
+    """Whether each step is right. A step includes its blank line; the last has none. Raises ValueError like `parse`."""
     truth = true_steps(benchmark, question)
     return [i < len(truth) and step == truth[i] for i, step in enumerate(steps)]

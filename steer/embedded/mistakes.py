@@ -1,4 +1,4 @@
-"""Plausible wrong steps, from which the reward model and the judge learn what models might get wrong."""
+"""Plausible wrong steps for the training of the reward model and the judge."""
 
 import random
 
@@ -7,7 +7,7 @@ from steer.embedded.tasks import ENTITIES, FACTS, STEP_DELIMITER, Task, apply_op
 
 
 def wrong_step(rng: random.Random, task: Task, index: int) -> str:
-    """A step that could stand at `index` and is wrong: a false value, another name, or a true step of another place."""
+    """A wrong step for place `index`: a false value, another name, or a true step from another place."""
     names, start, _ = parse(task.benchmark, task.question)
     values = [start, *(step.removesuffix(STEP_DELIMITER).split(" = ")[1] for step in task.steps[:-1])]
     while True:
@@ -27,14 +27,14 @@ def wrong_step(rng: random.Random, task: Task, index: int) -> str:
 
 
 def _follow(task: Task, name: str, value: str) -> str:
-    """Where the operation or relation leads from a value, as a step writes it."""
+    """The result of an operation or relation on a value, as a step writes it."""
     if task.benchmark == "hops":
         return FACTS[name][value]
     return f"{apply_operation(name, int(value), task.level):0{task.level}d}"
 
 
 def _false_value(rng: random.Random, task: Task, names: tuple[str, ...], values: list[str], at: int) -> str:
-    """A value for step `at`, mostly not the true one: a wrong fact, operation or predecessor, or a slip of a digit."""
+    """A value for step `at`, usually false: from a wrong fact, operation or predecessor, or with one wrong digit."""
     true, kind = values[at + 1], rng.randrange(4)
     if kind == 0:
         return _follow(task, rng.choice(names), values[at])
@@ -44,7 +44,7 @@ def _false_value(rng: random.Random, task: Task, names: tuple[str, ...], values:
         anyone = rng.choice(ENTITIES[task.level])
         return anyone if kind == 2 else _follow(task, names[at], anyone)
     if kind == 2 and task.level > 2:
-        # Another result of the operation's table, with the right last two digits: what a small model writes.
+        # Small models write another result from the operation's table, with the right last two digits.
         return _follow(task, names[at], f"{rng.randrange(10**task.level):0{task.level}d}")[:-2] + true[-2:]
     place = rng.randrange(len(true))
     return f"{true[:place]}{rng.randrange(10)}{true[place + 1 :]}"

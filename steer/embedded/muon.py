@@ -1,4 +1,4 @@
-"""The optimiser of the embedded models' matrices."""
+"""The optimiser for the matrices of the embedded models."""
 
 from collections import defaultdict
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is made orthogonal by Newton-Schulz iterations (Jordan et al. 2024), for matrices only."""
+    """Momentum with updates that Newton-Schulz iterations make orthogonal (Jordan et al. 2024). For matrices only."""
 
     def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
         by_shape = defaultdict(list)
@@ -17,7 +17,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # no closure: `fit` computes the loss
         for group in self.param_groups:
             updates = []
             for parameter in group["params"]:
@@ -33,7 +33,7 @@ class Muon(torch.optim.Optimizer):
 
 def _orthogonal(x: Tensor) -> Tensor:
     """The nearest semi-orthogonal matrices of a stack, roughly: singular values end between about 0.7 and 1.2."""
-    wide = x if x.shape[1] <= x.shape[2] else x.mT
+    wide: Tensor = x if x.shape[1] <= x.shape[2] else x.mT
     wide = wide / (wide.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(5):
         gram = wide @ wide.mT

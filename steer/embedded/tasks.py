@@ -1,14 +1,14 @@
 """The two benchmarks of the embedded pair: questions, true steps and gold answers, from seeds alone.
 
 `chain_math` applies named operations to a number modulo `10**level`. `hops` follows named relations through a fixed
-fictional world, closed book. A question keeps one difficulty level, 1 to 4. Levels 1 and 2 take little to know by
-heart; level 4 takes more than a 40k-parameter model holds. Length is no difficulty: chains get shorter as levels rise,
-so that levels 3 and 4 hold about 40 % of the tokens of a balanced set.
+fictional world, closed book. A question has one difficulty level, 1 to 4. Levels 1 and 2 need few facts; level 4 needs
+more facts than a model with 40k parameters can store. Length does not make a question hard: chains get shorter as
+levels rise, so that levels 3 and 4 hold about 40 % of the tokens of a balanced set.
 
 Invariants:
 - A question's text alone decides its split (a stable hash), so train, validation and test are disjoint at every level.
-- `questions(b, s, n)` is the first n of `questions(b, s)`; question i has level i % 4 + 1, so any prefix is balanced.
-- Operations or relations of a question are distinct: the next one is found by looking up the last one in the question.
+- `questions(b, s, n)` is the first n of `questions(b, s)`. Question i has level i % 4 + 1, so any prefix is balanced.
+- The operations or relations of a question are distinct, so a model finds the next one by looking up the last one.
 - The world and the operations never depend on a training seed.
 """
 
@@ -22,13 +22,13 @@ BENCHMARKS = ("chain_math", "hops")
 LEVELS = (1, 2, 3, 4)
 SPLIT_SIZES = {"validation": 400, "test": 800}
 TRAIN_QUESTIONS = 2000
-"""Questions of the training split that are numbered, for training a router; the models' own training has no end."""
+"""Size of the training split for routers. The training of the models themselves draws questions without end."""
 STEP_DELIMITER = "\n\n"
 
-OPERATIONS = (
+OPERATIONS: tuple[str, ...] = (
     "bek", "dol", "mur", "tav", "sil", "gor", "nim", "pax", "rud", "lef", "zan", "kob", "wex", "hib", "yot", "fum",
 )  # fmt: skip
-RELATIONS = (
+RELATIONS: tuple[str, ...] = (
     "friend", "boss", "aunt", "coach", "tutor", "rival", "mentor", "doctor", "baker", "guard", "neighbor", "cousin",
 )  # fmt: skip
 FIRST_NAMES = (
@@ -45,15 +45,15 @@ CHAIN_LENGTHS = {
     "chain_math": {1: (8, 9), 2: (7, 8), 3: (3, 4), 4: (3, 4)},
     "hops": {1: (7, 9), 2: (7, 8), 3: (4, 6), 4: (4, 5)},
 }
-# Level -> entities of that level's closed set: 12 relations times this many facts are to be known by heart.
+# Level -> size of its closed set of entities. A level has 12 relations times this many facts.
 ENTITY_COUNTS = {1: 6, 2: 10, 3: 32, 4: 120}
-# Level -> how many different results an operation's table has.
+# Level -> number of different results in an operation's table.
 IMAGE_SIZES = {3: 5, 4: 25}
 # Size of the model -> weights of levels 1 to 4 in its training. A small model needs many long easy chains to get nine
-# in ten of them right, a large one many hard facts.
+# in ten of them right. A large model needs many hard facts.
 TRAINING_WEIGHTS = {"small": (2, 4, 1, 1), "large": (3, 4, 3, 4)}
-# Level -> its operations: at levels 3 and 4 each has a table of 100 facts, 400 and 600 in all, which is what makes
-# these levels hard. They are few enough for the large model to learn within its training tokens.
+# Level -> its operations. At levels 3 and 4 each operation has a table of 100 facts, which makes 400 and 600 facts and
+# these levels hard. The operations are few enough for the large model to learn within its training tokens.
 LEVEL_OPERATIONS = {1: slice(0, 16), 2: slice(0, 16), 3: slice(0, 4), 4: slice(4, 10)}
 
 _WORLD_SEED = "steer embedded world 1"
@@ -61,7 +61,7 @@ _WORLD_SEED = "steer embedded world 1"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One question with its true reasoning; `"".join(steps)` is the whole right response, without the end token."""
+    """One question with its true steps. `"".join(steps)` is the whole right response, without the end token."""
 
     id: str
     benchmark: str
@@ -72,15 +72,17 @@ class Task:
 
 
 def _world() -> tuple[dict[int, tuple[str, ...]], dict[str, dict[str, str]]]:
-    """Entities by level, and relation -> entity -> entity.
+    """Level -> entities, and relation -> entity -> entity.
 
-    A relation leads to a quarter of a level's entities only, so that the relation alone already says something about
-    the result. Without that (permutations) a small model did not learn to combine relation and entity in 5 M tokens.
+    A relation leads to only a quarter of a level's entities, so that the relation alone already says something about
+    the result. With permutations instead, a small model did not learn to combine relation and entity within 5 M tokens.
     """
     rng = random.Random(_WORLD_SEED)
     names = [f"{first} {last}" for first, last in product(FIRST_NAMES, LAST_NAMES)]
     rng.shuffle(names)
-    entities, facts, start = {}, {relation: {} for relation in RELATIONS}, 0
+    entities: dict[int, tuple[str, ...]] = {}
+    facts: dict[str, dict[str, str]] = {relation: {} for relation in RELATIONS}
+    start = 0
     for level, size in ENTITY_COUNTS.items():
         entities[level] = tuple(names[start : start + size])
         start += size
@@ -94,13 +96,15 @@ ENTITIES, FACTS = _world()
 
 
 def _tables() -> tuple[dict[str, int], dict[str, dict[int, tuple[int, ...]]]]:
-    """What an operation adds to the last two digits; by level, leading two digits -> the digits above the last two.
+    """Operation -> its addend for the last two digits, and operation -> level -> its table.
 
-    Addends have small digits and tables few results, for the same reason as the world's relations. Carries through all
-    digits and products of digits were tried instead of tables: the large model did not learn them within 5 M tokens.
+    A table maps the two leading digits to the digits above the last two. Addends have small digits and tables have few
+    results, for the same reason as the world's relations. Two alternatives to tables were tried, carries through all
+    digits and products of digits; the large model did not learn them within 5 M tokens.
     """
     rng = random.Random(_WORLD_SEED)
-    addends, tables = {}, {}
+    addends: dict[str, int] = {}
+    tables: dict[str, dict[int, tuple[int, ...]]] = {}
     for name in OPERATIONS:
         addends[name] = 10 * rng.randint(0, 2) + rng.randint(1, 3)
         tables[name] = {}
@@ -114,19 +118,19 @@ ADDENDS, TABLES = _tables()
 
 
 def apply_operation(name: str, value: int, level: int) -> int:
-    """Add a constant to the last two digits; at levels 3 and 4 look the digits above them up by the leading two."""
-    low = (value + ADDENDS[name]) % min(100, 10**level)
+    """Add a constant to the last two digits. At levels 3 and 4, look up the other digits by the two leading ones."""
+    low: int = (value + ADDENDS[name]) % min(100, 10**level)
     return low if level < 3 else low + 100 * TABLES[name][level][value // 10 ** (level - 2)]
 
 
 def split_of(question: str) -> str:
-    """The split a question's text belongs to, for good: 8 % test, 8 % validation, the rest train."""
+    """The permanent split of a question's text: 8 % test, 8 % validation, the rest train."""
     bucket = int.from_bytes(hashlib.blake2b(question.encode(), digest_size=4).digest(), "big") % 100
     return "test" if bucket < 8 else "validation" if bucket < 16 else "train"
 
 
 def solve_chain_math(names: Sequence[str], value: int, level: int) -> tuple[str, tuple[str, ...]]:
-    """(gold answer, true steps) of applying the operations to `value` in turn."""
+    """The gold answer and the true steps of applying the operations to `value` in turn."""
     steps = []
     for name in names:
         value = apply_operation(name, value, level)
@@ -136,7 +140,7 @@ def solve_chain_math(names: Sequence[str], value: int, level: int) -> tuple[str,
 
 
 def solve_hops(relations: Sequence[str], entity: str) -> tuple[str, tuple[str, ...]]:
-    """(gold answer, true steps) of following the relations from `entity` in turn."""
+    """The gold answer and the true steps of following the relations from `entity` in turn."""
     steps = []
     for relation in relations:
         entity = FACTS[relation][entity]
@@ -181,7 +185,7 @@ def _split_stream(benchmark: str, split: str) -> Iterator[Task]:
 
 
 def questions(benchmark: str, split: str, n: int | None = None) -> list[Task]:
-    """The first n questions of a split; all 400 of validation, 800 of test or 2000 of train if n is None."""
+    """The first n questions of a split. If n is None: all 400 of validation, 800 of test or 2000 of train."""
     if benchmark not in BENCHMARKS:
         raise ValueError(f"no embedded benchmark {benchmark!r}; there are {', '.join(BENCHMARKS)}")
     sizes = {**SPLIT_SIZES, "train": TRAIN_QUESTIONS}
@@ -194,7 +198,7 @@ def questions(benchmark: str, split: str, n: int | None = None) -> list[Task]:
 
 
 def training_stream(size: str, seed: int) -> Iterator[Task]:
-    """Endless training questions for a model size, both benchmarks equally often, in random order; some recur."""
+    """Endless training questions for a model size, from both benchmarks equally often, in random order. Some recur."""
     rng = random.Random(f"train {seed}")
     for i in count():
         benchmark, level = rng.choice(BENCHMARKS), rng.choices(LEVELS, TRAINING_WEIGHTS[size])[0]

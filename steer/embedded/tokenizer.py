@@ -1,8 +1,8 @@
-"""The tokenizer that the embedded models share: 256 bytes, and one token for each word of the two benchmarks.
+"""The tokenizer of the embedded models: 256 bytes, and one token for each word of the two benchmarks.
 
-Invariants: any text survives encode and decode unchanged (the special markers too, unless skipped on purpose); a blank
-line (two newlines) is exactly one token; every digit is its own token. There are no merges: the pre-tokenizer cuts the
-known words out, the model takes them whole (`ignore_merges`), and everything else falls apart into bytes.
+Invariants: any text survives encoding and decoding unchanged (the special markers too, unless they are skipped on
+purpose); a blank line (two newlines) is exactly one token; every digit is one token. There are no merges: the
+pre-tokenizer cuts out the known words, the model takes them whole (`ignore_merges`), and all other text becomes bytes.
 """
 
 import json
@@ -18,10 +18,10 @@ from steer.embedded.tasks import FIRST_NAMES, LAST_NAMES, OPERATIONS, RELATIONS,
 PAD, EOS, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"
 SPECIALS = (PAD, EOS, USER, ASSISTANT)
 STEP_SEPARATOR = "<extra_0>"
-"""The one entry more of the process reward model's tokenizer: it follows every step, and the reward is read there."""
+"""The additional token of the process reward model. It follows every step, and the reward is read there."""
 MAX_LENGTH_TOKENS = 512
 
-# The fixed phrases carry their spaces, so that an operation has the same token in the question and in its step.
+# The fixed phrases include their spaces, so that an operation has the same token in the question and in its step.
 _PHRASES = (
     STEP_DELIMITER, " = ", ", ", "Operations: ", "Relations: ", ". Start: ", "The answer is ", "\\boxed{", "}.",
 )  # fmt: skip
@@ -37,9 +37,9 @@ CHAT_TEMPLATE = (
     f"{{%- if add_generation_prompt -%}}{{{{- '{ASSISTANT}' -}}}}{{%- endif -%}}"
 )
 
-# transformers 5 gives every model of type qwen2 Qwen's own normalizer and word splitting, whatever tokenizer.json says,
-# unless the folder brings a class of its own. It need not be trusted: with `trust_remote_code` off, transformers then
-# takes the class it is based on.
+# For a model of type qwen2, transformers 5 uses Qwen's own normalizer and word splitting instead of tokenizer.json,
+# unless the folder has a tokenizer class of its own. Nobody needs to trust this class: with `trust_remote_code` off,
+# transformers uses its base class.
 _PLAIN_TOKENIZER = '''"""tokenizer.json exactly as it stands."""
 
 from transformers import PreTrainedTokenizerFast
@@ -51,19 +51,19 @@ class PlainTokenizer(PreTrainedTokenizerFast):
 
 
 def words() -> list[str]:
-    """Every text of more than one byte that is one token."""
+    """All texts of more than one byte that are one token."""
     return [*_PHRASES, *OPERATIONS, *RELATIONS, *FIRST_NAMES, *(f" {name}" for name in LAST_NAMES)]
 
 
 def _byte_characters() -> list[str]:
-    """The printable character that the byte-level alphabet writes for each byte 0 to 255 (the table of GPT-2)."""
+    """The printable character for each byte 0 to 255 in the byte-level alphabet (GPT-2's table)."""
     visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     hidden = iter(range(0x100, 0x200))
     return [chr(byte) if byte in visible else chr(next(hidden)) for byte in range(256)]
 
 
 def build(extra: Sequence[str] = ()) -> Tokenizer:
-    """The tokenizer, with `extra` special tokens after all others."""
+    """Build the tokenizer, with the special tokens `extra` after all others."""
     alphabet = _byte_characters()
     entries = alphabet + ["".join(alphabet[byte] for byte in word.encode()) for word in words()]
     tokenizer = Tokenizer(
@@ -79,6 +79,11 @@ def build(extra: Sequence[str] = ()) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in (*SPECIALS, *extra)])
     return tokenizer
+
+
+def token_id(built: Tokenizer, text: str) -> int:
+    """The id of a text that is one token. Raises KeyError if it is not."""
+    return built.get_vocab()[text]
 
 
 def save(folder: Path, extra: Sequence[str] = ()) -> None:
@@ -100,18 +105,9 @@ def save(folder: Path, extra: Sequence[str] = ()) -> None:
 
 
 def prompt_text(question: str) -> str:
-    """What the chat template makes of one user message and the generation prompt."""
+    """The text that the chat template makes of one user message and the generation prompt."""
     return f"{USER}{question}{ASSISTANT}"
 
 
-def reward_text(question: str, steps: Sequence[str]) -> str:
-    """What the process reward model reads: each step without its blank line, and the separator after it."""
-    return prompt_text(question) + "".join(step.removesuffix(STEP_DELIMITER) + STEP_SEPARATOR for step in steps)
-
-
-def judge_text(question: str, steps: Sequence[str]) -> str:
-    """What the chat template makes of question, steps and the judge's turn; the judge's digit comes next."""
-    return f"{prompt_text(question)}{''.join(steps)}{JUDGE_TURN}"
-
-
 JUDGE_TURN = f"{EOS}{prompt_text(JUDGE_PROMPT)}"
+"""The text between the last step and the judge's digit, as the chat template writes it."""

@@ -1,7 +1,7 @@
 """Training of the embedded pair in plain PyTorch on one CPU thread: Qwen2, Muon with AdamW, validation by sampling.
 
-Invariants: the model here and transformers' Qwen2 give the same logits, weight names included; training ends after a
-number of tokens, never by the clock; the same seed on the same machine gives the same weights.
+Invariants: this model and transformers' Qwen2 have the same weight names and give the same logits; training ends after
+a number of tokens, never by the clock; the same seed on the same machine gives the same weights.
 """
 
 import json
@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -22,18 +23,20 @@ from steer.embedded import checkpoint, tokenizer
 from steer.embedded.batches import cut
 from steer.embedded.checkpoint import DIMENSIONS, Dimensions
 from steer.embedded.muon import Muon
-from steer.embedded.selection import select, shortfall
+from steer.embedded.selection import Accuracies, TrainingResult, select, shortfall
 from steer.embedded.tasks import BENCHMARKS, LEVELS, questions, training_stream
+from steer.embedded.tokenizer import token_id
 
 TOKENS = {"small": 14_000_000, "large": 10_000_000}
 """Tokens seen in training, prompts included."""
 BATCH_TOKENS = {"small": 4096, "large": 4096}
 MUON_LR = {"small": 0.012, "large": 0.015}
 ADAM_LR = {"small": 0.004, "large": 0.004}
-"""A small model is touchy: at .02 and .006 one seed of two got 2 chains of level 1 in 10 right, not 9."""
+"""A small model is sensitive: at rates 0.02 (Muon) and 0.006 (AdamW), one of two seeds got only 2 in 10 chains of level
+1 right, not 9."""
 WARMUP_STEPS = 40
 TEMPERATURE = 0.7
-"""Validation samples as the benchmarks are run."""
+"""Validation uses the sampling temperature of the benchmarks."""
 
 
 class RMSNorm(nn.Module):
@@ -55,7 +58,7 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(self.heads * self.size, shape.hidden_size, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: list[Tensor] | None) -> Tensor:
-        """x: (rows, time, hidden). `past` holds the keys and values so far, and is extended in place."""
+        """x: [rows, time, hidden]. `past` holds the keys and values so far and is extended in place."""
         rows, length, _ = x.shape
         group = self.heads // self.kv_heads
         q = self.q_proj(x).view(rows, length, self.heads, self.size).transpose(1, 2)
@@ -65,14 +68,15 @@ class Attention(nn.Module):
         if past is not None:
             past[:] = [k, v] if not past else [torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)]
             k, v = past
-        # All query heads of one key head make one matrix: a training step takes 13 % less time on one thread than with
-        # scaled_dot_product_attention.
+        # All query heads of one key head form one matrix. On one thread, a training step takes 13 % less time this way
+        # than with scaled_dot_product_attention.
         scores = q.reshape(rows, self.kv_heads, group * length, self.size) @ k.mT * self.size**-0.5
         if length > 1:
             future = torch.full((length, length), -torch.inf).triu(1)
             scores = scores + future.repeat(group, 1)
         out = (scores.softmax(-1) @ v).view(rows, self.heads, length, self.size)
-        return self.o_proj(out.transpose(1, 2).reshape(rows, length, self.heads * self.size))
+        mixed: Tensor = self.o_proj(out.transpose(1, 2).reshape(rows, length, self.heads * self.size))
+        return mixed
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -88,7 +92,8 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
 
 
 class Layer(nn.Module):
@@ -101,7 +106,8 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: list[Tensor] | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, past)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return out
 
 
 class Body(nn.Module):
@@ -111,9 +117,16 @@ class Body(nn.Module):
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
         self.norm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
 
+    def decoder_layers(self) -> list[Layer]:
+        """The entries of `layers` with their type, which `nn.ModuleList` does not keep."""
+        return [layer for layer in self.layers if isinstance(layer, Layer)]
+
 
 class Qwen2(nn.Module):
-    """Parameters carry transformers' names; the head is the embedding."""
+    """Qwen2 with transformers' parameter names. The embedding is also the head."""
+
+    cos: Tensor
+    sin: Tensor
 
     def __init__(self, shape: Dimensions, vocabulary: int) -> None:
         super().__init__()
@@ -132,16 +145,20 @@ class Qwen2(nn.Module):
         x, stop = self.model.embed_tokens(ids_BT), start + ids_BT.shape[1]
         for i, layer in enumerate(self.model.layers):
             x = layer(x, self.cos[start:stop], self.sin[start:stop], past[i] if past is not None else None)
-        return self.model.norm(x)
+        hidden: Tensor = self.model.norm(x)
+        return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
         return hidden @ self.model.embed_tokens.weight.T
 
 
 def batches(size: str, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless (ids, answer mask), rows of similar length together, padded on the right, in random order."""
+    """Endless batches of ids and answer masks, both [B, T], in random order.
+
+    The rows of a batch have similar lengths and are padded on the right.
+    """
     built, rng = tokenizer.build(), np.random.default_rng(seed)
-    pad, assistant = built.token_to_id(tokenizer.PAD), built.token_to_id(tokenizer.ASSISTANT)
+    pad, assistant = token_id(built, tokenizer.PAD), token_id(built, tokenizer.ASSISTANT)
     stream = training_stream(size, seed)
     while True:
         texts = [
@@ -159,16 +176,17 @@ def batches(size: str, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 @torch.no_grad()
 def respond(model: Qwen2, prompts: list[str], temperature: float, seed: int) -> list[str]:
-    """Sampled continuations (greedy at temperature 0); prompts of one length form a batch, so nothing needs padding."""
+    """Sample continuations; greedy at temperature 0. Prompts of one length form a batch, so nothing needs padding."""
     built, generator = tokenizer.build(), torch.Generator().manual_seed(seed)
-    eos = built.token_to_id(tokenizer.EOS)
+    eos = token_id(built, tokenizer.EOS)
     by_length = defaultdict(list)
     for i, encoding in enumerate(built.encode_batch(prompts)):
         by_length[len(encoding.ids)].append((i, encoding.ids))
     responses = [""] * len(prompts)
     for rows in by_length.values():
         past: list[list[Tensor]] = [[] for _ in model.model.layers]
-        tokens, start, written = torch.tensor([ids for _, ids in rows]), 0, []
+        tokens, start = torch.tensor([ids for _, ids in rows]), 0
+        written: list[Tensor] = []
         done = torch.zeros(len(rows), dtype=torch.bool)
         while len(written) < 100 and not done.all():
             logits = model.logits(model.hidden(tokens, start, past)[:, -1])
@@ -185,9 +203,9 @@ def respond(model: Qwen2, prompts: list[str], temperature: float, seed: int) -> 
     return responses
 
 
-def accuracies(model: Qwen2, temperature: float, split: str = "validation", n: int | None = None) -> dict:
-    """Benchmark -> "overall" and each level -> share of questions whose last step is the true one."""
-    result = {}
+def accuracies(model: Qwen2, temperature: float, split: str = "validation", n: int | None = None) -> Accuracies:
+    """Sample the first n questions of a split. A response is right if its last step is the true one."""
+    result: Accuracies = {}
     for benchmark in BENCHMARKS:
         tasks = questions(benchmark, split, n)
         responses = respond(model, [tokenizer.prompt_text(task.question) for task in tasks], temperature, seed=0)
@@ -207,8 +225,11 @@ def fit(
     rates: tuple[float, float],
     log: Callable[[str], None],
 ) -> int:
-    """Train on (ids, targets) until so many ids are seen, padding included; rates of Muon and AdamW. Returns them."""
-    torch.set_flush_denormal(True)  # of the whole process: taken back below
+    """Train on a stream of ids and targets until at least `tokens` ids are seen, padding included.
+
+    `rates` are the learning rates of Muon and AdamW. Returns the number of ids seen.
+    """
+    torch.set_flush_denormal(True)  # it applies to the whole process, and is undone below
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     matrices = [p for name, p in trained if p.dim() == 2 and "embed" not in name]
     rest = [p for name, p in trained if p.dim() != 2 or "embed" in name]
@@ -223,7 +244,7 @@ def fit(
         value = loss(ids_BT, targets_BT)
         muon.zero_grad(set_to_none=True)
         adam.zero_grad(set_to_none=True)
-        value.backward()
+        torch.autograd.backward(value)
         muon.step()
         adam.step()
         seen, step = seen + ids_BT.numel(), step + 1
@@ -234,8 +255,10 @@ def fit(
     return seen
 
 
-def train(size: str, seed: int, out: Path, tokens: int | None = None, log: Callable[[str], None] = print) -> dict:
-    """Train one model, write its folder, and return its validation accuracies, sampled at T = 0.7 and greedy."""
+def train(
+    size: str, seed: int, out: Path, tokens: int | None = None, log: Callable[[str], None] = print
+) -> TrainingResult:
+    """Train one model, write its folder, and measure its validation accuracies, sampled at T = 0.7 and greedy."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     started = time.process_time()
@@ -261,10 +284,18 @@ def train(size: str, seed: int, out: Path, tokens: int | None = None, log: Calla
     }
 
 
-def train_pair(seeds: list[int], out: Path, log: Callable[[str], None] = print) -> dict:
-    """Train every seed of both sizes in two processes; write their folders and `selection.json`, which is returned."""
+class PairReport(TypedDict):
+    """The content of `selection.json`."""
+
+    selected: dict[str, int]
+    """The selected seed of each size."""
+    results: list[TrainingResult]
+
+
+def train_pair(seeds: list[int], out: Path, log: Callable[[str], None] = print) -> PairReport:
+    """Train every seed of both sizes in two processes. Write their folders and `selection.json`; return its content."""
     out.mkdir(parents=True, exist_ok=True)
-    # The large models first: they take longest, and the small ones fill the gap at the end.
+    # The large models come first because they take longest. The small ones fill the gap at the end.
     jobs = [(size, seed) for size in ("large", "small") for seed in seeds]
     results = []
     with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as processes:
@@ -274,7 +305,7 @@ def train_pair(seeds: list[int], out: Path, log: Callable[[str], None] = print) 
             log(f"{'{} seed {}'.format(*running[future])} done: {json.dumps(results[-1]['sampled'])}")
     results.sort(key=lambda result: (result["size"], result["seed"]))
     small, large = select(results)
-    report = {"selected": {"small": small, "large": large}, "results": results}
+    report: PairReport = {"selected": {"small": small, "large": large}, "results": results}
     for result in results:
         result["shortfall"] = shortfall(result)
     (out / "selection.json").write_text(json.dumps(report, indent=2) + "\n")

@@ -1,8 +1,8 @@
-"""Training of the process reward model and the judge of the embedded pair, and how well they tell right drafts.
+"""Training of the embedded pair's process reward model and judge, and measurement of how well they rate drafts.
 
-Invariants: both learn on questions of the training split alone, from labels that the facts give; training ends after a
-number of tokens, never by the clock; the same seed on the same machine gives the same weights; validation questions are
-only ever rated.
+Invariants: both learn only from questions of the training split, with labels that follow from the facts; validation
+questions are rated and never trained on; training ends after a number of tokens, never by the clock; the same seed on
+the same machine gives the same weights.
 """
 
 import json
@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
@@ -30,40 +31,31 @@ from steer.embedded.tasks import BENCHMARKS, LEVELS, Task, questions, training_s
 from steer.embedded.train import TEMPERATURE, Qwen2, fit, respond
 
 TOKENS = {"prm": 3_000_000, "judge": 2_000_000}
-"""Tokens seen in training, padding included. The judge starts from the reward model's new layers; with 4 M it got
-worse."""
+"""Tokens seen in training, padding included. The judge starts from the reward model's new layers; with 4 M tokens it
+got worse."""
 BATCH_TOKENS = 4096
 RATES = (0.008, 0.002)
-"""Of Muon and AdamW, for the new layers. No norm holds back what they write in their scratch space: at .02 and .005 the
-loss rose, and after 5 M tokens both told right drafts of levels 3 and 4 no better than chance."""
+"""Learning rates of Muon and AdamW for the new layers. No norm limits what these layers write to their scratch space:
+at 0.02 and 0.005 the loss rose, and after 5 M tokens both models rated drafts of levels 3 and 4 no better than
+chance."""
 ROUND_RESPONSES = 1024
-"""Training responses made at a time; the sampler takes prompts of one length together."""
+"""How many training responses are made at a time. The sampler batches prompts of one length."""
 SOURCES = {"small": 3, "draft": 3, "mistakes": 6, "true": 1, "large": 1}
-"""Weights of where a training response comes from: sampled by the small model, true steps and its draft after them,
-true steps some of which are wrong ones, the true response, sampled by the large model."""
+"""Weights of the sources of training responses: a sample of the small model; true steps with the small model's draft
+after them; true steps with some wrong ones among them; the true response; a sample of the large model."""
 
 
-def load(size: str) -> Qwen2:
-    """A shipped model of the pair."""
+def load(size: Literal["small", "large"]) -> Qwen2:
+    """Load a shipped model of the pair."""
     model = Qwen2(DIMENSIONS[size], tokenizer.build().get_vocab_size())
     model.load_state_dict(load_file(weights_path(size) / "model.safetensors"))
     return model
 
 
-def load_signal(name: str, folder: Path | None = None) -> SignalModel:
-    """The shipped reward model or judge, or one of a folder that `train_signal` wrote. the auxiliary head is not kept."""
-    model = SIGNALS[name]()
-    weights = load_file((folder or weights_path(name)) / "model.safetensors")
-    lacking, unknown = model.load_state_dict(weights, strict=False)
-    if unknown or any(not key.startswith("auxiliary.") for key in lacking):
-        raise ValueError(f"{folder or name} holds no {name}: it lacks {lacking} and has {unknown}")
-    return model
-
-
 def responses(seed: int) -> Iterator[Rated]:
-    """Endless training responses with their labels, from the sources of `SOURCES`, in random order."""
+    """Endless labelled training responses from the sources in `SOURCES`, in random order."""
     rng, stream = random.Random(f"signals {seed}"), training_stream("large", seed)
-    models = {size: load(size) for size in ("small", "large")}
+    models = {"small": load("small"), "large": load("large")}
     while True:
         tasks = list(islice(stream, ROUND_RESPONSES))
         sources = rng.choices(list(SOURCES), list(SOURCES.values()), k=len(tasks))
@@ -89,13 +81,13 @@ def responses(seed: int) -> Iterator[Rated]:
 
 
 def _with_mistakes(rng: random.Random, task: Task) -> tuple[str, ...]:
-    """True steps with one wrong one, or now and then several, cut off after the last of them."""
+    """True steps with one wrong step among them, or sometimes several, cut off after the last wrong step."""
     wrong = sorted(rng.sample(range(len(task.steps)), rng.choice((1, 1, 1, 2, 3))))
     return tuple(wrong_step(rng, task, i) if i in wrong else task.steps[i] for i in range(wrong[-1] + 1))
 
 
 def _batches(model: SignalModel, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless (ids, targets) of rows of similar length."""
+    """Endless batches of ids and targets, both [B, T], from rows of similar length."""
     rng, stream = random.Random(f"signal rows {seed}"), responses(seed)
     while True:
         rows = sorted(model.rows(list(islice(stream, ROUND_RESPONSES)), rng), key=lambda row: len(row.ids))
@@ -105,9 +97,11 @@ def _batches(model: SignalModel, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _balanced(log_probabilities_N2: Tensor, targets_N: Tensor) -> Tensor:
-    """Cross-entropy in which wrong and right weigh the same: only one token in forty is a first wrong one."""
+    """Cross-entropy in which the classes wrong and right have the same weight: only one token in forty is a first wrong
+    one."""
     losses_N = F.nll_loss(log_probabilities_N2, targets_N, reduction="none")
-    return sum(losses_N[targets_N == kind].mean() for kind in (WRONG, RIGHT) if (targets_N == kind).any())
+    means = (losses_N[targets_N == kind].mean() for kind in (WRONG, RIGHT) if (targets_N == kind).any())
+    return sum(means, start=losses_N.new_zeros(()))
 
 
 def _read(targets_BT: Tensor) -> Tensor:
@@ -121,16 +115,17 @@ def train_signal(
     tokens: int | None = None,
     log: Callable[[str], None] = print,
     start: SignalModel | None = None,
-) -> tuple[SignalModel, dict]:
-    """Train the reward model or the judge, write its folder, and return it, and its size, tokens and CPU minutes.
+) -> tuple[SignalModel, dict[str, Any]]:
+    """Train the reward model or the judge and write its folder. Return the model, and its size, tokens and CPU minutes.
 
-    With `start`, its new layers begin as that model's.
+    With `start`, the new layers are initialised from that model.
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     started, model = time.process_time(), SIGNALS[name]()
     if start is not None:
-        model.new_layers.load_state_dict(start.new_layers.state_dict())
+        for layer, trained in zip(model.new_layers, start.new_layers, strict=True):
+            layer.load_state_dict(trained.state_dict())
 
     def loss(ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
         before_BTH, hidden_BTH = model.layered(ids_BT)
@@ -141,7 +136,7 @@ def train_signal(
 
     seen = fit(model, _batches(model, seed), loss, tokens or TOKENS[name], RATES, lambda line: log(f"{name}: {line}"))
     weights = {key: p.detach().bfloat16() for key, p in model.trained().items()}
-    model.load_state_dict(weights, strict=False)  # what is measured is what is written
+    model.load_state_dict(weights, strict=False)  # the figures are of the weights as written
     checkpoint.save(out, DIMENSIONS["signal"], weights, rewards=name == "prm")
     return model, {
         "seed": seed,
@@ -152,12 +147,13 @@ def train_signal(
 
 
 def drafts(n: int | None = None) -> dict[str, list[Rated]]:
-    """The small model's sampled drafts of the first n validation questions of each benchmark, by what they follow.
+    """The small model's sampled drafts for the first n validation questions of each benchmark, by the kind of prefix.
 
-    `true_prefix`: each place of each question, after the true steps; only the draft counts. `own_prefix`: whole
-    responses, in which every step counts.
+    `true_prefix`: a draft after the true steps, at every place of every question; only the draft counts. `own_prefix`:
+    whole responses, in which every step counts.
     """
-    small, result = load("small"), {"true_prefix": [], "own_prefix": []}
+    small = load("small")
+    result: dict[str, list[Rated]] = {"true_prefix": [], "own_prefix": []}
     for benchmark in BENCHMARKS:
         tasks = questions(benchmark, "validation", n)
         prompts = [tokenizer.prompt_text(task.question) for task in tasks]
@@ -172,7 +168,7 @@ def drafts(n: int | None = None) -> dict[str, list[Rated]]:
 
 @torch.no_grad()
 def ratings(model: SignalModel, rated: list[Rated]) -> list[list[float]]:
-    """For each response the ratings, 0 to 1, of its steps from `first` on."""
+    """For each response, the ratings (0 to 1) of its steps from `first` on."""
     rows = model.rows(rated)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
     by_row: dict[int, list[float]] = {}
@@ -185,31 +181,48 @@ def ratings(model: SignalModel, rated: list[Rated]) -> list[list[float]]:
     return [list(islice(every, len(r.steps) - r.first)) for r in rated]
 
 
-def figures(model: SignalModel, rated: list[Rated]) -> dict:
-    """Benchmark -> "overall" and each level -> AUROC (None without both kinds), accuracy at .5, numbers of steps."""
-    found = defaultdict(lambda: ([], []))
+class Figures(TypedDict):
+    """How well the ratings of some steps fit their labels."""
+
+    auroc: float | None
+    """None if all steps are right or all are wrong."""
+    accuracy: float
+    """At the threshold 0.5."""
+    right: int
+    """The number of right steps."""
+    wrong: int
+    """The number of wrong steps."""
+
+
+def figures(model: SignalModel, rated: list[Rated]) -> dict[str, dict[str, Figures]]:
+    """Benchmark -> "overall" and each level -> figures."""
+    found_rights: defaultdict[tuple[str, str], list[bool]] = defaultdict(list)
+    found_ratings: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     for r, values in zip(rated, ratings(model, rated), strict=True):
         for level in ("overall", str(r.level)):
-            found[r.benchmark, level][0].extend(r.rights[r.first :])
-            found[r.benchmark, level][1].extend(values)
-    result: dict[str, dict] = {benchmark: {} for benchmark in BENCHMARKS}
+            found_rights[r.benchmark, level].extend(r.rights[r.first :])
+            found_ratings[r.benchmark, level].extend(values)
+    result: dict[str, dict[str, Figures]] = {benchmark: {} for benchmark in BENCHMARKS}
     for benchmark in BENCHMARKS:
         for level in ("overall", *map(str, LEVELS)):
-            rights, values = (np.array(column) for column in found[benchmark, level])
-            both = 0 < rights.sum() < len(rights)
+            rights_N = np.array(found_rights[benchmark, level])
+            ratings_N = np.array(found_ratings[benchmark, level])
+            both = 0 < rights_N.sum() < len(rights_N)
             result[benchmark][level] = {
-                "auroc": float(roc_auc_score(rights, values)) if both else None,
-                "accuracy": float(np.mean((values > 0.5) == rights)),
-                "right": int(rights.sum()),
-                "wrong": int((~rights).sum()),
+                "auroc": float(roc_auc_score(rights_N, ratings_N)) if both else None,
+                "accuracy": float(np.mean((ratings_N > 0.5) == rights_N)),
+                "right": int(rights_N.sum()),
+                "wrong": int((~rights_N).sum()),
             }
     return result
 
 
-def train_signals(seed: int, out: Path, log: Callable[[str], None] = print) -> dict:
-    """Train both, rate the validation drafts; write their folders and `signals.json`, which is returned."""
+def train_signals(seed: int, out: Path, log: Callable[[str], None] = print) -> dict[str, dict[str, Any]]:
+    """Train both models and rate the validation drafts. Write their folders and `signals.json`; return its content."""
     out.mkdir(parents=True, exist_ok=True)
-    found, report, model = drafts(), {}, None
+    found = drafts()
+    report: dict[str, dict[str, Any]] = {}
+    model: SignalModel | None = None
     for name in SIGNALS:
         model, report[name] = train_signal(name, seed, out / name, log=log, start=model)
         report[name] |= {prefix: figures(model, rated) for prefix, rated in found.items()}

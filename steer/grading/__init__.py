@@ -1,4 +1,7 @@
-"""Grading: a response and a gold answer in, a verdict out. One grader a file; model output is hostile input."""
+"""Grading: a response and a gold answer in, a verdict out. Each grader has its own file.
+
+Model output is hostile input.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,9 +20,10 @@ GRADERS = ("math", "aime", "choice", "qa", "kor", "exact")
 
 
 def grade(text: str, gold: str, grader: str, labels: Mapping[str, Any]) -> Verdict:
-    """What else a grader reads of `labels`, all of it optional: `aliases` (qa: other right answers); `letters`,
-    `options` (their texts) and `official` (choice); `subset` and `rule_id` (kor). Raises ValueError for an unknown
-    grader.
+    """Grade one response. Raises ValueError for an unknown grader.
+
+    `labels` holds further inputs of some graders, all of them optional: `aliases` (qa: other right answers); `letters`,
+    `options` (the options' texts) and `official` (choice); `subset` and `rule_id` (kor).
 
     A trace without a response (status `error`) is not graded: its verdict is `NO_RESPONSE`.
     """
@@ -43,5 +47,5 @@ def grade(text: str, gold: str, grader: str, labels: Mapping[str, Any]) -> Verdi
 
 
 def _storable(text: str) -> str:
-    """Lone surrogates, which no UTF-8 table can hold, become question marks."""
+    """Replace lone surrogates by question marks: UTF-8 cannot encode them."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,6 +1,6 @@
 """Grader `aime`: an integer from 0 to 999, compared as an integer (`033` equals 33).
 
-Invariant: `int()` sees three digits at most, whatever a model wrote.
+Invariant: `int()` gets at most three digits, whatever the model wrote.
 """
 
 import re
@@ -20,8 +20,8 @@ _DIGITS_APART = re.compile(r"[0-9] +[0-9]")
 _OPTION = re.compile(r"\([A-E]\)")
 _IN_PARENTHESES = re.compile(r"\(([^()]*)\)")
 _INTEGER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)")
-# A number is read whole, with its decimals and what it is divided by: half of it is no integer that anybody wrote.
-# Exponents, indices, names and what stands in braces are not read. A minus after an operand is a subtraction.
+# The pattern matches a number as a whole, with its decimals and its divisor: the model did not state a part of it.
+# It skips exponents, indices, names and text in braces. A minus sign after an operand is a subtraction.
 # (No possessive quantifier around a group: before Python 3.11.4 it finds nothing.)
 _NUMBER = re.compile(
     r"(?<![\w.^\\/{])(?<![0-9],)(?:(?<![)}])[+-])?[0-9]++(?:[.,/][0-9]+)*(?:\s?/\s?[0-9]+)?"
@@ -31,7 +31,7 @@ _NUMBER = re.compile(
 
 class Read(NamedTuple):
     text: str
-    """The integer without leading zeros; else what stands there instead."""
+    """The integer without leading zeros; for `not_an_integer`, the text as it stands."""
     kind: str
     """`integer`, `out_of_range` or `not_an_integer`."""
 
@@ -49,9 +49,10 @@ def grade_aime(text: str, gold: str) -> Verdict:
 
 
 def extract(text: str) -> Stated | None:
-    """The last box; else what follows the last "answer is", or the first number in that; else the last integer.
+    """Find the stated answer: the last box; else the text after the last "answer is"; else the last integer.
 
-    An integer comes without leading zeros; anything else comes as it stands.
+    If the text after "answer is" is not an integer, the first number in it counts. An integer is returned without
+    leading zeros, any other text as it stands.
     """
     end = response_end(text)
     found = boxed(end)
@@ -64,8 +65,11 @@ def extract(text: str) -> Stated | None:
 
 
 def integer(answer: str) -> Read:
-    """What a box or a gold holds. Taken off: formatting, units in `\\text{}` after a digit, degrees, an option's letter
-    `(A)`, parentheses, the left side of `x = 5`, separators of thousands as in `1,000` and `1{,}000`, a full stop."""
+    """Read the integer in a box or a gold answer.
+
+    The reading ignores formatting, units in `\\text{}` after a digit, degree signs, an option's letter as in `(A)`,
+    parentheses, the left side of `x = 5`, thousands separators as in `1,000` and `1{,}000`, and a full stop at the end.
+    """
     bare = _FORMATTING.sub("", _DEGREES.sub("", _UNIT.sub("", _one_form(answer))))
     bare = _SPACE.sub(" ", bare).replace("{", "").replace("}", "").lstrip(" *").rstrip(" *.")
     left, equals, right = bare.rpartition("=")
@@ -90,11 +94,11 @@ def _last_integer(text: str) -> Stated | None:
     for match in _NUMBER.finditer(_readable(text)):
         if _INTEGER.fullmatch(match.group()):
             last = match
-    return Stated(last.group(), "last_integer", last.start()) if last else None
+    return Stated(last.group(), "last_integer", last.start(), last.end()) if last else None
 
 
 def _readable(text: str) -> str:
-    """A sentence in which numbers stand free: `\\mathbf{33}` without the command and its opening brace."""
+    """Remove formatting commands and their opening braces, so that the number in `\\mathbf{33}` stands free."""
     return _FORMATTING.sub(" ", _one_form(text))
 
 

@@ -1,7 +1,7 @@
 """Grader `choice`: the letter of one option.
 
-Invariant: a capital inside a word, an article "A" and a pronoun "I" are no answers. The harness of ACPBench has a rule
-of its own, which takes all three; it is used only where its published figures are to be compared.
+Invariant: a capital inside a word, the article "A" and the pronoun "I" never count as answers. The evaluation harness
+of ACPBench accepts all three. Its rule is used only to compare with ACPBench's published figures.
 """
 
 import re
@@ -12,7 +12,7 @@ from steer.grading.answers import Stated, boxes, response_end, sayings
 from steer.grading.verdict import MAX_ANSWER_CHARS, NO_ANSWER, Verdict
 
 MAX_STATEMENTS = 50
-"""Only so many of a response's last boxes and "answer is" are read: more of them is a model that repeats itself."""
+"""How many of the last boxes and of the last "answer is" are read. A model that writes more of them repeats itself."""
 
 _COMMAND = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:bf|it|rm|sf|tt)|mbox|emph|boldsymbol|boxed|fbox)\s{0,4}(?=\{)"
@@ -21,7 +21,7 @@ _LATEX_SPACE = re.compile(r"\\[ ,;:!()\[\]]|\\(?:quad|left|right)(?![A-Za-z])")
 _MARKS = re.compile(r"[$*`\"“”‘’~\s]+")
 _BEFORE_LETTER = r"(?:(?:the\s)?(?:correct\s)?(?:option|choice|answer|letter)\b\s?:?\s?)?[(\[]{0,3}\s?"
 _SMALL_LETTER_ENDS = re.compile(r"\s?[.:)\]]{0,4}$|\s?\)|[.:]\s")
-# Words that follow the name of an option, but hardly ever an article: "A is right", "A because ...".
+# Words that follow the name of an option but hardly ever follow an article: "A is right", "A because ...".
 _AFTER_NAME = (
     r"(?:is|are|was|were|and|or|but|nor|so|not|then|because|since|as|given|if|when|where|while|which|that|for|from|with"
     r"|due|based|according|would|will|can|cannot|could|does|do|must|should|has|holds|matches|seems|follows|satisfies)\b"
@@ -35,16 +35,18 @@ _SENTENCE_START = re.compile(r"(?:^|[.!?:;\n{]|\n\s{0,8}[-*•\"“(])\s{0,8}$")
 
 class Chosen(NamedTuple):
     text: str
-    """A letter; more than one, as `A, B`, if a statement holds several."""
+    """One letter; or `A, B` if the statement names several."""
     rule: str
 
 
 def grade_choice(
     text: str, gold: str, letters: str = "ABCD", options: Sequence[str] = (), *, official: bool = False
 ) -> Verdict:
-    """`letters`: those an option of the question can have; `options`: their texts, in the order of the letters.
+    """Grade a response to a multiple-choice question.
 
-    `official`: the rule of ACPBench's harness instead, the last capital among the letters anywhere in the response.
+    `letters` are the letters of the question's options, and `options` are the options' texts in the same order. With
+    `official`, the rule of ACPBench's harness applies: the answer is the last of these letters anywhere in the
+    response.
     """
     chosen = last_capital(text, letters) if official else extract(text, letters, options)
     if chosen is None:
@@ -58,8 +60,11 @@ def last_capital(text: str, letters: str) -> Chosen | None:
 
 
 def extract(text: str, letters: str = "ABCD", options: Sequence[str] = ()) -> Chosen | None:
-    """What the last box or "answer is" says that says a letter or an option's text; else the last letter that stands
-    alone; else the option whose text is quoted last."""
+    """Find the chosen option.
+
+    The last box or "answer is" that names a letter or an option's text decides; else the last letter that stands alone;
+    else the option whose text is quoted last.
+    """
     end = response_end(text)
     texts = _option_texts(letters, options)
     for statement in _last_statements(end):
@@ -73,7 +78,7 @@ def extract(text: str, letters: str = "ABCD", options: Sequence[str] = ()) -> Ch
 
 
 def _last_statements(text: str) -> Iterator[Stated]:
-    """Boxes and "answer is", the last first; a box on the line of an "answer is" stands behind it."""
+    """Boxes and "answer is" statements, the last one first. A box on the line of an "answer is" comes later than it."""
     statements = sorted([*boxes(text)[-MAX_STATEMENTS:], *sayings(text)[-MAX_STATEMENTS:]], key=lambda s: s.start)
     return (s for s in reversed(statements) if 0 < len(s.text) <= MAX_ANSWER_CHARS)
 
@@ -98,7 +103,7 @@ def _read(statement: Stated, letters: str, texts: dict[str, str]) -> Chosen | No
 
 
 def _is_name(letter: str, behind: str) -> bool:
-    """Whether a letter that opens a statement names an option: "the answer is a lack of ..." does not."""
+    """Whether the first letter of a statement names an option. In "the answer is a lack of ..." it does not."""
     if letter.islower():
         return bool(_SMALL_LETTER_ENDS.match(behind))
     word = _ARTICLE_OR_PRONOUN.get(letter)
@@ -106,13 +111,13 @@ def _is_name(letter: str, behind: str) -> bool:
 
 
 def _last_letter(text: str, letters: str) -> str:
-    """The last capital that is no part of a word, of a name in initials (`D.C.`), or an article or pronoun."""
+    """The last capital that is not part of a word or of initials (`D.C.`), and not an article or a pronoun."""
     one = f"[{re.escape(letters)}]"
     last = ""
     for match in re.finditer(rf"(?<![\w\\'’])(?<![A-Z]\.){one}(?![\w'’]|\.[A-Z]\b|-\w)", text):
         word = _ARTICLE_OR_PRONOUN.get(match.group())
         if word and word.match(text, match.end()):
-            # "A" in the middle of a sentence is capital only as a name; "I" is a pronoun everywhere.
+            # Inside a sentence, a capital "A" is the name of an option. "I" is a pronoun everywhere.
             if match.group() == "I" or _SENTENCE_START.search(text[max(0, match.start() - 20) : match.start()]):
                 continue
         last = match.group()
@@ -120,7 +125,7 @@ def _last_letter(text: str, letters: str) -> str:
 
 
 def _without_quotations(text: str, letters: str, options: Sequence[str]) -> str:
-    """A capital in the text of an option ("A thermograph0 mode image ...") is that option's, not the answer."""
+    """Blank out quoted options: a capital in an option's text ("A thermograph0 mode image ...") is not an answer."""
     for option in options:
         if option.strip().upper() not in letters:
             words = r"\s+".join(map(re.escape, option.split()))
@@ -129,14 +134,14 @@ def _without_quotations(text: str, letters: str, options: Sequence[str]) -> str:
 
 
 def _option_texts(letters: str, options: Sequence[str]) -> dict[str, str]:
-    """The letter of each option's text; empty for a text that several options share: it names none of them."""
+    """Map each option's text to its letter, or to "" if several options share the text and it names none of them."""
     plain = [_plain(option).rstrip(" .") for option in options]
     letter_of = zip(plain, letters, strict=False)
     return {text: letter if plain.count(text) == 1 else "" for text, letter in letter_of if text}
 
 
 def _quoted(text: str, texts: dict[str, str]) -> str:
-    """The letter of the option whose text is quoted last; a quotation inside that of a longer text does not count."""
+    """The letter of the option whose text is quoted last. A quotation inside a longer quoted option does not count."""
     last: list[tuple[int, int, str]] = []
     for option, letter in texts.items():
         if match := _last_match(option, text):
@@ -161,6 +166,6 @@ def _plain(text: str) -> str:
 
 
 def _unmarked(text: str) -> str:
-    """Without formatting, quotation marks and braces, with single spaces."""
+    """Remove formatting, quotation marks and braces, and reduce runs of spaces to one space."""
     bare = _LATEX_SPACE.sub(" ", _COMMAND.sub(" ", text)).replace("\\_", "_").replace("{", "").replace("}", "")
     return _MARKS.sub(" ", bare).strip()

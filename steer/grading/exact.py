@@ -1,6 +1,6 @@
 """Grader `exact`: the stated answer equals the gold character by character.
 
-Only space at the ends and characters that cannot be seen do not count.
+Spaces at the ends and invisible characters are ignored.
 """
 
 from steer.grading.answers import Stated, response_end, stated, visible
@@ -8,7 +8,7 @@ from steer.grading.verdict import MAX_ANSWER_CHARS, NO_ANSWER, Verdict
 
 
 def grade_exact(text: str, gold: str) -> Verdict:
-    """The box, else the line after "answer is" (with or without its full stop), else the whole response."""
+    """Compare the box, else the line after "answer is" (with or without its full stop), else the whole response."""
     gold = visible(gold).strip()
     found = extract(text, max(MAX_ANSWER_CHARS, len(gold)))
     if found is None:
@@ -20,9 +20,9 @@ def grade_exact(text: str, gold: str) -> Verdict:
 
 
 def extract(text: str, max_whole_chars: int = MAX_ANSWER_CHARS) -> Stated | None:
-    """`max_whole_chars`: a response that states nothing is its own answer only if it is no longer than this."""
+    """Find the stated answer. A response that states none is its own answer if it has at most `max_whole_chars`."""
     found = stated(response_end(text))
     if found is not None:
         return found
     whole = visible(text).strip()
-    return Stated(whole, "whole", 0) if 0 < len(whole) <= max_whole_chars else None
+    return Stated(whole, "whole", 0, len(whole)) if 0 < len(whole) <= max_whole_chars else None

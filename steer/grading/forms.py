@@ -1,41 +1,47 @@
-"""The shape of an answer: list, tuple or interval, matrix, relation, ratio, or one formula; and when two are the same.
+"""The shape of an answer (list, tuple or interval, matrix, relation, ratio, or one formula), and equality of shapes.
 
-The shape is read from the canonical text (see `latex.normalised`) and decides what may be compared with what; only the
-formulas at its leaves are left to a `Leaf`: the caller's process answers what strings and exact numbers can tell, the
-worker the rest. So both ask the same question, and the worker is asked only where it can matter.
+The shape is parsed from the canonical text (see `latex.normalised`) and decides what may be compared with what. Only
+the formulas at the leaves are left to a `Leaf`. The caller's process has a leaf that compares strings and exact
+numbers, and the worker has one for the rest. Both run the same comparison, and the worker is asked only where its
+answer can matter.
 
-Rules. Order matters in tuples, not in lists and sets: `3,5`, `\\{5,3\\}`, `x=3 \\text{ or } x=5` and, for a formula
-with `\\pm`, its two values are one list. Brackets matter: `(1,2)`, `[1,2)` and `\\{1,2\\}` all differ. `(1,2)` is a
-point or an open interval; the text does not tell, and need not. `x=5` is the same as `5`, and to a gold answer `34` so
-is any `m+n=34`; `1<x` is the same as `(1,\\infty)`, and `x \\in A` as `A`.
+Rules:
+- Order matters in tuples, but not in lists and sets: `3,5`, `\\{5,3\\}` and `x=3 \\text{ or } x=5` are the same list.
+  A formula with `\\pm` is the list of its two values.
+- Brackets matter: `(1,2)`, `[1,2)` and `\\{1,2\\}` all differ. `(1,2)` is a point or an open interval; the comparison
+  does not need to know which.
+- `x=5` equals `5`, and any `m+n=34` equals a gold answer `34`. `1<x` equals `(1,\\infty)`, and `x \\in A` equals `A`.
 
-Invariant: a total function of text whose brackets nest at most `limits.MAX_NESTING` deep; nothing is evaluated.
+Invariant: the functions are total on texts whose brackets nest at most `limits.MAX_NESTING` deep; they evaluate
+nothing.
 """
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 MAX_ITEMS = 60
-"""Items of one list; longer ones are compared as text."""
+"""Longest list that is compared item by item; longer ones are compared as text."""
 
 
 class Leaf(Protocol):
-    """Whether two formulas are the same: yes, no, or None where this leaf cannot tell."""
+    """Decides whether two formulas are the same: yes, no, or None if it cannot tell."""
 
     def equal(self, gold: str, answer: str) -> bool | None: ...
 
     def proportional(self, gold: str, answer: str, signed: bool) -> bool | None:
-        """Whether one formula is a constant times the other; a positive constant if `signed`."""
+        """Whether one formula is a constant multiple of the other; with `signed`, a positive constant."""
 
 
 class Shape(NamedTuple):
     kind: str
-    """`formula`, `list`, `tuple`, `matrix`, `ratio`, `relation`, or `text` for what only equals itself."""
+    """`formula`, `list`, `tuple`, `matrix`, `determinant`, `row`, `ratio`, `relation`, or `text`, which only equals
+    itself."""
     mark: str
-    """The brackets of a tuple, the operator of a relation, the text of a formula; the variable of an inequality."""
+    """The brackets of a tuple, the operator of a relation, the text of a formula or a `text`; else empty."""
     items: tuple["Shape", ...] = ()
     name: str = ""
-    """The variable of an inequality that was read as an interval."""
+    """The variable, if the shape is an interval that was written as an inequality."""
 
 
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|.", re.DOTALL)
@@ -76,7 +82,7 @@ def shape(text: str) -> Shape:
     if brackets == r"\{\}":
         parts = _split(inside, frozenset((r"\mid", ":", "|")))
         if len(parts) > 1:
-            # `\{x : x>3\}` is what its condition says of x.
+            # `\{x : x>3\}` is the set that its condition describes.
             return shape(parts[1]) if len(parts) == 2 and _NAME.fullmatch(parts[0]) else Shape("text", text)
         inner = shape(inside)
         return inner if inner.kind in ("list", "formula") else Shape("list", "", (inner,))
@@ -92,7 +98,7 @@ def shape(text: str) -> Shape:
 
 
 def same(gold: Shape, answer: Shape, leaf: Leaf) -> bool | None:
-    """Whether an answer is the gold answer; None where `leaf` could not tell and it matters."""
+    """Whether an answer equals the gold answer; None if that depends on a formula that `leaf` could not decide."""
     if gold == answer:
         return True
     if gold.kind != answer.kind or gold.kind == "text":
@@ -145,7 +151,7 @@ def _same_relation(gold: Shape, answer: Shape, leaf: Leaf) -> bool | None:
 
 
 def _across_kinds(gold: Shape, answer: Shape, leaf: Leaf) -> bool | None:
-    """`x=5` and `5`; a list of one."""
+    """Compare shapes of two kinds: `x=5` with `5`, and a list of one item with the item."""
     if gold.kind == "relation" and gold.mark == "=" and _is_name(gold.items[0]):
         return same(gold.items[1], answer, leaf)
     if answer.kind == "relation" and answer.mark == "=" and gold.kind != "relation" and _is_quantity(answer.items[0]):
@@ -156,7 +162,8 @@ def _across_kinds(gold: Shape, answer: Shape, leaf: Leaf) -> bool | None:
     return False
 
 
-def _all(verdicts) -> bool | None:
+def _all(verdicts: Iterable[bool | None]) -> bool | None:
+    """`all` in three-valued logic: False if one is False, else None if one is unknown."""
     unknown = False
     for verdict in verdicts:
         if verdict is False:
@@ -172,8 +179,8 @@ def _is_name(side: Shape) -> bool:
 
 
 def _is_quantity(side: Shape) -> bool:
-    """What an answer may be the value of: a name, `m+n`, `f(1)+f(2)`, `\\cos C`, the area `[ABC]`, a calculation. Not
-    the left side of an equation as `2x-4=0`, which a coefficient tells."""
+    """Whether an answer may be the value of this side: a name, `m+n`, `f(1)+f(2)`, `\\cos C`, the area `[ABC]`, or a
+    calculation. The left side of an equation such as `2x-4=0` is not such a quantity; its coefficient shows that."""
     if side.kind == "tuple" and side.mark == "[]" and len(side.items) == 1:
         side = side.items[0]
     if _is_name(side) or side.kind != "formula":
@@ -186,7 +193,7 @@ def _names_only(side: Shape) -> bool:
 
 
 def _listed(items: list[Shape]) -> Shape:
-    """Lists within a list are one list, and `x=3, x=5` or `x=3,5` is the list of the values."""
+    """Flatten nested lists into one list, and turn `x=3, x=5` or `x=3,5` into the list of the values."""
     flat: list[Shape] = []
     for item in items:
         flat.extend(item.items if item.kind == "list" else (item,))
@@ -222,7 +229,7 @@ def _relation(text: str) -> Shape | None:
 
 
 def _inequality(sides: list[str], marks: list[str]) -> Shape:
-    """An inequality of one plain variable is an interval."""
+    """Turn an inequality in one variable into an interval."""
     if marks[0] in _FLIPPED:
         sides, marks = sides[::-1], marks[::-1]
     if any(mark in _FLIPPED for mark in marks) and not all(mark in _FLIPPED for mark in marks):
@@ -243,7 +250,10 @@ def _inequality(sides: list[str], marks: list[str]) -> Shape:
 
 
 def _both_signs(text: str) -> Shape:
-    """`a \\pm b \\mp c` has two values; two `\\pm` four, as nothing ties their signs together."""
+    """List the values of a formula with `\\pm` or `\\mp`.
+
+    `a \\pm b \\mp c` has two values. Two `\\pm` give four values, because their signs are independent.
+    """
     if r"\mp" in text or text.count(r"\pm") > 3:
         pairs = (("+", "-"), ("-", "+"))
         values = [text.replace(r"\pm", plus).replace(r"\mp", minus) for plus, minus in pairs]
@@ -261,7 +271,7 @@ def _bare(text: str) -> str:
 
 
 def _bracketed(text: str) -> tuple[str, str]:
-    """The brackets that the whole text stands in, as `(]`, and what is inside them; empty if there are none."""
+    """The pair of brackets around the whole text, such as `(]`, and the text inside; both empty if there is none."""
     tokens = _tokens(text)
     if len(tokens) < 2 or any(token.depth == 0 for token in tokens[1:-1]):
         return "", ""
@@ -271,7 +281,7 @@ def _bracketed(text: str) -> tuple[str, str]:
 
 
 def _split(text: str, separators: frozenset[str]) -> list[str]:
-    """The parts between separators outside of all brackets, cut at every one of them."""
+    """Split a text at every separator that is outside all brackets."""
     parts, start = [], 0
     for token in _tokens(text):
         if token.depth == 0 and token.text in separators:
@@ -285,7 +295,7 @@ class _Token(NamedTuple):
     start: int
     end: int
     depth: int
-    """The brackets around it; a bracket itself counts as outside of its pair."""
+    """How many pairs of brackets are around the token. A bracket counts as outside its own pair."""
 
 
 def _tokens(text: str) -> list[_Token]:

@@ -1,16 +1,16 @@
 """Grader `kor`: the rules of KOR-Bench's own evaluator for cipher, counterfactual and logic.
 
-Invariants: a verdict is the one that the benchmark publishes for the same response, which is why the FIRST bracket is
-read and nothing else is tidied (no invisible characters dropped, no case folded); reading is linear in the text, which
-the evaluator's lazy patterns are not.
+Invariants: the verdict equals that of KOR-Bench's evaluator for the same response. Therefore the FIRST bracket counts,
+invisible characters stay, and case is not folded. The time is linear in the text, which the evaluator's lazy patterns
+do not guarantee.
 """
 
 from steer.grading.answers import Stated
 from steer.grading.verdict import MAX_ANSWER_CHARS, NO_ANSWER, Verdict
 
 MAX_READ_CHARS = 1_000_000
-"""A response's first bracket is looked for in so much of its beginning: sixty times the longest answer that is asked
-for, so that no response is cut off in practice."""
+"""The first bracket is searched in this many characters from the start of the response. This is sixty times the longest
+answer that is asked for, so in practice no response is cut off."""
 
 _DELIMITERS = (
     ("double_brackets", "[[", "]]"),
@@ -20,13 +20,13 @@ _DELIMITERS = (
 _DELETED = str.maketrans("", "", '"\n []')
 _DELETED_IN_LOGIC = str.maketrans("", "", '"\n .')
 _UNORDERED_RULE = "5"
-"""The rule of logic whose answers are truth tables: their rows come in any order."""
+"""The rule of subset logic whose answers are truth tables: their rows may come in any order."""
 
 
 def grade_kor(text: str, gold: str, subset: str, rule_id: str) -> Verdict:
-    """`subset`: `logic` has rules of its own; every other is compared as cipher and counterfactual are.
+    """Grade one response. `gold` comes with `[[ ]]`, as in the benchmark's files, or without.
 
-    `gold` stands in `[[ ]]` as in the benchmark's files, or without.
+    Subset `logic` has rules of its own. Every other subset is compared like cipher and counterfactual.
     """
     found = _first(text[:MAX_READ_CHARS])
     if found is None:
@@ -40,14 +40,16 @@ def grade_kor(text: str, gold: str, subset: str, rule_id: str) -> Verdict:
 
 
 def extract(text: str) -> Stated | None:
-    """What stands in the first `[[ ]]`, else in the first `$\\boxed{ }$`, else in the first `[ ]`, without space at its
-    ends; the first `MAX_ANSWER_CHARS` of it."""
+    """The text in the first `[[ ]]`, else in the first `$\\boxed{ }$`, else in the first `[ ]`.
+
+    The text is stripped and cut to `MAX_ANSWER_CHARS`.
+    """
     found = _first(text[:MAX_READ_CHARS])
     return found and found._replace(text=_stored(found.text))
 
 
 def wrapped(found: Stated) -> str:
-    """An extract in the brackets that it stood in: `extract` gives it back."""
+    """Put an extracted answer back into its brackets. `extract` is the inverse."""
     opening, closing = next((opening, closing) for where, opening, closing in _DELIMITERS if where == found.where)
     return f"{opening} {found.text} {closing}"
 
@@ -58,12 +60,12 @@ def _first(text: str) -> Stated | None:
         end = text.find(closing, start + len(opening)) if start >= 0 else -1
         # If nothing closes the first opening, nothing closes a later one either.
         if end >= 0:
-            return Stated(text[start + len(opening) : end].strip(), where, start)
+            return Stated(text[start + len(opening) : end].strip(), where, start, end + len(closing))
     return None
 
 
 def _logic(answer: str, gold: str, rule_id: str) -> str | None:
-    """How the two are equal: `equal` or `sorted_parts`; None if they are not. The gold is read as a response is."""
+    """How the two are equal: `equal` or `sorted_parts`; None if they differ. The gold is read like a response."""
     read = _first(gold)
     answer = answer.translate(_DELETED_IN_LOGIC)
     gold = (read.text if read and read.where == "double_brackets" else gold).translate(_DELETED_IN_LOGIC)
@@ -71,7 +73,7 @@ def _logic(answer: str, gold: str, rule_id: str) -> str | None:
         return None
     if answer == gold:
         return "equal"
-    # Brackets within the answer stay on their parts, so a part that is moved from or to an end is a different part.
+    # Brackets in the answer stay on their parts, so a part that moves from or to an end becomes a different part.
     if rule_id == _UNORDERED_RULE and sorted(answer.split(";")) == sorted(gold.split(";")):
         return "sorted_parts"
     return None

@@ -1,7 +1,7 @@
-"""The text of an answer in one canonical spelling, so that equal answers are mostly equal strings.
+"""Rewriting of an answer into one canonical spelling, so that most equal answers become equal strings.
 
-Invariants: a total function of text in linear time up to the nesting limit; only spelling goes (spacing, size, dollar,
-degree and percent signs, units after a number, wrappers), never a value: nothing is evaluated here.
+Invariants: the functions are total on text, and take linear time up to the nesting limit. They change only the spelling
+(spacing, sizes, dollar, degree and percent signs, units after a number, wrappers), never a value, and evaluate nothing.
 """
 
 import re
@@ -13,7 +13,7 @@ _SYMBOLS = {
     **{"π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∈": r"\in "},
     **{"±": r"\pm ", "∓": r"\mp ", "²": "^2", "³": "^3", "½": r"\frac12 ", "θ": r"\theta ", "∅": r"\emptyset "},
     **{"′": "'", "’": "'", "“": '"', "”": '"', "\u00a0": " ", "º": "°", "⟨": r"\langle ", "⟩": r"\rangle "},
-    # `\f` and `\b` of a string literal that was not raw: rows of Omni-MATH have them.
+    # Rows of Omni-MATH hold the characters `\f` and `\b`, from string literals that were not raw.
     **{"\x0crac": r"\frac", "\x08inom": r"\binom"},
 }
 _SYMBOL = re.compile("|".join(map(re.escape, _SYMBOLS)))
@@ -77,14 +77,15 @@ _TEXT_MARKS = re.compile(r"[\s$.,;:!?\"'`*(){}\\]+")
 
 
 def normalised(answer: str) -> str:
-    """The canonical spelling: arguments in braces, one name a command, no spaces but where two tokens would merge."""
+    """The canonical spelling: arguments in braces, one name for each command, spaces only between tokens that would
+    merge without them."""
     text = _SYMBOL.sub(lambda match: _SYMBOLS[match.group()], answer.strip())
     if "matrix" not in text and "array" not in text:
         text = _DOUBLE_BACKSLASH.sub(r"\\", text)
     text = _SEPARATOR.sub("", text.replace("\\%", "%"))
     text = _SPACES.sub(" ", _NEGATIVE_SPACE.sub("", _DELIMITER.sub("", text)))
     text = _COMMAND.sub(lambda match: _COMMANDS.get(match[1], match.group()), text)
-    # The patterns below look for space in several places, and would take a long run of it apart in every way.
+    # The patterns below match spaces in several places. On a long run of spaces they would try every way to divide it.
     text = _SPACE_RUN.sub(" ", text)
     text = _without_units(text.strip().rstrip(".,;: "))
     text = _TEXT.sub(_unwrapped, text)
@@ -99,16 +100,17 @@ def normalised(answer: str) -> str:
 
 
 def explicit(text: str) -> str:
-    """What the parser would misread, spelled out.
+    """Spell out what the parser (latex2sympy) would misread.
 
-    It takes a number before a rational for a mixed number, also in `2(3)` and `2\\binom{5}{2}`; drops degree signs;
-    reads decimals as binary floats and a power of capital T as a transposition; and knows no power of a factorial.
+    The parser reads a number before a rational as a mixed number, also in `2(3)` and `2\\binom{5}{2}`. It drops degree
+    signs, and reads decimals as binary floats and a power of capital T as a transposition. It cannot parse a power of a
+    factorial.
     """
     text = _DEGREES_OF.sub(r"(\\frac{\1\\pi}{180})", text)
     text = _DECIMAL.sub(lambda match: f"(\\frac{{{match[1]}{match[2]}}}{{1{'0' * len(match[2])}}})", text)
     text = _TRANSPOSED.sub("T_{0}", _FACTORIAL_POWER.sub(r"(\1!)^", text)).replace("°", r"\cdot\frac{\pi}{180}")
     out: list[str] = []
-    opened: list[bool] = []  # per open brace: whether it is the index or exponent of a function's name
+    opened: list[bool] = []  # for each open brace: whether it holds the index or exponent of a function's name
     number = factor_ends = after_function = root = False
     for match in _PARSER_TOKEN.finditer(text):
         token = match.group()
@@ -143,12 +145,15 @@ def _is_mixed(text: str) -> bool:
 
 
 def text_form(answer: str) -> str:
-    """An answer in words: lower case, no marks, no leading article; the same for `\\text{(C)}`, `(C)` and `C`."""
+    """The form in which answers in words are compared: lower case, no punctuation, no leading article.
+
+    `\\text{(C)}`, `(C)` and `C` have the same form.
+    """
     return _ARTICLE.sub("", _TEXT_MARKS.sub(" ", _TEXT.sub(r" \1 ", answer)).strip().lower()).strip()
 
 
 def is_words(answer: str) -> bool:
-    """Whether an answer is meant as text: one letter in brackets, or words and no number or formula."""
+    """Whether an answer is text: one letter in brackets, or words without a number or a formula."""
     bare = _TEXT.sub(r"\1", answer).strip().strip("$. ")
     if re.fullmatch(r"\(?[A-Z]\)?", bare):
         return "(" in bare or "\\" in answer
@@ -156,7 +161,7 @@ def is_words(answer: str) -> bool:
 
 
 def _without_units(text: str) -> str:
-    """Without the units behind a number: `\\mathrm{~km} / \\mathrm{h}`, `\\mbox{ inches}^2`, `square feet`."""
+    """Remove the units after a number: `\\mathrm{~km} / \\mathrm{h}`, `\\mbox{ inches}^2`, `square feet`."""
     for _ in range(6):
         match = _UNIT_TEXT.search(text)
         if not match or not _MEASURED.search(text[: match.start()]) or _NOT_A_UNIT.search(match[1]):
@@ -190,16 +195,16 @@ def _closes(text: str) -> int:
 
 
 class _Canonical:
-    """One pass over the tokens. Missing closing braces are added, superfluous ones stay as they are."""
+    """One pass over the tokens. It adds missing closing braces and leaves superfluous ones as they are."""
 
     def __init__(self, text: str, unbraced: int = 0) -> None:
         self.tokens = _TOKEN.findall(text)
         self.at = 0
         self.unbraced = unbraced
-        """How many commands are arguments of one another without braces, as in `\\sqrt\\frac12`."""
+        """How many commands are nested as arguments without braces, as in `\\sqrt\\frac12`."""
 
     def group(self, inner: bool = False) -> list[str]:
-        """The canonical tokens up to the closing brace of the group that was entered, or to the end."""
+        """The canonical tokens up to the end; with `inner`, up to the closing brace of the current group."""
         out: list[str] = []
         while self.at < len(self.tokens):
             token = self.tokens[self.at]
@@ -230,7 +235,7 @@ class _Canonical:
         return out
 
     def argument(self, digits: bool = False) -> list[str]:
-        """One argument in braces; unbraced it is one token, or where `digits` is set a whole run of digits."""
+        """The next argument, in braces. Without braces it is one token, or with `digits` a whole run of digits."""
         self.skip_spaces()
         if self.at >= len(self.tokens):
             return ["{", "}"]
@@ -254,7 +259,7 @@ class _Canonical:
             run.append(self.tokens[self.at])
             self.at += 1
         if digits and token == "(" and out_of_brackets(self.tokens, self.at):
-            # `x^(n+1)` and `sqrt(2)`: brackets that a reader takes for braces.
+            # In `x^(n+1)` and `sqrt(2)` the brackets mean braces.
             end = out_of_brackets(self.tokens, self.at)
             inside = _Canonical("".join(self.tokens[self.at : end - 1]), self.unbraced).group()
             self.at = end
@@ -276,7 +281,7 @@ class _Canonical:
 
 
 def out_of_brackets(tokens: list[str], start: int) -> int:
-    """The position after the `)` that closes a bracket opened just before `start`; 0 if none does."""
+    """The position after the `)` that closes the bracket opened just before `start`; 0 if nothing closes it."""
     depth = 1
     for position in range(start, len(tokens)):
         depth += (tokens[position] == "(") - (tokens[position] == ")")

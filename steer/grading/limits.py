@@ -1,7 +1,7 @@
 """Which text may reach the symbolic worker: plausible mathematics of bounded length, nesting and number size.
 
-Invariant: one pass of linear patterns, in the caller's process, before anything is parsed. The limits are a first line:
-what slips through still meets the worker's limits on time and memory.
+Invariant: the checks are linear patterns that run in the caller's process before anything is parsed. They are the first
+line of defence: a formula that passes them still runs under the worker's limits on time and memory.
 """
 
 import math
@@ -10,22 +10,22 @@ import re
 from steer.grading.numbers import MAX_DIGITS
 
 MAX_SYMBOLIC_CHARS = 500
-"""The longest formula among the gold answers of MATH-500 and Omni-MATH has 170 characters."""
+"""Longest formula. The longest gold answer of MATH-500 and Omni-MATH has 170 characters."""
 
 MAX_NESTING = 20
-"""Brackets within brackets; gold answers reach 7."""
+"""Deepest nesting of brackets. Gold answers reach 7."""
 
 MAX_EXPONENT = 100_000
-"""A number as an exponent; gold answers reach 23,110."""
+"""Largest number as an exponent. Gold answers reach 23,110."""
 
 MAX_FACTORIAL = 5_000
-"""A number before an exclamation mark; gold answers reach 2,014."""
+"""Largest number before an exclamation mark. Gold answers reach 2,014."""
 
 MAX_BINOMIAL = 20_000
-"""A number in a binomial coefficient; gold answers reach 4,048."""
+"""Largest number in a binomial coefficient. Gold answers reach 4,048."""
 
 MAX_SUMS = 2
-"""Sums and products in one formula, none within the bounds of another."""
+"""Most sums and products in one formula."""
 
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[A-Za-z]+|\d+|.", re.DOTALL)
 _PLAIN = frozenset("+-*/^_()[]{}|!.,;:=<>& °")
@@ -40,7 +40,7 @@ _COMMANDS = frozenset(
     "mathbb".split()
 )
 _MAX_WORD = 3
-"""Letters that stand together and are still a product of variables."""
+"""Longest run of letters that still counts as a product of variables."""
 
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[a-z]{1,10}\}")
 _LONG_NUMBER = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")
@@ -56,7 +56,7 @@ _SUM = re.compile(r"\\(?:sum|prod)(?![A-Za-z])")
 
 
 def is_plausible(text: str) -> bool:
-    """Mathematics by the look of its tokens: no words, no quotes, no commands that no answer needs."""
+    """Whether a text looks like mathematics: no words, no quotes, and no commands that answers do not need."""
     for token in _TOKEN.findall(_ENVIRONMENT.sub("", text)):
         if token.startswith("\\"):
             if token not in _ESCAPED and token[1:] not in _COMMANDS:
@@ -70,7 +70,7 @@ def is_plausible(text: str) -> bool:
 
 
 def is_small(text: str) -> bool:
-    """Whether a canonical formula (see `latex.normalised`) keeps the limits of this module."""
+    """Whether a canonical formula (see `latex.normalised`) is within the limits of this module."""
     if len(text) > MAX_SYMBOLIC_CHARS or nesting(text) > MAX_NESTING or _LONG_NUMBER.search(text):
         return False
     if any(_number(digits) > MAX_EXPONENT for digits in _EXPONENT.findall(text)):
@@ -88,7 +88,7 @@ def is_small(text: str) -> bool:
 
 
 def nesting(text: str) -> int:
-    """The most brackets that are open at once."""
+    """The largest number of brackets that are open at once."""
     depth = deepest = 0
     for char in text:
         if char in "([{":
@@ -100,5 +100,5 @@ def nesting(text: str) -> int:
 
 
 def _number(digits: str) -> int:
-    # Beyond every limit either way; int() of a long run is what the limits are there to avoid.
+    # Both values are beyond every limit, and the limits exist to avoid int() of a long run of digits.
     return int(digits) if len(digits) <= 9 else 10**9

@@ -1,10 +1,11 @@
 """Grader `math`: the stated number or formula against the gold answer.
 
-Compared in this order, and the verdict says which of them decided: as strings, as canonical strings, as exact numbers,
-and as mathematics by the symbolic worker (see `symbolic`), which only bounded and plausible formulas reach.
+The two are compared as strings, then as canonical strings, then as exact numbers, and last as mathematics by the
+symbolic worker (see `symbolic`). The verdict names the comparison that decided. Only bounded and plausible formulas
+reach the worker.
 
-Invariants: this process evaluates nothing and imports no algebra; numbers are never rounded; a list of different
-answers is not one of them; a gold answer passes the same limits as an answer does.
+Invariants: this process evaluates nothing and does not import sympy; numbers are never rounded; a list of different
+answers does not equal one of them; the gold answer is subject to the same limits as the answer.
 """
 
 import re
@@ -21,8 +22,8 @@ from steer.grading.worker import symbolic
 _RIGHT = frozenset(("exact", "normalised", "number", "symbolic"))
 _IN_TEXT = re.compile(
     r"-?\\[dt]?frac\{[^{}]{1,50}\}\{[^{}]{1,50}\}"
-    # A minus counts as a sign only where nothing stands before it that it could be subtracted from.
-    # Digit runs are taken whole, however long: a part of one is not a number that anybody wrote.
+    # A minus sign after an operand is a subtraction.
+    # The pattern takes a run of digits as a whole, however long: the model did not state a part of it.
     r"|(?<![\w.)])[+-]?\d{1,3}(?:,\d{3}){1,60}(?:\.\d++)?(?!\d)|(?:(?<![\w.)])[+-])?\d++(?:\.\d++|/\d++)?"
 )
 _FORMULA = r"(?:\$\$?[^$]{1,500}\$\$?|\\\((?:(?!\\\)).){1,500}\\\)|\\\[(?:(?!\\\]).){1,500}\\\])"
@@ -35,7 +36,7 @@ _WORDS_BEFORE = re.compile(r"[A-Za-z ,:$'\u2019]{0,80}")
 _NEGATION = re.compile(r"\b(?:not|no|never|neither)\b", re.IGNORECASE)
 _MORE_OF_IT = re.compile(r"\s{0,4}\$?\s{0,4}(?:[-+*/^=<>\\_(){}\[\]\w]|[,;]?\s?(?:or|and)\b|[,;]\s?\$?[-+]?\d)")
 _WORD_AFTER = re.compile(r"\s{1,4}(?!or\b|and\b)[A-Za-z]{2,}")
-# A space between two digits may be all that keeps two numbers apart.
+# A space between two digits stays: it may be all that separates two numbers.
 _SPACE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _SUM = re.compile(r"\\(?:sum|prod)")
 _EITHER = re.compile(r"\s+OR\s+")
@@ -45,10 +46,12 @@ _BASED = re.compile(r"-?[0-9A-F]+_\{-?\d+\}")
 
 
 def grade_math(text: str, gold: str) -> Verdict:
-    """Rules: `boxed:`, `answer_is:`, `last_number:`, `last_formula:` or `open_box:`, followed by `exact`, `normalised`,
-    `number`, `symbolic`, `different`, `timeout` or `refused`; `none` if the response has no answer.
+    """Grade one response.
 
-    Raises OSError if no worker process can be started.
+    The verdict's rule is `boxed:`, `answer_is:`, `last_number:`, `last_formula:` or `open_box:`, followed by `exact`,
+    `normalised`, `number`, `symbolic`, `different`, `timeout` or `refused`; or `none` if the response has no answer.
+
+    Raises OSError if no worker process can be created, and WorkerError if the worker does not start.
     """
     end = response_end(text)
     found = boxed(end) or _said(end) or _last(end)
@@ -63,8 +66,8 @@ def grade_math(text: str, gold: str) -> Verdict:
 
 
 def readings(gold: str) -> tuple[str, ...]:
-    """What a gold answer may be taken for: itself, the box in it, each side of an OR, the residue of a congruence, and
-    the last formula of a sentence."""
+    """The possible readings of a gold answer: the answer itself, the box in it, each side of an OR, the residue of a
+    congruence, and the last formula of a sentence."""
     found = [gold.strip(), visible(gold).strip()]
     if inner := boxes(gold):
         found.append(inner[-1].text)
@@ -78,7 +81,7 @@ def readings(gold: str) -> tuple[str, ...]:
 
 
 def _said(text: str) -> Stated | None:
-    """What follows "answer is": the formula at its head, or the list of formulas, else the line."""
+    """The text after "answer is": the formula or list of formulas that it begins with, else the whole line."""
     found = answer_is(text)
     if found is None:
         return None
@@ -87,7 +90,7 @@ def _said(text: str) -> Stated | None:
 
 
 def _first_number(line: str) -> str | None:
-    """Of "5 apples": the number that a sentence begins with, if it is no part of a formula, a list or a denial."""
+    """The number at the beginning of a sentence ("5 apples"), unless it is part of a formula, a list or a negation."""
     number = _IN_TEXT.search(line)
     if number is None:
         return None
@@ -98,7 +101,7 @@ def _first_number(line: str) -> str | None:
 
 
 def _first_formula(line: str) -> str | None:
-    """Of "therefore $x$": the formulas that only words stand before, none of them a denial."""
+    """The first formulas of a line ("therefore $x$"), if only words come before them, none of them a negation."""
     formulas = _FORMULAS.search(line)
     if formulas is None:
         return None
@@ -106,28 +109,28 @@ def _first_formula(line: str) -> str | None:
 
 
 def _leads_in(before: str) -> bool:
-    """Only words, none of them a denial."""
+    """Whether the text holds only words, none of them a negation."""
     return _WORDS_BEFORE.fullmatch(before) is not None and not _NEGATION.search(before)
 
 
 def _undelimited(formulas: str) -> str:
-    """One formula without its dollars; of several, each needs its own."""
+    """Remove the dollar signs of a single formula. Several formulas keep theirs, because each needs its own."""
     return _EDGES.sub("", formulas).strip() if _ONE_FORMULA.fullmatch(formulas) else formulas
 
 
 def _last(text: str) -> Stated | None:
-    """The number, formula or box without an end that ends last in the text."""
+    """Of all numbers, formulas and unclosed boxes, the one that ends last in the text."""
     text = text.replace("{,}", ",")
     candidates = []
     for match in _OPEN_BOX.finditer(text):
-        candidates = [(match.end() + 1, Stated(match[1].rstrip(". "), "open_box", match.start()))]
+        candidates = [(match.end() + 1, Stated(match[1].rstrip(". "), "open_box", match.start(), match.end()))]
     if formula := _last_formula(text):
         candidates.append((formula.end, formula))
     last = None
     for match in _IN_TEXT.finditer(text):
         last = match
     if last:
-        candidates.append((last.end(), Stated(last.group(), "last_number", last.start())))
+        candidates.append((last.end(), Stated(last.group(), "last_number", last.start(), last.end())))
     return max(candidates, key=lambda candidate: candidate[0])[1] if candidates else None
 
 
@@ -178,14 +181,14 @@ def _compared(answer: str, gold: str) -> str:
     return "symbolic" if "same" in outcomes else outcomes[0]
 
 
-# The same wrong answer to a question comes up again and again: in 16 samples, in two runs of one model.
+# The same wrong answer to a question comes up again and again, for example in 16 samples or in two runs of one model.
 @lru_cache(maxsize=16_384)
 def _symbolic(gold: str, answer: str) -> str:
     return symbolic(gold, answer)
 
 
 class QuickLeaf:
-    """The leaf of `forms.same` that knows what strings and exact numbers tell, and nothing else."""
+    """The leaf of `forms.same` that compares strings and exact numbers only."""
 
     used_numbers = False
 
@@ -202,7 +205,7 @@ class QuickLeaf:
             return False
         if not gold or not answer:
             return False
-        # A number is no formula with a variable in it; but the index of a sum is no variable.
+        # A number never equals a formula with a variable. The index of a sum does not count as a variable.
         return None if has_variable(gold) == has_variable(answer) or _SUM.search(gold + answer) else False
 
     def proportional(self, gold: str, answer: str, signed: bool) -> bool | None:

@@ -1,14 +1,14 @@
 """Exact numbers: the value of a canonical integer, decimal, fraction, mixed number or power of ten, as a Fraction.
 
-Invariants: nothing is evaluated beyond one fraction and one power of ten, and the digits of every part are capped, so a
-number costs microseconds. No rounding: two numbers are equal only if they are the same rational.
+Invariants: at most one fraction and one power of ten are evaluated, and the digits of every part are capped, so that a
+number costs microseconds. Nothing is rounded: two numbers are equal only if they are the same rational.
 """
 
 import re
 from fractions import Fraction
 
 MAX_DIGITS = 200
-"""Digits of a number at most: comparing fractions stays in microseconds, and Python's integer limit is 4,300."""
+"""Most digits of a number. Fractions of this size are compared in microseconds; Python's int() allows 4,300 digits."""
 
 _INTEGER = rf"\d{{1,{MAX_DIGITS}}}"
 _UNSIGNED = rf"(?:{_INTEGER}(?:\.\d{{0,{MAX_DIGITS}}})?|\.{_INTEGER})"
@@ -23,7 +23,7 @@ _LONG_INTEGER = re.compile(r"[+-]?\d+")
 
 
 def as_number(text: str) -> Fraction | None:
-    """The exact value of a canonical number (see `latex.normalised`); None if it is anything else, or over a zero."""
+    """The exact value of a canonical number (see `latex.normalised`); None for other text or a zero denominator."""
     if match := _DECIMAL.fullmatch(text):
         return _signed(match[1], Fraction(match[2].rstrip(".")))
     if match := _THOUSANDS.fullmatch(text):
@@ -32,15 +32,15 @@ def as_number(text: str) -> Fraction | None:
         over, under = (Fraction((part or "").rstrip(".")) for part in (match[2] or match[4], match[3] or match[5]))
         return _signed(match[1], over / under) if under else None
     if match := _MIXED.fullmatch(text):
-        whole, over, under = int(match[2]), int(match[3] or match[5]), int(match[4] or match[6])
-        return _signed(match[1], whole + Fraction(over, under)) if under else None
+        whole, numerator, denominator = int(match[2]), int(match[3] or match[5]), int(match[4] or match[6])
+        return _signed(match[1], whole + Fraction(numerator, denominator)) if denominator else None
     if match := _SCIENTIFIC.fullmatch(text):
         return _signed(match[1], Fraction(match[2].rstrip(".")) * Fraction(10) ** int(match[3]))
     return None
 
 
 def is_long_integer(text: str) -> bool:
-    """An integer of any length: too long for `as_number`, it can still be told from another one by its digits."""
+    """Whether a text is an integer of any length. Integers too long for `as_number` are compared by their digits."""
     return _LONG_INTEGER.fullmatch(text) is not None
 
 

@@ -1,7 +1,7 @@
-"""Grader `qa`: a short text answer after SQuAD's normalisation, over the gold answer and its aliases.
+"""Grader `qa`: a short text answer against the gold answer and its aliases, after SQuAD's normalisation.
 
-One step beyond the SQuAD script, which knows the ASCII punctuation only: typographic quotes, dashes and every other
-Unicode punctuation go too, since models write them where the gold has `'` or `-`.
+The SQuAD script removes ASCII punctuation only. This grader also removes typographic quotes, dashes and all other
+Unicode punctuation, because models write it where the gold has `'` or `-`.
 """
 
 import re
@@ -20,8 +20,11 @@ _LATEX_SPACE = re.compile(r"\\[ ,;:]")
 
 
 def grade_qa(text: str, gold: str, aliases: Iterable[str] = ()) -> Verdict:
-    """Correct is exact match; `f1` is the token F1. Each is the best over the gold and the aliases. An answer of which
-    nothing is left (articles, punctuation) matches nothing."""
+    """Grade one response: `correct` is the exact match, and `f1` is the token F1.
+
+    Both take the best value over the gold answer and the aliases. An answer that is empty after normalisation (articles
+    and punctuation only) matches nothing.
+    """
     found = extract(text)
     if found is None:
         return Verdict(NO_ANSWER.extracted, False, NO_ANSWER.rule, 0.0)
@@ -34,20 +37,21 @@ def grade_qa(text: str, gold: str, aliases: Iterable[str] = ()) -> Verdict:
 
 
 def extract(text: str) -> Stated | None:
-    """The box or the "answer is" that stands last; a response without either is its own answer."""
+    """The last box or "answer is", whichever comes later. A response without either is its own answer."""
     end = response_end(text)
     box, said = boxed(end), answer_is(end)
     if box and (said is None or said.start < box.end):
-        # A box on the line that "answer is" opens is that answer; an "answer is" in the box opens what the box states.
+        # If the box is on the line after "answer is", the box is the answer. If "answer is" stands inside the box, the
+        # text after it is the answer.
         return answer_is(box.text) or box
     if said:
         return said
     whole = end.strip()
-    return Stated(whole, "whole", 0) if 0 < len(whole) <= MAX_ANSWER_CHARS else None
+    return Stated(whole, "whole", 0, len(whole)) if 0 < len(whole) <= MAX_ANSWER_CHARS else None
 
 
 def normalised(answer: str) -> str:
-    """Lower case, no punctuation, no articles, single spaces; formatting commands of LaTeX are taken off before."""
+    """Lower case, no punctuation, no articles, single spaces. Formatting commands of LaTeX are removed first."""
     plain = unicodedata.normalize("NFC", visible(answer))
     plain = _LATEX_SPACE.sub(" ", _TEXT_COMMAND.sub("", plain)).lower()
     plain = "".join(char for char in plain if not _is_punctuation(char))
@@ -55,7 +59,7 @@ def normalised(answer: str) -> str:
 
 
 def token_f1(answer: str, gold: str) -> float:
-    """F1 of the tokens of two normalised texts, as bags; 0 if they share none."""
+    """F1 between the bags of tokens of two normalised texts; 0 if they share no token."""
     answer_tokens, gold_tokens = answer.split(), gold.split()
     shared = sum((Counter(answer_tokens) & Counter(gold_tokens)).values())
     return 2 * shared / (len(answer_tokens) + len(gold_tokens)) if shared else 0.0

@@ -1,16 +1,17 @@
-"""The program of the symbolic worker: whether two canonical answers are equal as mathematics.
+"""The program of the symbolic worker: it decides whether two canonical answers are equal as mathematics.
 
-Run by `worker.Worker` as `python -m steer.grading.symbolic CPU_SECONDS MEMORY_BYTES`. It reads requests from standard
-input and writes replies to standard output, each a length (four bytes, big-endian) and a JSON object. This is the only
-module that imports math_verify and sympy.
+`worker.Worker` runs it as `python -m steer.grading.symbolic CPU_SECONDS MEMORY_BYTES`. It reads requests from standard
+input and writes replies to standard output. Each is a length (four bytes, big-endian) and a JSON object. This is the
+only module that imports math_verify and sympy.
 
 How two formulas are compared: math-verify's parser reads both. Constants are equal if their difference has no
-significant digit in `MAX_DIGITS` digits; formulas with variables if that holds at every point of a fixed sample where
-both are real. What numbers cannot decide goes to math-verify's `verify`, gold first, time-outs off. It does not go
-there first: its own tolerance (six decimals for floats, fifteen digits absolute) takes `1/2^{2012}` for 0.
+significant digit in `MAX_DIGITS` digits. Formulas with variables are equal if that holds at every point of a fixed
+sample where both are real. Formulas that numbers cannot decide go to math-verify's `verify`, with the gold first and
+without time-outs. They do not go there first, because its tolerance (six decimals for floats, fifteen digits absolute)
+makes `1/2^{2012}` equal to 0.
 
-Invariants: the timer of the CPU limit is set before a request is looked at and kills the process, whatever the request
-is doing; a reply is a function of its request alone; no text is evaluated, and none is given to `sympify`.
+Invariants: the timer of the CPU limit starts before a request is processed, and it kills the process whatever the
+request is doing; a reply depends on its request alone; no text is evaluated or passed to `sympify`.
 """
 
 import json
@@ -34,23 +35,24 @@ from steer.grading.forms import same, shape
 from steer.grading.latex import explicit
 
 MAX_DIGITS = 3_000
-"""Digits to which a difference of constants is looked at; 4^2017 - 2*3^2017 + 2^2017 differs from it without its last
-term in the 607th."""
+"""Digits to which a difference of constants is computed. Without its last term, 4^2017 - 2*3^2017 + 2^2017 differs only
+in the 607th digit."""
 
 POINT_DIGITS = 1_000
-"""The same at a sample point, where many are looked at."""
+"""Digits at a sample point. They are fewer because there are many points."""
 
 POINTS = (*("fraction",) * 3, *("fraction mixed",) * 3, *("integer",) * 4, *("integer mixed",) * 2)
-"""The kinds of the sample's points, in order: the first one tells most formulas apart."""
+"""The kinds of the sample's points, in order. The first point already separates most formulas."""
 
 ENOUGH_POINTS = 3
-"""Points at which two formulas must have agreed to be equal."""
+"""Number of points at which two formulas must agree to count as equal."""
 
 _FEW_BITS = 10
-"""Significant bits of a difference that is not zero."""
+"""A difference with more significant bits than this is not zero."""
 
 IDLE_S = 5.0
-"""How often an idle worker looks whether its parent is still there: a forked sibling may hold the pipe open."""
+"""How often an idle worker checks that its parent is alive. A closed pipe is not enough: a forked sibling may hold it
+open."""
 
 _HEADER = struct.Struct(">I")
 _PLAIN_LOG = re.compile(r"\\log(?!_)")
@@ -60,13 +62,13 @@ _CONTINUOUS_NAMES = frozenset("xyz")
 
 
 class SymbolicLeaf:
-    """The leaf of `forms.same` that always tells."""
+    """The leaf of `forms.same` that decides every pair of formulas."""
 
     unread = False
-    """Whether some formula could not be read."""
+    """Whether some formula could not be parsed."""
 
     def equal(self, gold: str, answer: str) -> bool:
-        # Without a base, log is the natural logarithm to some authors and the decimal one to others.
+        # Without a base, log means the natural logarithm to some authors and the decimal one to others.
         readings = (True, False) if _PLAIN_LOG.search(gold + answer) else (True,)
         return any(self._equal(parsed(gold, natural), parsed(answer, natural)) for natural in readings)
 
@@ -85,7 +87,7 @@ class SymbolicLeaf:
 
 
 def decide(gold: str, answer: str) -> str:
-    """`same`, `different`, or `refused` for a formula that could not be read."""
+    """`same`, `different`, or `refused` if a formula could not be parsed."""
     leaf = SymbolicLeaf()
     if same(shape(gold), shape(answer), leaf):
         return "same"
@@ -94,7 +96,7 @@ def decide(gold: str, answer: str) -> str:
 
 @lru_cache(maxsize=4096)
 def parsed(text: str, natural: bool) -> sympy.Basic | None:
-    """The expression of one formula, unevaluated; None if it could not be read."""
+    """The unevaluated expression of one formula; None if it could not be parsed."""
     try:
         read = latex2sympy(
             explicit(_PLAIN_LOG.sub(r"\\ln", text) if natural else text),
@@ -108,12 +110,12 @@ def parsed(text: str, natural: bool) -> sympy.Basic | None:
     except MemoryError:
         raise
     except Exception:
-        # Whatever the parser raises on text that is not LaTeX, it is one and the same to us: not read.
+        # Whatever the parser raises on text that is not LaTeX means the same: the text cannot be parsed.
         return None
 
 
 def equal(gold: sympy.Basic, answer: sympy.Basic) -> bool:
-    """Whether two expressions have the same value, at every point of the sample if they have variables."""
+    """Whether two expressions have the same value; with variables, at every point of the sample."""
     if gold == answer:
         return True
     if isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr):
@@ -124,7 +126,7 @@ def equal(gold: sympy.Basic, answer: sympy.Basic) -> bool:
 
 
 def proportional(gold: sympy.Basic, answer: sympy.Basic, signed: bool) -> bool:
-    """Whether the quotient of two expressions is one constant; a positive one if `signed`."""
+    """Whether the quotient of two expressions is a constant; with `signed`, a positive constant."""
     if not isinstance(gold, sympy.Expr) or not isinstance(answer, sympy.Expr):
         return False
     first = None
@@ -143,11 +145,11 @@ def proportional(gold: sympy.Basic, answer: sympy.Basic, signed: bool) -> bool:
 
 
 def _equal_values(gold: sympy.Expr, answer: sympy.Expr) -> bool | None:
-    """None for functions that have no value, as `\\tau(n)`."""
+    """Whether two expressions have equal values; None if they hold a function without values, such as `\\tau(n)`."""
     if not gold.free_symbols | answer.free_symbols:
         gold, answer = _evaluated(gold), _evaluated(answer)
         verdict = same_number(gold, answer, MAX_DIGITS)
-        # Beyond what the digits can show, only exact arithmetic tells.
+        # If the numbers have more digits than are computed, only exact arithmetic decides.
         return bool(verdict and (_is_moderate(gold, answer) or sympy.simplify(gold - answer) == 0))
     if gold.has(AppliedUndef) or answer.has(AppliedUndef):
         return None
@@ -161,7 +163,7 @@ def _equal_values(gold: sympy.Expr, answer: sympy.Expr) -> bool | None:
 
 
 def same_number(one: sympy.Expr, other: sympy.Expr, digits: int) -> bool | None:
-    """Whether two constants are equal, as far as so many digits tell; None for what has no value."""
+    """Whether two constants are equal to so many digits; None if one of them has no numerical value."""
     difference = one - other
     if difference.is_Rational:
         return bool(difference.is_zero)
@@ -170,7 +172,7 @@ def same_number(one: sympy.Expr, other: sympy.Expr, digits: int) -> bool | None:
         return None
     if any(part != 0 and (part.is_Rational or part._prec > _FEW_BITS) for part in parts):
         return False
-    # Floats of one bit or so: what is left of a difference without a significant digit. It has to be small as well.
+    # A difference without a significant digit leaves floats of about one bit. It must also be small.
     sizes = [abs(value.evalf(10, maxn=digits)) for value in (one, other)]
     known = [size for size in sizes if size.is_Rational or (size.is_Float and size._prec > _FEW_BITS)]
     small = max([size * sympy.Float("1e-30") for size in known] + [sympy.Float(10) ** (-digits // 2)])
@@ -178,7 +180,7 @@ def same_number(one: sympy.Expr, other: sympy.Expr, digits: int) -> bool | None:
 
 
 def _is_moderate(*values: sympy.Expr) -> bool:
-    """Whether every power, factorial and integer in it has fewer digits than are looked at."""
+    """Whether every power, factorial and integer in the values has fewer than `MAX_DIGITS` digits."""
     for value in values:
         for part in value.atoms(sympy.Pow, sympy.factorial, sympy.Integer):
             size = sympy.log(abs(part), 10).evalf(5) if part != 0 else 0
@@ -188,10 +190,11 @@ def _is_moderate(*values: sympy.Expr) -> bool:
 
 
 def _sample(gold: sympy.Expr, answer: sympy.Expr) -> Iterator[tuple[sympy.Expr, sympy.Expr]]:
-    """The values of both at the points of the sample where both are real throughout, or have an imaginary unit.
+    """The values of both expressions at the points of the sample.
 
-    Positive and mixed fractions, then positive and mixed integers. Where something is defined by counting or rounding
-    (`n!`, `\\lfloor n/2\\rfloor`), variables other than x, y, z are positive integers throughout.
+    A point counts only if all parts of both expressions are real there, or if one of them holds the imaginary unit. The
+    points are fractions (first positive, then of mixed signs), then integers (likewise). If an expression counts or
+    rounds (`n!`, `\\lfloor n/2\\rfloor`), all variables other than x, y and z are positive integers.
     """
     names = sorted(gold.free_symbols | answer.free_symbols, key=str)
     discrete = gold.has(*_DISCRETE) or answer.has(*_DISCRETE)
@@ -211,7 +214,7 @@ def _sample(gold: sympy.Expr, answer: sympy.Expr) -> Iterator[tuple[sympy.Expr, 
 
 
 def _is_real(value: sympy.Expr, point: dict[sympy.Symbol, sympy.Expr]) -> bool:
-    """Whether no even root or logarithm in it is of a negative number at this point."""
+    """Whether every even root and every logarithm in the value has a nonnegative argument at this point."""
     for part in value.atoms(sympy.Pow, sympy.log):
         inside = part.args[0].subs(point)
         if isinstance(part, sympy.Pow) and (part.args[1].subs(point).is_integer or _is_odd_root(part)):
@@ -222,8 +225,10 @@ def _is_real(value: sympy.Expr, point: dict[sympy.Symbol, sympy.Expr]) -> bool:
 
 
 def _evaluated(value: sympy.Expr) -> sympy.Expr:
-    """A constant with its sums and roundings carried out, of which digits alone are no proof, and with its odd roots of
-    negative numbers real, as `\\sqrt[3]{-8}` is meant."""
+    """Evaluate the sums, products and roundings of a constant exactly, because digits alone prove nothing about them.
+
+    Odd roots of negative numbers become real, as authors mean `\\sqrt[3]{-8}`.
+    """
     if value.has(sympy.Sum, sympy.Product, sympy.floor, sympy.ceiling):
         value = value.doit()
     return (
@@ -248,11 +253,11 @@ def main() -> None:
     cpu_s, memory_bytes = float(sys.argv[1]), int(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Whatever a library prints goes to /dev/null: the pipe is for replies.
+    # Standard output is the pipe for replies, so whatever a library prints must go to /dev/null.
     replies = os.dup(1)
     os.dup2(2, 1)
     parent = os.getppid()
-    # Ready: a worker that ends before this cannot start at all, and the parent says so.
+    # An empty reply says that the worker is ready. If it ends before that, the parent raises WorkerError.
     os.write(replies, _HEADER.pack(0))
     while (request := _request(parent)) is not None:
         signal.setitimer(signal.ITIMER_PROF, cpu_s)
@@ -262,7 +267,7 @@ def main() -> None:
         except MemoryError:
             verdict, out_of_memory = "refused", True
         except Exception:
-            # Whatever sympy raises on a formula it cannot handle, the answer to it is no more than not right.
+            # Whatever sympy raises on a formula that it cannot handle only means that the answer is not right.
             verdict = "refused"
         signal.setitimer(signal.ITIMER_PROF, 0.0)
         reply = json.dumps({"verdict": verdict}).encode()

@@ -1,27 +1,28 @@
 """What a grader returns, and the limits that all graders share.
 
-Invariant: a grader is a total function of text: whatever a model wrote, it returns a verdict within a time limit, and
-evaluates nothing.
+Invariant: a grader is a total function of text. Whatever the model wrote, the grader returns a verdict within a time
+limit, and evaluates no text.
 """
 
 from dataclasses import dataclass
 
 MAX_TEXT_CHARS = 50_000
-"""Answers stand at the end: only so much of a response's end is looked at. 4,096 tokens are about 16,000 characters."""
+"""How many characters at the end of a response are searched for an answer. 4,096 tokens are about 16,000 characters."""
 
 MAX_ANSWER_CHARS = 2_000
-"""A longer answer than this is no answer that a gold of these graders could equal."""
+"""Longest text that counts as an answer. Grader `exact` also accepts a response as long as its gold answer."""
 
 
 @dataclass(frozen=True)
 class Verdict:
     extracted: str
-    """The answer that was read out of the response; empty if there was none."""
+    """The answer found in the response; empty if there is none."""
     correct: bool
     rule: str
-    """Where the answer stood and what decided, as `boxed:number`; `none`: no answer, `error`: no response."""
+    """Where the answer was found and which comparison decided, for example `boxed:number`; `none` without an answer,
+    `error` without a response."""
     f1: float | None = None
-    """Token F1 of a `qa` answer; None for every other grader."""
+    """Token F1 of grader `qa`; None for every other grader."""
 
 
 NO_ANSWER = Verdict("", False, "none")

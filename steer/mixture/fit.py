@@ -1,14 +1,17 @@
-"""The mixtures of one routing group: which scores a step is fitted on, and what happens when they cannot be.
+"""The mixtures of one routing group: which scores a step is fitted on, and what happens when no fit is possible.
 
-Invariant: `fit` always answers. A step that cannot be fitted takes the group's last good fit (`reused`); before the
-first one every trace counts as confident (`degenerate`). One object a group; groups share a `ScoreBank`.
+Invariant: `Mixtures.fit` always answers. A step that cannot be fitted takes the group's last good fit (`reused`);
+before the first good fit every trace counts as confident (`degenerate`). Each group has its own `Mixtures` object, and
+all groups of a run and policy setting share one `ScoreBank`.
 """
 
 import time
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from steer.config.policy import MixtureOptions
 from steer.mixture.bank import ScoreBank
@@ -16,11 +19,12 @@ from steer.mixture.frozen import FrozenMixtures
 from steer.mixture.gaussians import PARAMETERS, Mixture, fit_mixture
 from steer.traces import Model
 
-__all__ = ["FitRule", "FrozenMixtures", "Mixture", "Mixtures", "ScoreBank", "StepFit", "fit_mixture"]
-
 POOLED = "pooled"
-BANKED = ("bank", "all_steps")
+"""The scope of one mixture for both models."""
 PER_MODEL = tuple(model.label for model in Model)
+"""The scopes of one mixture for each model, in the order of `Model`."""
+BANKED = ("bank", "all_steps")
+"""Values of `fit_from` that read the `ScoreBank`."""
 
 
 class FitRule(StrEnum):
@@ -31,30 +35,37 @@ class FitRule(StrEnum):
     REUSED = "reused"
     """The last good fit of the group, or a frozen one."""
     DEGENERATE = "degenerate"
-    """There is none: every trace counts as confident."""
+    """There is no mixture: every trace counts as confident."""
 
 
 @dataclass(frozen=True)
 class StepFit:
-    """The mixtures of one step: keyed `pooled`, or `small` and `large` (the model that wrote the step)."""
+    """The mixtures of one step by scope: `pooled`, or `small` and `large` (the model that wrote the step)."""
 
     measure: str
     mixtures: dict[str, Mixture | None]
     rules: dict[str, FitRule]
     fit_ms: dict[str, float]
-    """Milliseconds that the fit took; 0 where none was tried."""
+    """Milliseconds that the fit took; 0 if none was tried."""
     inversions: dict[str, int]
-    """Neighbours in score order whose literal posterior falls, among the scores that were fitted or would have been."""
+    """Neighbours in score order whose literal posterior falls, among the scores that a fit of this step uses."""
 
     @property
     def population(self) -> int:
-        """Scores that went into what was fitted now; 0 where nothing was."""
-        fitted = (mixture for scope, mixture in self.mixtures.items() if self.rules[scope] == FitRule.FRESH)
-        return sum(mixture.n for mixture in fitted)
+        """Scores in the mixtures that were fitted on this step; 0 if none was."""
+        return sum(
+            mixture.n
+            for scope, mixture in self.mixtures.items()
+            if mixture is not None and self.rules[scope] == FitRule.FRESH
+        )
 
-    def posterior(self, scores_L: np.ndarray, model_L: np.ndarray, monotone: bool) -> np.ndarray:
-        """Pr(confident | score) as float64 [L] under the mixture of the model that wrote each step; 1 where there is no
-        mixture, NaN where a score is not finite."""
+    def posterior(
+        self, scores_L: npt.NDArray[np.float64], model_L: npt.NDArray[np.integer], monotone: bool
+    ) -> npt.NDArray[np.float64]:
+        """Pr(confident | score) as float64 [L] under the mixture of the model that wrote each step.
+
+        1 where there is no mixture, NaN where a score is not finite.
+        """
         if POOLED in self.mixtures:
             return _posterior(self.mixtures[POOLED], scores_L, monotone)
         posterior_L = np.full(len(scores_L), np.nan)
@@ -63,8 +74,8 @@ class StepFit:
             posterior_L[by_model_L] = _posterior(self.mixtures[model.label], np.asarray(scores_L)[by_model_L], monotone)
         return posterior_L
 
-    def rows(self, step: int, draft: bool) -> list[dict]:
-        """One row a mixture, MIXTURE_STRUCT without `group`; parameters are null where there is no mixture."""
+    def rows(self, step: int, draft: bool) -> list[dict[str, Any]]:
+        """A row for each mixture, MIXTURE_STRUCT without `group`. Parameters are None if there is no mixture."""
         return [
             {
                 "step": step,
@@ -84,8 +95,9 @@ class StepFit:
 class Mixtures:
     """Fits one step after another for one group.
 
-    `measure`: of the scores, none: `options.measure`. `bank` is needed by `fit_from: bank` and `all_steps`, `frozen` by
-    `fit_from: frozen`; `seed` draws the subsample of a large fit.
+    `measure`: the measure of the scores; None: `options.measure`. `bank`: needed by `fit_from: bank` and `all_steps`.
+    `frozen`: needed by `fit_from: frozen`. `seed` draws the subsample of a large fit. Raises ValueError if what
+    `fit_from` needs is missing.
     """
 
     def __init__(
@@ -110,16 +122,16 @@ class Mixtures:
     def fit(
         self,
         step: int,
-        scores_L: np.ndarray,
-        model_L: np.ndarray,
-        ongoing_L: np.ndarray,
-        fresh_L: np.ndarray | None = None,
+        scores_L: npt.NDArray[np.float64],
+        model_L: npt.NDArray[np.integer],
+        ongoing_L: npt.NDArray[np.bool_],
+        fresh_L: npt.NDArray[np.bool_] | None = None,
     ) -> StepFit:
         """The mixtures of step index `step`, over all traces of the group.
 
-        scores_L: float64, not finite where a trace has not answered this step or has no score. model_L: who wrote it
-        (`Model`). ongoing_L: bool, did not end at or before this step. fresh_L: bool, scores to add to the bank; all of
-        them if None. A step that is fitted again as answers come in must name only the new ones.
+        scores_L: not finite where a trace has not answered this step or has no score. model_L: the `Model` that wrote
+        the step. ongoing_L: whether the trace goes on after this step. fresh_L: the scores to add to the bank; None:
+        all. If a step is fitted again as answers come in, `fresh_L` must name only the new ones.
         """
         scores_L, model_L = np.asarray(scores_L, np.float64), np.asarray(model_L)
         answered_L = np.isfinite(scores_L)
@@ -136,17 +148,26 @@ class Mixtures:
             fit.inversions[scope] = 0 if mixture is None else mixture.inversions(population)
         return fit
 
-    def _population(self, step, scope, scores_L, member_L, ongoing_L, fresh_L) -> np.ndarray:
+    def _population(
+        self,
+        step: int,
+        scope: str,
+        scores_L: npt.NDArray[np.float64],
+        member_L: npt.NDArray[np.bool_],
+        ongoing_L: npt.NDArray[np.bool_],
+        fresh_L: npt.NDArray[np.bool_],
+    ) -> npt.NDArray[np.float64]:
+        """The scores [n] that a step is fitted on; adds the new ones to the bank."""
         ongoing_L = member_L & ongoing_L
-        if self._options.fit_from in BANKED:
-            # Ended traces stay out here too: nothing is routed after a last step, and its scores are of another kind.
+        if self._bank is not None and self._options.fit_from in BANKED:
+            # Traces that have ended stay out: nothing is routed after a last step, and its scores differ in kind.
             apart = f"{self._measure} {scope}"
             self._bank.add(step, scores_L[ongoing_L & fresh_L], apart)
             return self._bank.scores(step, apart) if self._options.fit_from == "bank" else self._bank.all_scores(apart)
         return scores_L[ongoing_L if ongoing_L.sum() >= self._options.min_fit else member_L]
 
-    def _fit(self, step: int, scope: str, population: np.ndarray) -> tuple[Mixture | None, FitRule]:
-        if self._options.fit_from == "frozen":
+    def _fit(self, step: int, scope: str, population: npt.NDArray[np.float64]) -> tuple[Mixture | None, FitRule]:
+        if self._frozen is not None and self._options.fit_from == "frozen":
             mixture = self._frozen.at(step, scope)
         else:
             mixture = fit_mixture(population, self._seed)
@@ -157,5 +178,5 @@ class Mixtures:
         return mixture, FitRule.DEGENERATE if mixture is None else FitRule.REUSED
 
 
-def _posterior(mixture: Mixture | None, scores_L: np.ndarray, monotone: bool) -> np.ndarray:
+def _posterior(mixture: Mixture | None, scores_L: npt.NDArray[np.float64], monotone: bool) -> npt.NDArray[np.float64]:
     return np.ones(len(scores_L)) if mixture is None else mixture.posterior(scores_L, monotone)

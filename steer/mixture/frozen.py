@@ -1,6 +1,10 @@
-"""Mixtures that an earlier run saved."""
+"""Mixtures that an earlier run saved: routing without fitting (`fit_from: frozen`).
+
+Invariant: `load` accepts only what can be used at every step; each refusal names the file and the remedy.
+"""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +15,7 @@ from steer.mixture.gaussians import PARAMETERS, Mixture
 
 
 class FrozenMixtures:
-    """Mixtures that an earlier run saved, by scope and step index."""
+    """Saved mixtures, by scope and step index."""
 
     def __init__(self, source: str, by_scope: dict[str, dict[int, Mixture]]):
         self._source = source
@@ -19,11 +23,11 @@ class FrozenMixtures:
 
     @classmethod
     def load(cls, path: Path | str, measure: str) -> "FrozenMixtures":
-        """Read `mixtures/` of a run, or one Parquet file of it. Of a step's fresh fits of this measure the one on most
-        scores counts, the last of several: a run's parts come in no order, and under a rolling barrier early fits see
-        few scores.
+        """Read the fresh fits of `measure` from a run's `mixtures/` folder or from one Parquet file of it.
 
-        Raises ValueError with the path and the remedy if nothing there can be used.
+        If a step was fitted more than once, keep the fit with the most scores; on a tie, the latest. (The parts of a
+        run come in no order, and under a rolling barrier early fits see few scores.) Raises ValueError with the path
+        and the remedy if nothing there can be used.
         """
         try:
             table = pq.read_table(path)
@@ -40,25 +44,29 @@ class FrozenMixtures:
             raise ValueError(f"frozen_path {path}: mixtures of {len(cells)} policy settings in one table{_REMEDY}")
         by_scope: dict[str, dict[int, Mixture]] = {}
         for row in fresh:
-            values = [row[name] for name in PARAMETERS]
-            if None in values or not np.isfinite(values).all() or min(row["sd_confident"], row["sd_unsure"]) <= 0:
+            values: dict[str, Any] = {name: row[name] for name in PARAMETERS}
+            numbers = list(values.values())
+            if None in numbers or not np.isfinite(numbers).all() or min(row["sd_confident"], row["sd_unsure"]) <= 0:
                 raise ValueError(f"frozen_path {path}: unusable parameters at step {row['step']}{_REMEDY}")
             steps = by_scope.setdefault(row["scope"], {})
             index = DRAFT_INDEX if row["draft"] else row["step"]
             if index not in steps or row["n"] >= steps[index].n:
-                steps[index] = Mixture(*values, n=row["n"])
+                steps[index] = Mixture(**values, n=row["n"])
         if not by_scope:
             raise ValueError(f"frozen_path {path}: no fresh fit by {measure} among its {table.num_rows} rows{_REMEDY}")
         return cls(str(path), by_scope)
 
     def require(self, scopes: tuple[str, ...]) -> None:
-        """Raise ValueError if none of these scopes was saved (of `small` and `large` one may be: it wrote no step)."""
+        """Raise ValueError if none of these scopes was saved.
+
+        One of `small` and `large` may be missing: that model wrote no step.
+        """
         if not set(scopes) & set(self._by_scope):
             saved = ", ".join(sorted(self._by_scope))
             raise ValueError(f"frozen_path {self._source}: fitted for scope {saved}, not {', '.join(scopes)}{_REMEDY}")
 
     def at(self, step: int, scope: str = "pooled") -> Mixture | None:
-        """The mixture of this step index, else of the nearest earlier one, else of the first; None: scope not saved."""
+        """The mixture of this step index, else of the nearest earlier one, else of the first. None: scope not saved."""
         steps = self._by_scope.get(scope)
         if not steps:
             return None

@@ -1,51 +1,58 @@
 """Two Gaussians over the scores of one step: the fit by EM, and the posterior of the confident one.
 
-Invariants: a score's posterior depends on that score and the mixture, never on which other scores are asked about with
-it; the fit does not depend on the scale or the offset of the scores.
+Invariants: the posterior of a score depends on that score and the mixture, never on the other scores of the call. The
+fit does not depend on the scale or the offset of the scores.
 """
 
 import warnings
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 FIT_SAMPLE = 1024
-"""Scores that a fit looks at. An EM iteration takes .1 ms at 64 scores, .27 at 1,024 and .8 at 4,096: with
-`MAX_ITERATIONS` this is the largest power of two that keeps a fit under 20 ms (`steer bench mixture` prints it). It
+"""Scores that a fit uses at most. An EM iteration takes .1 ms at 64 scores, .27 ms at 1,024 and .8 ms at 4,096. With
+`MAX_ITERATIONS`, 1,024 is the largest power of two that keeps a fit under 20 ms (`steer bench mixture` prints it). It
 places the mean of one Gaussian to .03 sd."""
 MAX_ITERATIONS = 50
-"""EM iterations of a fit in all; 10 to 30 are usual at `TOLERANCE`."""
+"""EM iterations of a fit at most. At `TOLERANCE` 10 to 30 are usual."""
 TOLERANCE = 1e-4
-"""Gain in mean log-likelihood below which EM stops. At sklearn's 1e-3 it stopped up to .05 short of k-means starts run
-to 1e-6, over 64 to 4,096 skewed, uniform and one- or two-humped scores; at this up to .004."""
+"""Gain in mean log-likelihood below which EM stops. Measured against k-means starts run to 1e-6, over 64 to 4,096
+skewed, uniform and one- or two-humped scores: at scikit-learn's 1e-3 EM stopped up to .05 short of them, at 1e-4 up to
+.004."""
 VARIANCE_FLOOR = 1e-6
-"""Added to a component's variance, as a share of the variance of all the scores."""
+"""What is added to a component's variance, as a share of the variance of all scores."""
 RESOLUTION = 1e-7
-"""Spread below which scores count as equal, relative to the largest: float32 logits resolve no less."""
+"""Spread below which scores count as equal, relative to the largest. Float32 logits resolve no less."""
 FEW = 8
-"""Below this many scores one of them is too large a share to be told from a component."""
+"""With fewer scores than this, a single score cannot be told from a component."""
 INVERSION = 1e-12
-"""Fall of the posterior that counts as an inversion and not as rounding."""
+"""A smaller fall of the posterior is rounding, not an inversion."""
+PARAMETERS = ("mean_confident", "mean_unsure", "sd_confident", "sd_unsure", "weight_confident", "weight_unsure")
+"""The numbers of a `Mixture` that `mixtures/` holds."""
 
 
 @cache
-def mixture_class() -> type:
-    """`sklearn.mixture.GaussianMixture`, imported by the first call: that takes two seconds, and of all the processes
-    of a run the router alone fits."""
+def mixture_class() -> type[Any]:
+    """`sklearn.mixture.GaussianMixture`, imported by the first call.
+
+    The import takes two seconds, and the router is the only process of a run that fits.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    # EM that stops at MAX_ITERATIONS is meant to. `catch_warnings` around the fit would not be safe: fits run in
-    # threads.
+    # Stopping at MAX_ITERATIONS is intended, so sklearn need not warn of it. `catch_warnings` around the fit would not
+    # be safe, since fits run in threads.
     warnings.filterwarnings("ignore", category=ConvergenceWarning, module=r"sklearn\.mixture")
-    return GaussianMixture
+    found: type[Any] = GaussianMixture
+    return found
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Eq. 3: weighted Gaussians of the confident (the larger mean) and the unsure traces, in the scores' own unit."""
+    """Eq. 3: weighted Gaussians of the confident traces (the larger mean) and the unsure ones, in the scores' unit."""
 
     mean_confident: float
     mean_unsure: float
@@ -54,14 +61,14 @@ class Mixture:
     weight_confident: float
     weight_unsure: float
     n: int
-    """Scores it was fitted on, those that a subsample left out included."""
+    """Scores that it stands for, those that a subsample left out included."""
 
-    def posterior(self, scores_L: np.ndarray, monotone: bool) -> np.ndarray:
+    def posterior(self, scores_L: npt.ArrayLike, monotone: bool) -> npt.NDArray[np.float64]:
         """Pr(confident | score) of Eq. 9 as float64 [L], computed in log space; NaN where a score is not finite.
 
         With unequal variances the log odds are a parabola in the score. `monotone` holds them at the vertex on the side
-        where they would fall as the score rises: above it if the confident component is the narrower one, below it if
-        it is the wider one.
+        where they would fall as the score rises. That side is above the vertex if the confident component is the
+        narrower one, and below it if it is the wider one.
         """
         x_L = np.asarray(scores_L, np.float64)
         x_L = np.where(np.isfinite(x_L), x_L, np.nan)
@@ -70,38 +77,40 @@ class Mixture:
             x_L = clamp(x_L, self._vertex())
         confident_L = (x_L - self.mean_confident) / self.sd_confident
         unsure_L = (x_L - self.mean_unsure) / self.sd_unsure
-        with np.errstate(divide="ignore", over="ignore"):  # a weight of 0 gives log odds of +-inf, the right answer
+        with np.errstate(divide="ignore", over="ignore"):  # a weight of 0 rightly gives log odds of +-inf
             prior = np.log(self.weight_confident) - np.log(self.weight_unsure)
-            # A product, since the difference of two large squares would lose what matters.
+            # A product: the difference of two large squares would lose the digits that matter.
             log_odds_L = 0.5 * (unsure_L - confident_L) * (unsure_L + confident_L)
             log_odds_L += prior + np.log(self.sd_unsure) - np.log(self.sd_confident)
-            return 1.0 / (1.0 + np.exp(-log_odds_L))
+            posterior_L: npt.NDArray[np.float64] = 1.0 / (1.0 + np.exp(-log_odds_L))
+        return posterior_L
 
-    def inversions(self, scores_L: np.ndarray) -> int:
+    def inversions(self, scores_L: npt.ArrayLike) -> int:
         """Pairs of neighbours in score order whose literal posterior (Eq. 9) falls as the score rises."""
         x_L = np.asarray(scores_L, np.float64)
         ascending = self.posterior(np.sort(x_L[np.isfinite(x_L)]), monotone=False)
         return int((np.diff(ascending) < -INVERSION).sum())
 
     def _vertex(self) -> float:
-        """The score at which the log odds of two Gaussians of unequal variance turn."""
+        """The score at which the log odds of two Gaussians of unequal variance turn around."""
         # Relative to the confident mean: with raw means the numerator loses its digits when sds nearly agree.
         ratio = (self.sd_confident / self.sd_unsure) ** 2
         return self.mean_confident + (self.mean_confident - self.mean_unsure) * ratio / (1.0 - ratio)
 
 
-def fit_mixture(scores: np.ndarray, seed: int = 0) -> Mixture | None:
-    """Fit two Gaussians to `scores` [n] (Eq. 4) in at most 20 ms whatever n; None if fewer than two are finite or they
-    are all equal.
+def fit_mixture(scores: npt.ArrayLike, seed: int = 0) -> Mixture | None:
+    """Fit two Gaussians to `scores` [n] (Eq. 4), in at most 20 ms whatever n.
 
-    - Scores that are not finite are dropped. Of more than `FIT_SAMPLE` a subsample drawn with `seed` is fitted.
-    - `sklearn.mixture.GaussianMixture`, float64, on standardised scores, scaled back afterwards: its floor on the
-      variance is absolute, and a measure may live in the fourth decimal.
-    - EM starts at the split of the sorted scores with the least variance within its two parts: what k-means
-      approximates, but exact in one dimension, deterministic, and without k-means' milliseconds.
-    - A confident component that rests on one score would send every other trace to the large model because of that one:
-      of `FEW` scores or more it is set aside, once, and the others are fitted. An unsure component of one score stays:
-      it costs that one trace.
+    None if fewer than two scores are finite or all are equal.
+
+    - Scores that are not finite are dropped. Of more than `FIT_SAMPLE` scores a subsample drawn with `seed` is fitted.
+    - `sklearn.mixture.GaussianMixture` runs in float64 on standardised scores, and the result is scaled back. Its floor
+      on the variance is absolute, and a measure may vary in the fourth decimal only.
+    - EM starts at the split of the sorted scores with the least variance within the two parts. K-means approximates
+      this split; in one dimension it is exact, deterministic and takes none of k-means' milliseconds.
+    - A confident component of a single score would send every other trace to the large model. If there are `FEW` scores
+      or more, that score is set aside, once, and the others are fitted. An unsure component of a single score stays: it
+      costs that one trace.
     """
     x = np.asarray(scores, np.float64).ravel()
     x = x[np.isfinite(x)]
@@ -113,7 +122,7 @@ def fit_mixture(scores: np.ndarray, seed: int = 0) -> Mixture | None:
     fitted = _run_em(x, MAX_ITERATIONS, seed)
     confident = int(np.argmax(fitted.means))
     if len(x) >= FEW and fitted.weights[confident] * len(x) < 1.5:
-        # The component's own score is the largest: it is what pulled the mean up.
+        # The component's only score is the largest one, since it made the component's mean the larger.
         x = np.delete(x, np.argmax(x))
         if not _spread(x):
             return None
@@ -133,26 +142,27 @@ def fit_mixture(scores: np.ndarray, seed: int = 0) -> Mixture | None:
 
 
 class _Fitted(NamedTuple):
-    """Two components in the scores' own unit, in either order; arrays [2]."""
+    """Two components in the scores' unit, in either order; arrays [2]."""
 
-    means: np.ndarray
-    sds: np.ndarray
-    weights: np.ndarray
+    means: npt.NDArray[np.float64]
+    sds: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float64]
     iterations: int
 
 
-def _spread(x: np.ndarray) -> bool:
+def _spread(x: npt.NDArray[np.float64]) -> bool:
+    """Whether there are two scores that differ by more than rounding."""
     return len(x) >= 2 and bool(np.ptp(x) > RESOLUTION * np.abs(x).max())
 
 
-def _run_em(x: np.ndarray, iterations: int, seed: int) -> _Fitted:
+def _run_em(x: npt.NDArray[np.float64], iterations: int, seed: int) -> _Fitted:
     center, scale = x.mean(), x.std()
     z = (x - center) / scale
     low, high = _best_split(z)
     variances = np.array([low.var(), high.var()]) + VARIANCE_FLOOR
     em = mixture_class()(
         n_components=2,
-        covariance_type="diag",  # in one dimension all four are the same; this one needs no Cholesky
+        covariance_type="diag",  # in one dimension all four types agree, and this one needs no Cholesky
         tol=TOLERANCE,
         reg_covar=VARIANCE_FLOOR,
         max_iter=iterations,
@@ -165,8 +175,8 @@ def _run_em(x: np.ndarray, iterations: int, seed: int) -> _Fitted:
     return _Fitted(center + scale * em.means_[:, 0], sds, em.weights_, em.n_iter_)
 
 
-def _best_split(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two runs of sorted `z` with the least variance within them (equally, the most between their means)."""
+def _best_split(z: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The two parts of sorted `z` with the least variance within them, which have the most between their means."""
     ordered = np.sort(z)
     n = len(ordered)
     k = np.arange(1, n)
@@ -174,6 +184,3 @@ def _best_split(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     between = (ordered.sum() * k / n - below) ** 2 / (k * (n - k))
     cut = int(np.argmax(between)) + 1
     return ordered[:cut], ordered[cut:]
-
-
-PARAMETERS = ("mean_confident", "mean_unsure", "sd_confident", "sd_unsure", "weight_confident", "weight_unsure")

@@ -32,13 +32,17 @@ __all__ = [
 
 
 def _mixtures(config: MixtureOptions, measure: str, seed: int, bank: ScoreBank | None) -> Mixtures:
-    frozen = FrozenMixtures.load(config.frozen_path, measure) if config.fit_from == "frozen" else None
+    frozen = None
+    if config.fit_from == "frozen" and config.frozen_path is not None:
+        frozen = FrozenMixtures.load(config.frozen_path, measure)
     return Mixtures(config, measure, bank, frozen, seed)
 
 
 def make_policy(config: PolicyConfig, seed: int = 0, bank: ScoreBank | None = None) -> Policy:
-    """A policy object for one group. `bank` is shared by the groups of one run and policy setting. Raises ValueError
-    where `custom` names no policy."""
+    """A policy object for one group. The groups of a run and policy setting share `bank`.
+
+    Raises ValueError if `custom` names no policy or `frozen_path` holds no usable mixtures.
+    """
     match config.name:
         case "small":
             return OneModel(Act.SMALL)

@@ -1,15 +1,22 @@
-"""Policies that read no confidence: one model alone, or a coin."""
+"""The base of policies that read no confidence: one model alone, or a coin."""
+
+from typing import Any
+
+from steer.policies.base import Drafts, Signal
 
 
 class Blind:
-    """No confidence, no drafts, no barrier: a subclass says `whole` and decides."""
+    """No confidence, no drafts, no barrier. A subclass sets `whole` and decides."""
 
-    ahead = finishes = False
-    measure = also = None
-    scored_by_small = False
-    drafts = "never"
-    signal = None
-    barrier = False
+    whole: bool
+    ahead: bool = False
+    finishes: bool = False
+    measure: int | None = None
+    also: int | None = None
+    scored_by_small: bool = False
+    drafts: Drafts = "never"
+    signal: Signal | None = None
+    barrier: bool = False
 
-    def mixtures(self) -> list[dict]:
+    def mixtures(self) -> list[dict[str, Any]]:
         return []

@@ -1,8 +1,8 @@
 """Policies that users bring: `policy: {name: custom, object: "my_policy:Sceptic", options: {...}}` (docs/policies.md).
 
-The object is imported wherever the policy is needed: in the driver, to refuse a bad one before a model is loaded, and
-in the router. A refusal names the key and the remedy; what `decide` answers is checked each time, since a group carries
-out any act it is given.
+The object is imported wherever the policy is needed: in the driver, which refuses a bad one before a model is loaded,
+and in the router. Invariants: a refusal names the key and the remedy. Every answer of `decide` is checked, since a
+group carries out any act that it is given.
 """
 
 import difflib
@@ -10,23 +10,25 @@ import importlib
 import os
 import sys
 import traceback
+from typing import Any
 
 import numpy as np
 
 from steer.config.policy import CustomPolicy
-from steer.policies.base import Act, Policy, Signal, View
+from steer.policies.base import Act, Acts, Floats, Indices, Policy, Signal, View
 from steer.traces import MEASURES
 
 PROTOCOL = (
     *("whole", "ahead", "finishes", "measure", "also", "scored_by_small", "drafts", "signal", "barrier"),
     *("decide", "mixtures"),
 )
+"""What an object must have to be a `Policy`."""
 ACTS = [int(act) for act in Act]
 
 
 def load_policy(config: CustomPolicy) -> Policy:
-    """A new policy object. Raises ValueError where it cannot be imported or called, or is no `Policy`."""
-    made = _called(_found(config.object), config)
+    """A new policy object. Raises ValueError if it cannot be imported or called, or is no `Policy`."""
+    made = _make(_import_object(config.object), config)
     key = f"policy.object = {config.object!r}"
     lacking = [name for name in PROTOCOL if not hasattr(made, name)]
     if lacking:
@@ -46,15 +48,18 @@ def load_policy(config: CustomPolicy) -> Policy:
 
 
 class Checked:
-    """The policy, with its acts checked."""
+    """A user's policy whose acts are checked."""
 
     def __init__(self, policy: Policy, name: str):
         self._policy, self._name = policy, name
-        for key in PROTOCOL:
-            if key != "decide":
-                setattr(self, key, getattr(policy, key))
+        self.whole, self.ahead, self.finishes = policy.whole, policy.ahead, policy.finishes
+        self.measure, self.also, self.scored_by_small = policy.measure, policy.also, policy.scored_by_small
+        self.drafts, self.signal, self.barrier = policy.drafts, policy.signal, policy.barrier
 
-    def decide(self, view: View, ready_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def mixtures(self) -> list[dict[str, Any]]:
+        return self._policy.mixtures()
+
+    def decide(self, view: View, ready_N: Indices) -> tuple[Acts, Floats]:
         """Raises ValueError for an answer that a group cannot carry out."""
         answer = self._policy.decide(view, ready_N)
         if not isinstance(answer, tuple) or [np.shape(part) for part in answer] != [ready_N.shape] * 2:
@@ -70,15 +75,15 @@ class Checked:
         return acts_N.astype(np.int8), posterior_N
 
 
-def _found(name: str):
+def _import_object(name: str) -> Any:
     """The class or function that `module:Class` names."""
     module_name, colon, attribute = name.partition(":")
     key = f"policy.object = {name!r}"
     if not colon or not module_name or not attribute.isidentifier():
         raise ValueError(f"{key}: not of the form module:Class, for example my_policy:Sceptic for my_policy.py")
-    if os.getcwd() not in sys.path:  # the `steer` program lacks it; Ray's workers have it
+    if os.getcwd() not in sys.path:  # Ray's workers have it there, the `steer` program does not
         sys.path.append(os.getcwd())
-    importlib.invalidate_caches()  # a notebook has perhaps just written the file
+    importlib.invalidate_caches()  # a notebook may have written the file just now
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as failure:
@@ -99,20 +104,22 @@ def _found(name: str):
     return getattr(module, attribute)
 
 
-def _called(factory, config: CustomPolicy) -> Policy:
+def _make(factory: Any, config: CustomPolicy) -> Policy:
+    """Call the class or function with the options. Raises ValueError, with its error, if the call fails."""
     if not callable(factory):
         raise ValueError(f"policy.object = {config.object!r}: is a {type(factory).__name__}: name a class or function")
     try:
-        return factory(**config.options)
+        made: Policy = factory(**config.options)
     except Exception as failure:
         call = f"{config.object.partition(':')[2]}({', '.join(f'{k}={v!r}' for k, v in config.options.items())})"
         raise ValueError(
             f"policy.options: {call} failed: {_said(failure)}; mend policy.options or the class"
         ) from failure
+    return made
 
 
 def _said(failure: Exception) -> str:
-    """What and where, since the traceback is not shown."""
+    """What failed and where, since the user sees no traceback."""
     last = traceback.extract_tb(failure.__traceback__)[-1]
     place = "" if last.filename == __file__ or "importlib" in last.filename else f" ({last.filename}:{last.lineno})"
     return f"{type(failure).__name__}: {failure}{place}"

@@ -1,18 +1,18 @@
-"""`rsd` and `spec_reason`: every step is drafted, and kept where another model's word is high."""
+"""`rsd` and `spec_reason`: the small model drafts every step, and another model's signal keeps or refuses the draft."""
 
 import numpy as np
 
-from steer.policies.base import Act, View
+from steer.policies.base import Act, Acts, Drafts, Floats, Indices, View
 from steer.policies.signalled import Signalled
 
 
 class DraftAndVerify(Signalled):
-    """The small model drafts every step; below the threshold the large model writes it again, kept without a check."""
+    """Below the threshold the large model writes a draft again. Its rewrite is kept without a check."""
 
-    whole = False
-    drafts = "every"
+    whole: bool = False
+    drafts: Drafts = "every"
 
-    def decide(self, view: View, ready_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def decide(self, view: View, ready_N: Indices) -> tuple[Acts, Floats]:
         unasked_N = view.draft_L[ready_N] & ~view.signalled_L[ready_N]
         refused_N = view.draft_L[ready_N] & ~self.trusted(view, ready_N)
         acts_N = np.select([unasked_N, refused_N], [Act.SIGNAL, Act.REWRITE], Act.SMALL)

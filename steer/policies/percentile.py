@@ -1,20 +1,20 @@
-"""`percentile`: the least confident share of the live traces."""
+"""`percentile`: the large model gets the least confident share of the live traces."""
 
 import numpy as np
 
 from steer.config.policy import PercentilePolicy
-from steer.policies.base import View
+from steer.policies.base import Bools, Floats, Indices, View
 from steer.policies.by_confidence import ByConfidence
 
 
 class Percentile(ByConfidence):
-    """The lowest `percent` of the live traces at each step are unsure (Fig. 3)."""
+    """At each step the lowest `percent` of the live traces are unsure (Fig. 3)."""
 
     def __init__(self, config: PercentilePolicy):
         super().__init__(config)
         self.percent = config.percent
 
-    def decision(self, view: View, step: int, rows_N: np.ndarray, draft: bool) -> tuple[np.ndarray, np.ndarray]:
+    def decision(self, view: View, step: int, rows_N: Indices, draft: bool) -> tuple[Bools, Floats]:
         scores = view.scores[step]
         conf_N = scores.conf_L[rows_N]
         pool = scores.conf_L[scores.ongoing_L & np.isfinite(scores.conf_L)]

@@ -1,12 +1,13 @@
-"""Policies that route by another model's word: `rsd`, `spec_reason` and `query_router`.
+"""The base of policies that route by a signal of another model: `rsd`, `spec_reason` and `query_router`.
 
-A signal that cannot be had (the text does not fit the model that gives it) is a low one: the large model takes over.
+Invariant: a signal that cannot be had counts as low, so the large model takes over. (The model that gives the signal
+cannot always read the text: it may be too long.)
 """
 
-import numpy as np
+from typing import Any
 
 from steer.messages import Op
-from steer.policies.base import Signal, View
+from steer.policies.base import Bools, Indices, Signal, View
 from steer.traces import Role
 
 SIGNALS = {
@@ -14,22 +15,27 @@ SIGNALS = {
     "spec_reason": Signal(Role.JUDGE, Op.JUDGE),
     "query_router": Signal(Role.QUERY, Op.SOLVE),
 }
-"""By the policy's name."""
+"""What a policy asks for, by the policy's name."""
 
 
 class Signalled:
-    ahead = finishes = False
-    measure = also = None
-    scored_by_small = False
-    barrier = False
+    """No confidence, no barrier: the signal is compared with a threshold. A subclass sets `whole` and `drafts`."""
+
+    ahead: bool = False
+    finishes: bool = False
+    measure: int | None = None
+    also: int | None = None
+    scored_by_small: bool = False
+    barrier: bool = False
 
     def __init__(self, threshold: float, signal: Signal):
         self._threshold = threshold
-        self.signal = signal
+        self.signal: Signal | None = signal
 
-    def trusted(self, view: View, rows_N: np.ndarray) -> np.ndarray:
+    def trusted(self, view: View, rows_N: Indices) -> Bools:
         """Whether the signal reaches the threshold, bool [N]."""
-        return view.signal_L[rows_N] >= self._threshold  # False for NaN
+        reached_N: Bools = view.signal_L[rows_N] >= self._threshold  # False for NaN
+        return reached_N
 
-    def mixtures(self) -> list[dict]:
+    def mixtures(self) -> list[dict[str, Any]]:
         return []

@@ -1,61 +1,64 @@
-"""`steer`: the mixture's posterior against gamma."""
+"""`steer`: the mixture's posterior is compared with gamma (Eq. 10)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from steer.config.policy import SteerPolicy
 from steer.mixture.bank import DRAFT_INDEX
 from steer.mixture.fit import Mixtures, StepFit
-from steer.policies.base import StepScores, View
+from steer.policies.base import Bools, Floats, Indices, StepScores, View
 from steer.policies.by_confidence import ByConfidence
 from steer.traces import MEASURES, Model
 
 REFIT_SHARE = 0.1
-"""Rolling barrier: a step's decision is fitted anew once so many more of the group's scores of it have arrived, as a
-share of the scores it was fitted on: a fit costs milliseconds, and fewer arrivals hardly move it. Of a bank's 512 that
-is 52: with a share of the group's own, however few, fits took half the run at 512 live traces."""
+"""Rolling barrier: a step is fitted again once this share of new scores has arrived, relative to the scores of its last
+fit. A fit costs milliseconds, and fewer new scores hardly move it. A fit on a bank of 512 scores waits for 52 new ones.
+When the share was taken of the group's own scores alone, fits took half of a run at 512 live traces."""
 
 
 class Steer(ByConfidence):
-    """The mixture's posterior against gamma (Eq. 10); with a second measure the smaller of two posteriors."""
+    """A step is sure where its posterior reaches gamma. With two measures the smaller of their posteriors counts."""
 
     def __init__(self, config: SteerPolicy, mixtures: Sequence[Mixtures]):
-        """`mixtures`: of `config.measure`, and of `config.also` where it names one."""
+        """`mixtures`: one for `config.measure`, then one for `config.also` if that names a measure."""
         super().__init__(config)
         self.also = MEASURES.index(config.also) if config.also else None
         self.gamma = config.gamma
         self.hysteresis = config.hysteresis
         self.finishes = config.gamma + config.hysteresis > 1
         self.monotone = config.monotone
-        self._fitted = [_Fitted(mine) for mine in mixtures]
+        self._fits = [_MeasureFits(of_measure) for of_measure in mixtures]
 
-    def decision(self, view: View, step: int, rows_N: np.ndarray, draft: bool) -> tuple[np.ndarray, np.ndarray]:
+    def decision(self, view: View, step: int, rows_N: Indices, draft: bool) -> tuple[Bools, Floats]:
         scores = view.scores[step]
         posterior_N = np.full(len(rows_N), np.inf)
-        for fitted, conf_L in zip(self._fitted, (scores.conf_L, scores.also_L), strict=False):
-            fit = fitted.at(view, step, scores, conf_L, draft)
-            by_one_N = fit.posterior(conf_L[rows_N], scores.model_L[rows_N], self.monotone)
-            posterior_N = np.minimum(posterior_N, by_one_N)  # NaN where one is
+        for fits, conf_L in zip(self._fits, (scores.conf_L, scores.also_L), strict=False):
+            fit = fits.at(view, step, scores, conf_L, draft)
+            by_measure_N = fit.posterior(conf_L[rows_N], scores.model_L[rows_N], self.monotone)
+            posterior_N = np.minimum(posterior_N, by_measure_N)  # NaN where either is NaN
         needed_N = self.gamma + self.hysteresis * (scores.model_L[rows_N] == Model.LARGE)
         # A NaN posterior (no finite score) is not sure: the large model takes over.
         return posterior_N >= needed_N, posterior_N
 
-    def mixtures(self) -> list[dict]:
-        return [row for fitted in self._fitted for row in fitted.taken()]
+    def mixtures(self) -> list[dict[str, Any]]:
+        return [row for fits in self._fits for row in fits.take_rows()]
 
 
-class _Fitted:
-    """The fits of one measure: which scores are new to the bank, and what was fitted already."""
+class _MeasureFits:
+    """The fits of one measure. Remembers what was fitted and which scores the bank has already."""
 
     def __init__(self, mixtures: Mixtures):
         self._mixtures = mixtures
         self._fits: dict[tuple[int, bool], tuple[int, StepFit]] = {}
-        self._banked: dict[int, np.ndarray] = {}
-        self._rows: list[dict] = []
+        """By step and draft: the scores that had arrived when it was fitted, and the fit."""
+        self._banked: dict[int, Bools] = {}
+        """By step index of the bank: the traces [L] whose score was added."""
+        self._rows: list[dict[str, Any]] = []
 
-    def at(self, view: View, step: int, scores: StepScores, conf_L: np.ndarray, draft: bool) -> StepFit:
-        """The mixtures of a step, fitted anew where enough has arrived."""
+    def at(self, view: View, step: int, scores: StepScores, conf_L: Floats, draft: bool) -> StepFit:
+        """The mixtures of a step, fitted again if enough new scores have arrived."""
         answered = int(np.isfinite(conf_L).sum())
         if not view.strict and (step, draft) in self._fits:
             fitted, fit = self._fits[step, draft]
@@ -72,7 +75,7 @@ class _Fitted:
         self._rows += fit.rows(step, draft)
         return fit
 
-    def taken(self) -> list[dict]:
+    def take_rows(self) -> list[dict[str, Any]]:
         """The rows of `mixtures/` since the last call."""
         rows, self._rows = self._rows, []
         return rows

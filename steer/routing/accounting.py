@@ -1,6 +1,6 @@
-"""What every trace of a group has written and cost: recorded steps, tokens, prefill.
+"""What every trace of a group has written and what it cost: recorded steps, tokens, prefill, seconds.
 
-Invariants: a token is charged once, when the replica that generated it answered; discarded tokens stay charged.
+Invariants: a token is charged once, when the replica that generated it answered. Discarded tokens stay charged.
 """
 
 from collections.abc import Sequence
@@ -20,14 +20,16 @@ class Pending(NamedTuple):
     tokens: int
     prompt_tokens: int
     cached_tokens: int
-    by_small: tuple | None
-    by_large: tuple | None
+    by_small: tuple[float, float, float] | None
+    by_large: tuple[float, float, float] | None
     replica: str
     seconds: float
 
     @classmethod
-    def answered(cls, model: int, attempt: int, results: StepResults, i: int, measured: tuple) -> "Pending":
-        """Answer `i` of a message to a row that `model` wrote."""
+    def answered(
+        cls, model: int, attempt: int, results: StepResults, i: int, measured: tuple[float, float, float]
+    ) -> "Pending":
+        """Answer `i` of a message, to a row that `model` wrote."""
         return cls(
             model,
             attempt,
@@ -44,12 +46,12 @@ class Pending(NamedTuple):
 
     @classmethod
     def ahead(cls, step: Ahead, replica: str) -> "Pending":
-        """A step that the small model wrote in one pass with those before it: it has read nothing for it."""
+        """A step that the small model wrote in one pass with those before it, so it read no prompt for this one."""
         return cls(int(Model.SMALL), 0, step.finish, step.text, len(step.ids), 0, 0, step.scores, None, replica, 0.0)
 
 
 class Accounting:
-    """Columns in lists: each is touched one trace at a time."""
+    """The columns are lists, not arrays, because each is touched one trace at a time."""
 
     def __init__(self, questions: Sequence[Question]):
         n = len(questions)
@@ -65,7 +67,7 @@ class Accounting:
         self._routing_s_L = [0.0] * n
 
     def charge(self, trace: int, model: int, results: StepResults, i: int) -> None:
-        """Charge answer `i` of a message: generated tokens and the prompt tokens that were computed for them."""
+        """Charge answer `i` of a message: the generated tokens and the prompt tokens that were computed for them."""
         prompt, cached = results.prompt_tokens_R[i], results.cached_tokens_R[i]
         self._tokens_ML[model][trace] += results.tokens_R[i]
         self._prefill_ML[model][trace] += prompt - cached
@@ -74,7 +76,7 @@ class Accounting:
             self._prompt_L[trace] = prompt
 
     def charge_ahead(self, trace: int, model: int, tokens: int) -> None:
-        """Charge the steps of a pass behind its first."""
+        """Charge the tokens of a pass after its first step."""
         self._tokens_ML[model][trace] += tokens
 
     def charge_signal(self, trace: int, role: int, results: StepResults, i: int) -> None:
@@ -83,8 +85,8 @@ class Accounting:
         self._signal_OL[role][trace] += computed
         self._signal_s_L[trace] += results.seconds_R[i]
 
-    def took(self, traces: Sequence[int], seconds: float) -> None:
-        """Count time that the decision after each one's last step takes."""
+    def charge_seconds(self, traces: Sequence[int], seconds: float) -> None:
+        """Count time that the decision after the last step of each trace takes."""
         for trace in traces:
             self._routing_s_L[trace] += seconds
 
@@ -102,7 +104,7 @@ class Accounting:
         signal: float,
         decision: str,
     ) -> None:
-        """Write down a step and what was decided after it; `rewrite` means that it was discarded."""
+        """Record a step and the decision after it. `rewrite` means that the step was discarded."""
         signal_s, self._signal_s_L[trace] = self._signal_s_L[trace], 0.0
         routing_s, self._routing_s_L[trace] = self._routing_s_L[trace], 0.0
         self._steps_L[trace].append(
@@ -130,7 +132,7 @@ class Accounting:
         )
 
     def close(self, trace: int, status: Status, error: str, cell: str, group: str, seed: int) -> Trace:
-        """The finished trace; its steps are handed over."""
+        """The finished trace. Its recorded steps move into it."""
         steps, self._steps_L[trace] = self._steps_L[trace], []
         return Trace(
             question=self._questions[trace],

@@ -1,10 +1,11 @@
 """The live traces of one routing group: a state machine without I/O.
 
-`decide` asks the policy about the ready traces and returns the rows to dispatch; `apply` takes what a replica answered;
-`lost` takes back rows whose replica died; `take_finished` hands over what has ended. These calls alone change it, so
-that `steer.history` brings another group to the same state by repeating them. Invariants: every admitted trace
-leaves through `take_finished` exactly once; a trace has at most one row out at a time; the tokens of a failed try are
-never counted.
+`decide` asks the policy about the ready traces and returns the rows to dispatch. `apply` takes a replica's answers.
+`lost` takes back rows whose replica died. `take_finished` hands over the traces that have ended. While a group runs, it
+changes by these calls alone, so `steer.routing.replay` rebuilds a group by repeating them.
+
+Invariants: every admitted trace leaves through `take_finished` exactly once. A trace has at most one row out at a time.
+The tokens of a failed try are never counted.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from steer.config.run import RoutingOptions
 from steer.messages import Ahead, Op, Prompt, StepResults
 from steer.policies import Act, Policy
+from steer.policies.base import Acts, Floats, Indices
 from steer.routing.accounting import Accounting, Pending
 from steer.routing.decisions import Decisions
 from steer.routing.rows import KeptPiece, Row
@@ -26,7 +28,7 @@ _ENTROPY = MEASURES.index("entropy")
 
 
 class Group:
-    """Traces [L] of one group. Columns that the policy reads are arrays; what a row touches alone are lists."""
+    """The traces [L] of one group. Columns that a policy reads are arrays; columns that only rows touch are lists."""
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class Group:
         self.live_L = np.ones(n, bool)
         self.busy_L = np.zeros(n, bool)
         self.last_L = np.zeros(n, bool)
-        """Out for its last pass, which nobody at the barrier need wait for."""
+        """Out for its last pass. No trace waits for it at the barrier."""
         self.step_L = np.full(n, -1, np.int32)
         self.draft_L = np.zeros(n, bool)
         self.peek_L = np.full(n, np.nan)
@@ -70,51 +72,51 @@ class Group:
         self._tries_L = [0] * n
         self._used_L = [0] * n
         self._ahead_L: list[tuple[Ahead, ...]] = [()] * n
-        """Steps that the small model has written behind the one that is to be decided on."""
+        """Steps that the small model has written already, after the one that is to be decided on."""
         self._finished: list[tuple[int, Trace]] = []
         self._again: list[Row] = []
         self._out: dict[int, Row] = {}
-        """Row of each trace that is out at a pool."""
+        """By trace: its row that is out at a pool."""
         self.decisions = Decisions()
 
     @property
     def out(self) -> int:
-        """Rows dispatched and not yet answered or lost."""
+        """Rows that were dispatched and are neither answered nor lost."""
         return len(self._out)
 
     # --- decide ---------------------------------------------------------------------------------------------------
 
     def decide(self) -> list[Row]:
-        """Rows to dispatch now: what the policy decides for the ready traces, and rows that must be asked again."""
+        """Rows to dispatch now: those that the policy decides on, and those that must be asked again."""
         rows, self._again = self._again, []
-        going = True
-        while going:
+        more = True
+        while more:
             ready_N = np.flatnonzero(self.live_L & ~self.busy_L)
             if not len(ready_N) or (self.strict and (self.busy_L & ~self.last_L).any()):
                 break
             acts_N, posterior_N, seconds = self.decisions.ask(self.policy, self, ready_N)
-            self._accounting.took(ready_N.tolist(), seconds / len(ready_N))
-            asked, taken = self._carry_out(ready_N, acts_N, posterior_N)
-            rows += asked
-            for trace, replica in taken:
+            self._accounting.charge_seconds(ready_N.tolist(), seconds / len(ready_N))
+            to_dispatch, written_ahead = self._carry_out(ready_N, acts_N, posterior_N)
+            rows += to_dispatch
+            for trace, replica in written_ahead:
                 self._take_ahead(trace, replica)
-            going = bool(taken)
+            more = bool(written_ahead)
             if self.strict and self.live:
                 self.scores.forget_before(int(self.step_L[self.live_L].min()) - 1)
         self._out.update((row.trace, row) for row in rows)
         return rows
 
     def _carry_out(
-        self, ready_N: np.ndarray, acts_N: np.ndarray, posterior_N: np.ndarray
+        self, ready_N: Indices, acts_N: Acts, posterior_N: Floats
     ) -> tuple[list[Row], list[tuple[int, str]]]:
-        """Rows to dispatch, and (trace, replica) of those whose next step is written already."""
+        """Rows to dispatch, and (trace, replica) of the traces whose next step is written already."""
         rewrite_N = acts_N == Act.REWRITE
-        goes_N = (acts_N == Act.SMALL) | (acts_N == Act.LARGE)
-        step_N = self.step_L[ready_N] + goes_N
+        goes_on_N = (acts_N == Act.SMALL) | (acts_N == Act.LARGE)
+        step_N = self.step_L[ready_N] + goes_on_N
         seed_N = np.where(
             rewrite_N,
             sampling_seeds(self.hash_L[ready_N], step_N, 1),
-            # A probe samples with the seed of the step it looks into, so that it sees that step's first token.
+            # A peek samples with the seed of the step that it looks into, so it sees the first token of that step.
             sampling_seeds(self.hash_L[ready_N], self.step_L[ready_N] + (~rewrite_N), 0),
         )
         decided_N = ready_N[acts_N != Act.SIGNAL]
@@ -122,8 +124,11 @@ class Group:
         rows: list[Row] = []
         busy: list[int] = []
         last: list[bool] = []
-        written: list[int] = []
-        taken: list[tuple[int, str]] = []
+        to_write: list[int] = []
+        written_ahead: list[tuple[int, str]] = []
+        asked = {int(Act.PEEK): (_SMALL, int(Op.PEEK))}
+        if self._signal is not None:
+            asked[int(Act.SIGNAL)] = (int(self._signal.role), int(self._signal.op))
         small_op = int(Op.WHOLE if self.policy.whole else Op.AHEAD if self.policy.ahead else Op.STEP)
         large_op = int(Op.WHOLE if self.policy.whole or self.policy.finishes else Op.STEP)
         columns = (column_N.tolist() for column_N in (ready_N, acts_N, posterior_N, seed_N))
@@ -132,8 +137,8 @@ class Group:
                 continue
             pending = self._pending_L[trace]
             if act in (Act.PEEK, Act.SIGNAL):
-                asked = (_SMALL, Op.PEEK) if act == Act.PEEK else (self._signal.role, self._signal.op)
-                rows.append(Row(trace, *map(int, asked), seed, 1))
+                role, op = asked[act]
+                rows.append(Row(trace, role, op, seed, 1))
                 busy.append(trace)
                 last.append(False)
                 continue
@@ -146,9 +151,9 @@ class Group:
                 if pending is not None and not self._accept(trace, pending, posterior, model):
                     continue
                 self._attempt_L[trace] = 0
-                written.append(trace)
+                to_write.append(trace)
                 if model == _SMALL and self._ahead_L[trace]:
-                    taken.append((trace, pending.replica))
+                    written_ahead.append((trace, pending.replica))
                     continue
             self._drop_ahead(trace)
             budget = self.options.max_new_tokens - self._used_L[trace]
@@ -157,15 +162,15 @@ class Group:
             last.append(model == _LARGE and self.policy.finishes)
         self.busy_L[busy] = True
         self.last_L[busy] = last
-        self.step_L[written] += 1
-        self.peek_L[written] = np.nan
-        if self._signal is not None and not self.policy.whole:  # a signal on the question holds for its one pass
+        self.step_L[to_write] += 1
+        self.peek_L[to_write] = np.nan
+        if self._signal is not None and not self.policy.whole:  # a signal on the question holds for the whole pass
             self.signalled_L[decided_N] = False
             self.signal_L[decided_N] = np.nan
-        return rows, taken
+        return rows, written_ahead
 
     def _accept(self, trace: int, pending: Pending, posterior: float, model: int) -> bool:
-        """Keep the pending step; False when the trace ends with it."""
+        """Keep the pending step. False: the trace ends with it."""
         over = pending.finish != Finish.STEP
         full = self.step_L[trace] + 1 >= self.options.max_steps or self._used_L[trace] >= self.options.max_new_tokens
         decision = "end" if over or full else Model(model).label
@@ -175,6 +180,7 @@ class Group:
         return decision != "end"
 
     def _discard(self, trace: int, pending: Pending, posterior: float) -> None:
+        """Throw away the pending draft, which the large model will write again."""
         self._record(trace, pending, posterior, "rewrite")
         self.prefix_L[trace].pop()
         self._used_L[trace] -= pending.tokens
@@ -190,9 +196,9 @@ class Group:
     # --- collect --------------------------------------------------------------------------------------------------
 
     def apply(self, rows: Sequence[Row], results: StepResults) -> None:
-        """Take a replica's answers; `rows` [R] are the rows they answer, in the order of the message."""
+        """Take a replica's answers. `rows` [R] are the rows that they answer, in the order of the message."""
         ready: list[int] = []
-        scores_R3 = results.scores_R3.tolist()
+        scores_R3 = list(zip(*results.scores_R3.T.tolist(), strict=True))
         for i, row in enumerate(rows):
             trace, finish = row.trace, results.finish_R[i]
             del self._out[trace]
@@ -204,21 +210,23 @@ class Group:
                 continue
             if self._signal is not None and row.op == self._signal.op:
                 self._accounting.charge_signal(trace, row.role, results, i)
-                self._accounting.took([trace], results.seconds_R[i])
+                self._accounting.charge_seconds([trace], results.seconds_R[i])
                 self.signal_L[trace], self.signalled_L[trace] = results.signal_R[i], True
                 self._tries_L[trace] = 0
                 ready.append(trace)
                 continue
             self._accounting.charge(trace, row.role, results, i)
-            measured = tuple(scores_R3[i])
+            measured = scores_R3[i]
             if row.op in (Op.PEEK, Op.SCORE):
-                self._accounting.took([trace], results.seconds_R[i])
+                self._accounting.charge_seconds([trace], results.seconds_R[i])
             if row.op == Op.PEEK:
                 self._accounting.discard(trace, 1)
                 self.peek_L[trace] = -measured[_ENTROPY]
             elif row.op == Op.SCORE:
-                pending = self._pending_L[trace] = self._pending_L[trace]._replace(by_small=measured)
-                self.scores.put(trace, int(self.step_L[trace]), pending)
+                pending = self._pending_L[trace]
+                assert pending is not None, "only a written step is scored"
+                scored = self._pending_L[trace] = pending._replace(by_small=measured)
+                self.scores.put(trace, int(self.step_L[trace]), scored)
             elif not self._write(row, results, i, measured):
                 continue
             self._tries_L[trace] = 0
@@ -226,8 +234,8 @@ class Group:
                 ready.append(trace)
         self.busy_L[ready] = False
 
-    def _write(self, row: Row, results: StepResults, i: int, measured: tuple) -> bool:
-        """Take a written step; False when the small model has still to score it, or its pass goes on."""
+    def _write(self, row: Row, results: StepResults, i: int, measured: tuple[float, float, float]) -> bool:
+        """Take a written step. False: the small model has still to score it, or its pass goes on."""
         trace, model = row.trace, row.role
         if i in results.more_R:
             self._ahead_L[trace] = results.more_R[i]
@@ -237,23 +245,27 @@ class Group:
         return put(trace, results.ids_R[i], pending)
 
     def _take_ahead(self, trace: int, replica: str) -> None:
-        """Take the next step that the small model has written already, as if it had just come; it has read nothing."""
+        """Take the next step that the small model has written already, as if the replica had answered it now."""
         step, *rest = self._ahead_L[trace]
         self._ahead_L[trace] = tuple(rest)
         self._put(trace, step.ids, Pending.ahead(step, replica))
 
     def _drop_ahead(self, trace: int) -> None:
+        """Throw away what the small model has written ahead."""
         if self._ahead_L[trace]:
             self._accounting.discard(trace, sum(len(step.ids) for step in self._ahead_L[trace]))
             self._ahead_L[trace] = ()
 
-    def _append(self, trace: int, ids: Sequence[int], pending: Pending) -> None:
+    def _append(self, trace: int, ids: tuple[int, ...], pending: Pending) -> None:
         self.prefix_L[trace].append(KeptPiece(self._tokenizers[pending.model], ids, pending.text))
         self._used_L[trace] += pending.tokens
         self._pending_L[trace] = pending
 
-    def _go_on(self, trace: int, ids: Sequence[int], pending: Pending) -> bool:
-        """Keep what has come of a pass and ask for the rest: it was decided on as one, so `max_steps` is no limit."""
+    def _go_on(self, trace: int, ids: tuple[int, ...], pending: Pending) -> bool:
+        """Keep the part of a pass that has come and ask for the rest. False: the pass goes on.
+
+        The policy decided on the pass as a whole, so `max_steps` does not cut it.
+        """
         self._append(trace, ids, pending)
         left = self.options.max_new_tokens - self._used_L[trace]
         self._record(trace, pending, float("nan"), Model(pending.model).label if left > 0 else "end")
@@ -266,8 +278,8 @@ class Group:
         self._again.append(Row(trace, pending.model, int(Op.WHOLE), seed, left))
         return False
 
-    def _put(self, trace: int, ids: Sequence[int], pending: Pending) -> bool:
-        """Append a written step to its trace; False when the small model has still to score it."""
+    def _put(self, trace: int, ids: tuple[int, ...], pending: Pending) -> bool:
+        """Append a written step to its trace. False: the small model has still to score it."""
         model, finish = pending.model, pending.finish
         self._append(trace, ids, pending)
         drafts = self.policy.drafts
@@ -286,7 +298,7 @@ class Group:
     # --- failures -------------------------------------------------------------------------------------------------
 
     def lost(self, rows: Sequence[Row], reason: str) -> None:
-        """Rows on which a replica died: asked again with the same seed, up to `options.tries` times."""
+        """Take back rows on which a replica died. Ask each again with its seed, up to `options.tries` times."""
         for row in rows:
             del self._out[row.trace]
             self._ask_again(row._replace(suspect=True), reason)
@@ -315,24 +327,24 @@ class Group:
         self.prefix_L[trace], self._pending_L[trace] = [], None
 
     def take_finished(self) -> list[tuple[int, Trace]]:
-        """(index, trace) of those that ended since the last call."""
+        """(index, trace) of the traces that ended since the last call."""
         finished, self._finished = self._finished, []
         return finished
 
-    # --- go on in another process -----------------------------------------------------------------------------------
+    # --- resume in another process ----------------------------------------------------------------------------------
 
     def move_to_router(self, number: int, tokenizers: Sequence[str]) -> None:
-        """Go on under a new router, whose replicas hold no prefix: rows that were out are asked again, with their seeds."""
+        """Continue under a new router, whose replicas hold no prefix. Ask rows that were out again with their seeds."""
         n = len(self.questions)
         self.key_L, self._tokenizers = [f"{number}.{i}" for i in range(n)], tokenizers
         self._again += self._out.values()
         self._out = {}
 
     def withdraw(self, trace_ids: Iterable[str]) -> None:
-        """Let go, without a row, of live traces whose rows there are already. Not while they are out."""
-        gone = set(trace_ids)
+        """Drop live traces that the run has committed already. Call this only while none of their rows is out."""
+        committed = set(trace_ids)
         for trace in np.flatnonzero(self.live_L).tolist():
-            if self.questions[trace].trace_id in gone:
+            if self.questions[trace].trace_id in committed:
                 self._retire(trace, Status.ERROR)
                 self._finished.pop()
         self._again = [row for row in self._again if self.live_L[row.trace]]

@@ -1,8 +1,10 @@
-"""What has happened to a group since it was admitted, so that another process can bring it to the same state.
+"""Rebuild a group in another process by repeating its calls.
 
-A group changes by `decide`, `apply` and `lost` alone: their arguments, in order, and what the policy said, are its
-history. Replaying it asks no policy and no engine. `GroupSnapshot` is the state itself, which makes an older history
-superfluous. Both are bytes made by pickle: read them from folders that you trust.
+A group changes by `decide`, `apply` and `lost` alone. A `LoggedRound` holds their arguments in order, and the policy's
+decisions. A `GroupSnapshot` holds the state itself, so the rounds before it are no longer needed.
+
+Invariants: replaying asks no policy and no engine. A replayed group is in the state of the group that was logged.
+Snapshots and rounds are stored as pickles: read them only from folders that you trust.
 """
 
 import copyreg
@@ -23,7 +25,7 @@ from steer.traces import Question, Trace
 
 @dataclass(frozen=True)
 class Answered:
-    """A call of `Group.apply`."""
+    """The arguments of a call of `Group.apply`."""
 
     rows: list[Row]
     results: StepResults
@@ -31,7 +33,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Lost:
-    """`Group.lost`."""
+    """The arguments of a call of `Group.lost`."""
 
     rows: list[Row]
     reason: str
@@ -39,31 +41,32 @@ class Lost:
 
 @dataclass(frozen=True)
 class LoggedRound:
-    """One round of a group: what came back, then what was decided."""
+    """One round of a group: first what came back from the replicas, then what was decided."""
 
-    came: list[Answered | Lost]
+    events: list[Answered | Lost]
     decisions: list[Decision]
-    mixtures: list[dict]
-    """Fitted in this round (MIXTURE_STRUCT without `group`)."""
+    mixtures: list[dict[str, Any]]
+    """Mixtures fitted in this round (MIXTURE_STRUCT without `group`)."""
     additions: list[Addition]
-    """To the cell's score bank since the last logged_round of any of its groups."""
+    """Additions to the cell's score bank since the last logged round of any of the cell's groups."""
     policy: bytes | None
-    """The policy after this round; None: as it was."""
+    """The policy after this round (see `dump`). None: it did not change."""
 
 
 @dataclass
 class GroupSnapshot:
-    """A group and what of it has left it but may not be committed yet."""
+    """A group, and what it has handed over that may not be committed yet."""
 
     group: Group
     finished: dict[str, Trace] = field(default_factory=dict)
-    """By trace id."""
-    mixtures: list[dict] = field(default_factory=list)
-    """All that were fitted so far."""
+    """Finished traces by trace id."""
+    mixtures: list[dict[str, Any]] = field(default_factory=list)
+    """All mixtures fitted so far."""
 
     def replay(self, logged_round: LoggedRound) -> None:
+        """Repeat the calls of a round."""
         group = self.group
-        for event in logged_round.came:
+        for event in logged_round.events:
             if isinstance(event, Answered):
                 group.apply(event.rows, event.results)
             else:
@@ -74,36 +77,46 @@ class GroupSnapshot:
         self.finished |= {trace.question.trace_id: trace for _, trace in group.take_finished()}
 
     def forget(self, trace_ids: Iterable[str]) -> None:
-        """These are committed."""
+        """Drop finished traces that are committed."""
         for trace_id in trace_ids:
             self.finished.pop(trace_id, None)
 
 
 def dump(value: Any) -> bytes:
-    """`value` without what its reader has anyway: questions and the cell's bank. Raises what pickle raises."""
+    """Pickle `value` without its questions and the cell's score bank, which the reader has anyway.
+
+    Raises what pickle raises.
+    """
     file = io.BytesIO()
     pickler = pickle.Pickler(file, protocol=5)
-    # By type, not by `persistent_id`, which is asked about every object: that took a third of a round's time.
+    # By type, because `persistent_id` is asked about every object: that took a third of a round's time.
     pickler.dispatch_table = copyreg.dispatch_table | {
-        Question: lambda question: (_held, (question.trace_id,)),
-        ScoreBank: lambda bank: (_held, (None,)),
+        Question: lambda question: (_question_of_reader, (question.trace_id,)),
+        ScoreBank: lambda bank: (_bank_of_reader, ()),
     }
     pickler.dump(value)
     return file.getvalue()
 
 
 def load(data: bytes, questions: Mapping[str, Question], bank: ScoreBank) -> Any:
-    """What `dump` was given, with these questions (by trace id) and this bank in it."""
-    token = _reader.set({**questions, None: bank})
+    """The value that `dump` was given, holding these questions (by trace id) and this bank.
+
+    Raises LookupError if a question is missing, and what pickle raises.
+    """
+    token = _reader.set((questions, bank))
     try:
         return pickle.loads(data)
     finally:
         _reader.reset(token)
 
 
-_reader: ContextVar[Mapping] = ContextVar("reader")
-"""What the reader of a dump has: questions by trace id, and the bank under None."""
+_reader: ContextVar[tuple[Mapping[str, Question], ScoreBank]] = ContextVar("reader")
+"""What the reader of a dump has: the questions by trace id, and the cell's bank."""
 
 
-def _held(name: str | None) -> Question | ScoreBank:
-    return _reader.get()[name]
+def _question_of_reader(trace_id: str) -> Question:
+    return _reader.get()[0][trace_id]
+
+
+def _bank_of_reader() -> ScoreBank:
+    return _reader.get()[1]

@@ -15,7 +15,7 @@ class Row(NamedTuple):
     seed: int
     max_tokens: int
     suspect: bool = False
-    """A replica died on this row. The pool runs it apart from other rows."""
+    """A replica died on this row, so the pool runs it apart from other rows."""
 
 
 class KeptPiece(NamedTuple):

@@ -1,4 +1,4 @@
-"""The confidences of a group's live traces, by step index."""
+"""The confidences of a group's traces by step index: what the policy routes by and nothing else."""
 
 from steer.policies import Policy
 from steer.policies.base import StepScores
@@ -9,14 +9,14 @@ _NAN3 = (float("nan"),) * 3
 
 
 class Scores(dict[int, StepScores]):
-    """Step index -> scores; a step that nobody has answered yet is absent."""
+    """Step index -> scores. A step that no trace has answered yet is absent."""
 
     def __init__(self, traces: int, policy: Policy):
         super().__init__()
         self._traces, self._policy = traces, policy
 
     def put(self, trace: int, step: int, pending: Pending) -> None:
-        """Take what the policy reads of a written step."""
+        """Keep the measures of a written step that the policy reads."""
         policy = self._policy
         if policy.measure is None:
             return
@@ -30,15 +30,15 @@ class Scores(dict[int, StepScores]):
         scores.ongoing_L[trace] = pending.finish == Finish.STEP
 
     def take_out(self, trace: int, step: int) -> None:
-        """The text that was scored is thrown away."""
+        """Remove the score of a step whose text is thrown away."""
         if step in self:
             self[step].conf_L[trace] = self[step].also_L[trace] = float("nan")
 
     def confidence(self, trace: int, step: int) -> float:
-        """The score that the policy routes by; NaN where there is none."""
+        """The score that the policy routes by; NaN if there is none."""
         return float(self[step].conf_L[trace]) if step in self else float("nan")
 
     def forget_before(self, step: int) -> None:
-        """Drop steps that every live trace has passed."""
+        """Drop the steps before `step`, which every live trace has passed."""
         for passed in [s for s in self if s < step]:
             del self[passed]

@@ -1,26 +1,35 @@
-"""How well each confidence measure tells right from wrong traces: AUROC with an interval over questions."""
+"""How well each confidence measure tells right traces from wrong ones: AUROC with a 95 % interval over questions.
+
+Invariant: everything random is seeded, so the same tables give the same numbers.
+"""
 
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from steer.statistics.frames import KEYS, MIN_SCORES, SCORES, by_row, present
 
 AUROC_RESAMPLES = 400
-"""Fewer than for accuracies: each costs a pass over all traces, and an end moves by .03 of the interval's width."""
+"""Bootstrap draws. Fewer than for accuracies, since each costs a pass over all traces. From seed to seed an end of the
+interval moves by .03 of its width."""
 BLOCK = 2_000_000
-"""Weights held at once while resampling: 16 MB."""
+"""Weights in memory at once while resampling: 16 MB."""
 
 
 def auroc(traces: pd.DataFrame, steps: pd.DataFrame, least: int = MIN_SCORES) -> pd.DataFrame:
-    """How well each score tells right from wrong traces: a trace's score is the mean over its kept steps that have
-    one. Where fewer than `least` scored traces are right, or wrong, an AUROC says nothing: it is left out. `scored`:
-    share of kept steps with that score; n: traces with at least one."""
+    """AUROC of each score in each row of the report.
+
+    The score of a trace is the mean over its kept steps that have one. If fewer than `least` scored traces are right,
+    or fewer are wrong, an AUROC says nothing and is left out. `scored` is the share of kept steps with that score, `n`
+    the traces with at least one, `right` those of them that are right.
+    """
     found = []
     for row, mine in by_row(traces):
         own = steps[steps["trace"].isin(mine.index)]
-        whose = mine.index.get_indexer(own["trace"])
+        whose = mine.index.get_indexer(pd.Index(own["trace"]))
         for name in present(own):
             value = own[name].to_numpy()
             keep = np.isfinite(value)
@@ -40,29 +49,31 @@ def auroc(traces: pd.DataFrame, steps: pd.DataFrame, least: int = MIN_SCORES) ->
 
 
 def clustered_auroc(
-    score: np.ndarray, right: np.ndarray, question: np.ndarray, seed: int = 0
+    score_L: npt.NDArray[np.float64], right_L: npt.NDArray[np.bool_], question_L: npt.NDArray[Any], seed: int = 0
 ) -> tuple[float, float, float]:
-    """scikit-learn's `roc_auc_score` and its 95 % interval by a bootstrap over questions.
+    """scikit-learn's `roc_auc_score` over traces, and its 95 % interval by a bootstrap over questions.
 
-    A resample weights each trace by how often its question was drawn; the weighted AUROC is the Mann-Whitney
-    statistic sum over right i, wrong j of w_i w_j ([s_i > s_j] + [s_i = s_j]/2), over sum w_i sum w_j. Resamples
-    without both kinds are left out."""
+    A draw weights each trace by how often its question was drawn. The weighted AUROC is the Mann-Whitney statistic: the
+    sum over right i and wrong j of w_i w_j ([s_i > s_j] + [s_i = s_j]/2), over sum w_i sum w_j. Draws without both
+    right and wrong traces are left out.
+    """
     from sklearn.metrics import roc_auc_score
 
-    order = np.argsort(score, kind="stable")
-    ranked, right_T = score[order], right[order].astype(float)
-    tie = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
-    names, whose_T = np.unique(question[order].astype(str), return_inverse=True)
+    order = np.argsort(score_L, kind="stable")
+    sorted_L, is_right_L = score_L[order], right_L[order].astype(float)
+    first_U = np.flatnonzero(np.r_[True, sorted_L[1:] != sorted_L[:-1]])
+    names_Q, whose_L = np.unique(question_L[order].astype(str), return_inverse=True)
+    n = len(names_Q)
     rng, areas, left = np.random.default_rng(seed), [], AUROC_RESAMPLES
     while left:
-        size = max(1, min(left, BLOCK // len(ranked)))
-        drawn_BQ = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=size).astype(float)
-        weight_BT = drawn_BQ[:, whose_T]
-        right_BU = np.add.reduceat(weight_BT * right_T, tie, axis=1)
-        wrong_BU = np.add.reduceat(weight_BT, tie, axis=1) - right_BU
-        won_B = (right_BU * (np.cumsum(wrong_BU, axis=1) - wrong_BU / 2)).sum(axis=1)
-        pairs_B = right_BU.sum(axis=1) * wrong_BU.sum(axis=1)
-        areas.append(won_B[pairs_B > 0] / pairs_B[pairs_B > 0])
+        size = max(1, min(left, BLOCK // len(sorted_L)))
+        drawn_DQ = rng.multinomial(n, np.full(n, 1 / n), size=size).astype(float)
+        weight_DL = drawn_DQ[:, whose_L]
+        right_DU = np.add.reduceat(weight_DL * is_right_L, first_U, axis=1)
+        wrong_DU = np.add.reduceat(weight_DL, first_U, axis=1) - right_DU
+        won_D = (right_DU * (np.cumsum(wrong_DU, axis=1) - wrong_DU / 2)).sum(axis=1)
+        pairs_D = right_DU.sum(axis=1) * wrong_DU.sum(axis=1)
+        areas.append(won_D[pairs_D > 0] / pairs_D[pairs_D > 0])
         left -= size
     low, high = np.quantile(np.concatenate(areas), [0.025, 0.975]) if sum(map(len, areas)) else (math.nan, math.nan)
-    return float(roc_auc_score(right, score)), float(low), float(high)
+    return float(roc_auc_score(right_L, score_L)), float(low), float(high)

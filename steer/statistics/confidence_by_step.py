@@ -1,21 +1,28 @@
-"""Figure 2: confidence of right and wrong traces."""
+"""Confidence along a trace, right and wrong traces apart: the paper's Figure 2.
+
+Invariant: points of too few scores are left out, not drawn as noise.
+"""
+
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from steer.statistics.frames import DECILES, KEYS, MIN_SCORES, SCORES, by_row, present
 
 
 def confidence_by_step(traces: pd.DataFrame, steps: pd.DataFrame, least: int = MIN_SCORES) -> pd.DataFrame:
-    """Mean and quartiles of each score over kept steps, right and wrong traces apart (the paper's Figure 2).
+    """Mean and quartiles of each score over kept steps, for each row of the report and verdict.
 
-    `axis` `step`: x is the step's number from 1, n the traces that reached it; `relative`: x is the middle of a tenth
-    of the trace in percent (step i of n lies at (i + 1/2)/n), n the steps in it, traces of one step left out. Points
-    of fewer than `least` scores are left out."""
+    On `axis` `step`, x is the step's number from 1 and n the traces that reached it. On `relative`, x is the middle of
+    a tenth of the trace in percent (step i of n lies at (i + 1/2)/n) and n the steps in that tenth; traces of one step
+    are left out. Points of fewer than `least` scores are left out.
+    """
     blocks = []
     for row, mine in by_row(traces):
         own = steps[steps["trace"].isin(mine.index)]
-        correct = traces["correct"].to_numpy()[traces.index.get_indexer(own["trace"])]
+        correct = traces["correct"].to_numpy()[traces.index.get_indexer(pd.Index(own["trace"]))]
         several = own["of"].to_numpy() > 1
         every = np.ones(len(own), bool)
         for axis, x, on in (("step", own["step"].to_numpy() + 1, every), ("relative", _decile(own) * 10 + 5, several)):
@@ -30,12 +37,14 @@ def confidence_by_step(traces: pd.DataFrame, steps: pd.DataFrame, least: int = M
     return pd.concat(blocks, ignore_index=True)[columns] if blocks else pd.DataFrame(columns=columns)
 
 
-def _decile(steps: pd.DataFrame) -> np.ndarray:
-    """0 to 9: the tenth of its trace in which each step's middle lies."""
-    return ((2 * steps["step"].to_numpy() + 1) * DECILES // (2 * steps["of"].to_numpy())).clip(0, DECILES - 1)
+def _decile(steps: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """The tenth of its trace in which the middle of each step lies, 0 to 9."""
+    step, of = steps["step"].to_numpy(np.int64), steps["of"].to_numpy(np.int64)
+    decile: npt.NDArray[np.int64] = ((2 * step + 1) * DECILES // (2 * of)).clip(0, DECILES - 1)
+    return decile
 
 
-def _spread(x: np.ndarray, correct: np.ndarray, value: np.ndarray) -> pd.DataFrame:
+def _spread(x: npt.NDArray[Any], correct: npt.NDArray[np.bool_], value: npt.NDArray[np.float64]) -> pd.DataFrame:
     """n, mean and quartiles (linear between order statistics) of `value` for each (x, correct), by one sort."""
     order = np.lexsort((value, correct, x))
     x, correct, value = x[order], correct[order], value[order]

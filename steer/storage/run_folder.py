@@ -1,13 +1,14 @@
-"""A run's folder: Parquet tables and `run.json`, written part by part and read back in one order.
+"""A run folder: Parquet tables and `run.json`, written part by part and read back in one order.
 
-    RUN/questions/  the groups as they were admitted      RUN/traces/    one row a question and sample
-    RUN/steps/      one row a generated step              RUN/mixtures/  one row a fitted mixture
-    RUN/run.json    configuration, versions, git commit, seeds, times
-    RUN/journal/    live traces, until the run ends (`actors/router/journal.py`); driver.json: who runs it (`claim.py`)
+    RUN/questions/   the groups as they were admitted      RUN/traces/    one row a question and sample
+    RUN/steps/       one row a generated step              RUN/mixtures/  one row a fitted mixture
+    RUN/run.json     configuration, versions, git commit, seeds, times
+    RUN/journal/     live traces, until the run ends (`actors/router/journal.py`)
+    RUN/driver.json  the run lock (`pipelines/run/run_lock.py`)
 
-Invariants: a file is written under another name and renamed, so a reader sees it whole or not at all; no part is ever
-rewritten, but by a regrade, whole and with the same rows; a trace's steps and mixtures lie there before the trace
-does; what cannot be written is an OutputFailed and leaves nothing behind. docs/tables.md describes every column.
+docs/tables.md describes every column. Invariants: a file is written under another name and renamed, so a reader sees it
+whole or not at all. Only a regrade replaces a part, by one with the same rows. The steps and mixtures of a trace are
+written before the trace. A part that cannot be written leaves nothing behind and raises OutputFailed.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ import json
 import platform
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -27,7 +28,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from steer.storage.filesystem import OutputFailed, open_filesystem, writing
+from steer.storage.filesystem import OutputFailed, open_filesystem, writing, written_whole
 from steer.storage.provenance import git_commit, versions
 from steer.storage.schemas import MIXTURE_KEYS, MIXTURES_SCHEMA, ORDER, SCHEMAS, STEP_KEYS, STEPS_SCHEMA, TRACES_SCHEMA
 
@@ -36,26 +37,27 @@ class Committed(NamedTuple):
     """What a run's tables hold of one group."""
 
     trace_ids: frozenset[str] = frozenset()
-    mixtures: frozenset[tuple] = frozenset()
+    mixtures: frozenset[tuple[Any, ...]] = frozenset()
     """Values of `MIXTURE_KEYS`."""
 
 
 class RunFolder:
-    """Holds no open file and can be pickled; every method names its part by content, so many writers do not clash."""
+    """Can be pickled, because it holds no open file. Parts are named by their content, so many writers do not clash."""
 
     def __init__(self, root: str | Path):
         self._fs, self._path, self.root = open_filesystem(root)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type["RunFolder"], tuple[str]]:
         return RunFolder, (self.root,)
 
     # --- run.json ---------------------------------------------------------------------------------------------------
 
     @classmethod
     def create(cls, root: str | Path, kind: str, config: dict[str, Any], seeds: list[int]) -> "RunFolder":
-        """A new folder with empty tables. Raises FileExistsError if it holds anything, OutputFailed if it cannot be.
+        """Make a new folder with empty tables.
 
-        `kind` is `run` or `sweep`, `config` the resolved configuration as JSON values.
+        `kind`: the command that the run belongs to. `config`: the resolved configuration as JSON values. Raises
+        FileExistsError if the folder holds anything, and OutputFailed if it cannot be made.
         """
         run = cls(root)
         cls.refuse_used(root)
@@ -82,14 +84,15 @@ class RunFolder:
         return run
 
     def _lay_out(self) -> None:
-        """An empty part in a table that has none: `RUN/mixtures/*.parquet` can be read in a run that fitted none."""
+        """Give each table without a part an empty one. Then `RUN/mixtures/*.parquet` can be read even if the run fitted
+        no mixture."""
         for table, schema in SCHEMAS.items():
             if not self.parts(table):
                 self._write_part(table, "empty", schema.empty_table())
 
     @classmethod
     def refuse_used(cls, root: str | Path) -> None:
-        """Raises FileExistsError if the folder holds anything, OutputFailed if it cannot be looked into."""
+        """Raise FileExistsError if the folder holds anything, and OutputFailed if it cannot be listed."""
         run = cls(root)
         with run._named(run._path):
             held = run._fs.get_file_info(fs.FileSelector(run._path, allow_not_found=True))
@@ -99,30 +102,31 @@ class RunFolder:
 
     @classmethod
     def open(cls, root: str | Path) -> "RunFolder":
-        """An existing run. Raises FileNotFoundError if the folder holds none."""
+        """Open the run in a folder. Raises FileNotFoundError if there is none."""
         run = cls(root)
         if run._fs.get_file_info(f"{run._path}/run.json").type != fs.FileType.File:
             raise FileNotFoundError(f"{root} holds no run.json: give the --out folder of a run")
         return run
 
     def describe(self) -> dict[str, Any]:
-        """`run.json`."""
+        """The content of `run.json`."""
         with self._fs.open_input_stream(f"{self._path}/run.json") as file:
-            return json.loads(file.read())
+            described: dict[str, Any] = json.loads(file.read())
+        return described
 
     def update(self, **entries: Any) -> None:
         """Set entries of `run.json`."""
         self._write_json({**self.describe(), **entries})
 
     def finished_cells(self) -> set[str]:
-        """Cells whose every trace is in `traces/`."""
+        """Names of the cells whose traces are all in `traces/`."""
         held = self.read("traces", columns=["cell"])["cell"].value_counts().to_pylist()
         counts = {entry["values"]: entry["counts"] for entry in held}
         return {cell["name"] for cell in self.describe()["cells"] if counts.get(cell["name"]) == cell["traces"]}
 
     def clean(self) -> None:
-        """Mend what a process that was cut off left behind: out go unfinished files, and parts of `steps/` and
-        `mixtures/` whose traces were not committed. Not while another process writes."""
+        """Remove what a process that was cut off left behind: unfinished files, and parts of `steps/` and `mixtures/`
+        whose traces were not committed. Call this only while no other process writes."""
         committed = {Path(part).stem for part in self.parts("traces")}
         for table in ("questions", *SCHEMAS):
             for info in self._fs.get_file_info(fs.FileSelector(f"{self._path}/{table}", allow_not_found=True)):
@@ -132,7 +136,7 @@ class RunFolder:
         self._lay_out()
 
     def committed(self, cells: Iterable[str]) -> dict[str, "Committed"]:
-        """What the tables hold of these cells' groups, by group; a group of which they hold nothing is not there."""
+        """By group: what the tables hold of these cells' groups. Groups without a committed trace are left out."""
         names = list(cells)
         traces = self.read("traces", names, ["group", "trace_id"]).to_pandas()
         mixtures = self.read("mixtures", names, ["group", *MIXTURE_KEYS]).to_pandas()
@@ -155,8 +159,8 @@ class RunFolder:
             self._fs.delete_dir(f"{self._path}/journal")
 
     def finish(self, **entries: Any) -> None:
-        """Set `finished` and `seconds`, if they are not, and whatever else is known at the end; the journal has done
-        its work."""
+        """Remove the journal, and set `entries` of `run.json`, and `finished` and `seconds` if the run was not finished
+        before."""
         self.remove_journal()
         if self.describe()["finished"]:
             self.update(**entries)
@@ -168,33 +172,35 @@ class RunFolder:
         )
 
     def read_file(self, name: str) -> bytes | None:
-        """A file beside the tables; None if it is not there."""
+        """The content of a file beside the tables. None: there is no such file."""
         try:
             with self._fs.open_input_stream(f"{self._path}/{name}") as file:
-                return file.read()
+                data: bytes = file.read()
         except FileNotFoundError:
             return None
+        return data
 
     def write_file(self, name: str, data: bytes) -> None:
-        """One file beside the tables, wherever the run lies."""
-        with self._unfinished(f"{self._path}/{name}", f"{self._path}/.{name}") as hidden:
+        """Write a file beside the tables. Raises OutputFailed."""
+        path = f"{self._path}/{name}"
+        with self._named(path), written_whole(self._fs, path) as hidden:
             with self._fs.open_output_stream(hidden) as file:
                 file.write(data)
 
     def remove_file(self, name: str) -> None:
-        """A file beside the tables, if it is there."""
+        """Remove a file beside the tables, if there is one."""
         with suppress(FileNotFoundError):
             self._fs.delete_file(f"{self._path}/{name}")
 
     def remove(self) -> None:
-        """Delete the folder and all that is in it."""
+        """Delete the folder with everything in it."""
         self._fs.delete_dir(self._path)
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
     def write_groups(self, tables: Iterable[pa.Table], cells: list[dict[str, Any]]) -> None:
-        """Put admitted groups, a row group each, as one part of `questions/`, and their cells into `run.json`, with the
-        part's name. Raises ValueError if the run has a cell of that name already."""
+        """Write admitted groups as one part of `questions/`, a row group each, and add their cells to `run.json`, with
+        the name of the part. Raises ValueError if the run has a cell of the same name, and OutputFailed."""
         self._refuse_unshared()
         earlier = self.describe()["cells"]
         names = [cell["name"] for cell in [*earlier, *cells]]
@@ -206,7 +212,7 @@ class RunFolder:
         self.update(cells=[*earlier, *({**cell, "part": part} for cell in cells)])
 
     def read_groups(self, part: str, cells: Iterable[str]) -> Iterator[pa.Table]:
-        """The groups of these cells in a part of `questions/`, one row at a time."""
+        """Yield the groups of these cells in a part of `questions/`, as tables of one row."""
         wanted = set(cells)
         with self._fs.open_input_file(f"{self._path}/questions/{part}.parquet") as file:
             for batch in pq.ParquetFile(file).iter_batches(batch_size=1):
@@ -214,7 +220,7 @@ class RunFolder:
                     yield pa.Table.from_batches([batch])
 
     def commit(self, graded: pa.Table) -> None:
-        """Write `GRADED_SCHEMA` rows: their steps and mixtures first, the traces last."""
+        """Write rows of `GRADED_SCHEMA`: their steps and mixtures first, the traces last. Raises OutputFailed."""
         self._refuse_unshared()
         stem = _stem(graded)
         self._write_part("steps", stem, _steps(graded))
@@ -224,28 +230,29 @@ class RunFolder:
         self._write_part("traces", stem, graded.select(TRACES_SCHEMA.names).cast(TRACES_SCHEMA))
 
     def parts(self, table: str) -> list[str]:
-        """The parts of a table that are there."""
+        """Paths of a table's parts."""
         found = self._fs.get_file_info(fs.FileSelector(f"{self._path}/{table}", allow_not_found=True))
         return sorted(info.path for info in found if info.path.endswith(".parquet"))
 
     def read_part(self, part: str) -> pa.Table:
-        """A part of `traces/`; columns that an older STEER did not write are null."""
+        """A part of `traces/`. Columns that an older STEER did not write are null."""
         rows = pads.dataset(part, TRACES_SCHEMA, format="parquet", filesystem=self._fs).to_table()
         return rows.select(TRACES_SCHEMA.names)
 
     def replace_traces(self, part: str, rows: pa.Table) -> None:
-        """Put rows with other verdicts in the place of a part of `traces/`."""
+        """Replace a part of `traces/` by the same rows with other verdicts. Raises OutputFailed."""
         self._write_part("traces", Path(part).stem, rows.select(TRACES_SCHEMA.names).cast(TRACES_SCHEMA))
 
     def _write_part(self, table: str, stem: str, rows: pa.Table | Iterable[pa.Table]) -> str:
-        """One file of a table, or of several that are written one after the other."""
+        """Write one part: a table, or several one after the other. Returns its path."""
         folder = f"{self._path}/{table}"
         part = f"{folder}/{stem}.parquet"
         parts = iter([rows] if isinstance(rows, pa.Table) else rows)
         first = next(parts)
-        # Hidden and without the suffix: neither DuckDB's `*.parquet` nor pyarrow's folder scan sees it. The clock
+        # The dot and the missing suffix hide the file from DuckDB's `*.parquet` and pyarrow's folder scan. The clock
         # keeps two attempts at one part apart.
-        with self._unfinished(part, f"{folder}/.{stem}.{time.monotonic_ns()}") as hidden:
+        hidden = f"{folder}/.{stem}.{time.monotonic_ns()}"
+        with self._named(part), written_whole(self._fs, part, hidden):
             with pq.ParquetWriter(hidden, first.schema, filesystem=self._fs, compression="zstd") as writer:
                 for rows in chain([first], parts):
                     writer.write_table(rows)
@@ -255,25 +262,13 @@ class RunFolder:
         data = (json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n").encode()
         self.write_file("run.json", data)
 
-    @contextmanager
-    def _unfinished(self, path: str, hidden: str) -> Iterator[str]:
-        """The hidden name, for the block to write: it becomes `path` when the block ends, and nothing if it fails."""
-        with self._named(path):
-            try:
-                self._fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
-                yield hidden
-                self._fs.move(hidden, path)
-            except OSError:
-                with suppress(OSError):
-                    self._fs.delete_file(hidden)
-                raise
-
-    def _named(self, path: str) -> AbstractContextManager:
+    def _named(self, path: str) -> AbstractContextManager[None]:
+        """Turn an OSError of the block into an OutputFailed that names the file by the run's path or URL."""
         return writing(self.root + path.removeprefix(self._path), self.root)
 
     def _refuse_unshared(self) -> None:
-        """Raises OutputFailed where this node does not see the folder that the driver made: rows written to one of the
-        same name would be lost."""
+        """Raise OutputFailed if this node does not see the folder that the driver made. It would write rows to another
+        folder of the same name, and they would be lost."""
         if self._fs.get_file_info(f"{self._path}/run.json").type != fs.FileType.File:
             reason = f"node {platform.node()} does not see its run.json"
             raise OutputFailed(self.root, self.root, reason, "give --out a folder or URL that all nodes share")
@@ -281,7 +276,7 @@ class RunFolder:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def read(self, table: str, cells: list[str] | None = None, columns: list[str] | None = None) -> pa.Table:
-        """`traces`, `steps` or `mixtures`, sorted by `ORDER`; only these cells and columns, if given."""
+        """The table `traces`, `steps` or `mixtures`, sorted by `ORDER`. `cells`, `columns`: only these; None: all."""
         order = ORDER[table]
         extra = ["draft"] if table == "mixtures" else []
         names = columns if columns is None else [*columns, *(name for name in [*order, *extra] if name not in columns)]
@@ -296,7 +291,7 @@ class RunFolder:
 
 
 def _stem(graded: pa.Table) -> str:
-    """Name of a commit's parts, by what is in it: a write that is tried again replaces its own parts."""
+    """Name of a commit's parts. It depends on the traces alone, so a commit that is tried again replaces its parts."""
     digest = hashlib.blake2b(digest_size=10)
     for cell, trace in sorted(zip(graded["cell"].to_pylist(), graded["trace_id"].to_pylist(), strict=True)):
         digest.update(f"{cell}\0{trace}\0".encode())

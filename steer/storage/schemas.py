@@ -1,4 +1,8 @@
-"""Every Arrow schema of STEER: what the router yields and what a run's folder holds."""
+"""Every Arrow schema of STEER, in the order of a question's way: asked, routed, graded, stored.
+
+Invariants: the router yields `ROUTED_SCHEMA`, grading adds `VERDICT_FIELDS`, and the sink splits `GRADED_SCHEMA` into
+the three tables of `SCHEMAS`. FLOPs are in units of 1e12.
+"""
 
 from dataclasses import fields
 
@@ -6,8 +10,22 @@ import pyarrow as pa
 
 from steer.traces import MEASURES, Question
 
-_F3 = [(f"{measure}_{scorer}", pa.float64()) for scorer in ("small", "large") for measure in MEASURES]
+# --- asked ------------------------------------------------------------------------------------------------------------
 
+QUESTION_STRUCT = pa.struct(
+    [(field.name, pa.int32() if field.name == "sample" else pa.string()) for field in fields(Question)]
+    + [("error", pa.string())]
+)
+"""A question: the fields of `Question`, and the reason if it cannot be asked."""
+
+QUESTIONS_SCHEMA = pa.schema(list(QUESTION_STRUCT))
+"""Questions as the benchmark is read, before groups are cut: a row for each question and sample."""
+
+GROUPS_SCHEMA = pa.schema([("cell", pa.string()), ("group", pa.string()), ("questions", pa.list_(QUESTION_STRUCT))])
+"""What Ray Data hands the router, and the table `questions/`: a row for each group, so that no group is ever split over
+two calls."""
+
+# --- routed -----------------------------------------------------------------------------------------------------------
 
 STEP_STRUCT = pa.struct(
     [
@@ -20,7 +38,7 @@ STEP_STRUCT = pa.struct(
         ("tokens", pa.int32()),
         ("prompt_tokens", pa.int32()),
         ("cached_tokens", pa.int32()),
-        *_F3,
+        *((f"{measure}_{scorer}", pa.float64()) for scorer in ("small", "large") for measure in MEASURES),
         ("confidence", pa.float64()),
         ("posterior", pa.float64()),
         ("signal", pa.float64()),
@@ -31,7 +49,7 @@ STEP_STRUCT = pa.struct(
         ("seconds", pa.float64()),
     ]
 )
-
+"""A step: the fields of `steer.traces.Step`, with a column for each measure and scorer."""
 
 MIXTURE_STRUCT = pa.struct(
     [
@@ -52,7 +70,7 @@ MIXTURE_STRUCT = pa.struct(
         ("inversions", pa.int32()),
     ]
 )
-
+"""A fit of one mixture: `steer.mixture.fit.StepFit.rows`, and its group."""
 
 TRACE_FIELDS = [
     ("trace_id", pa.string()),
@@ -85,15 +103,16 @@ TRACE_FIELDS = [
     ("flops_full", pa.float64()),
     ("error", pa.string()),
 ]
-"""Columns of `traces/` before grading adds `extracted`, `correct`, `rule`. FLOPs are in units of 1e12."""
+"""A finished trace before grading: `steer.traces.Trace`, its question and its FLOPs."""
 
+_ROWS_OF_TRACE = [("step_rows", pa.list_(STEP_STRUCT)), ("mixture_rows", pa.list_(MIXTURE_STRUCT))]
+"""What rides on a trace until all three tables are written in one commit: its steps, and on the first trace of a batch
+the mixtures fitted since the batch before."""
 
-ROUTED_SCHEMA = pa.schema(
-    [*TRACE_FIELDS, ("step_rows", pa.list_(STEP_STRUCT)), ("mixture_rows", pa.list_(MIXTURE_STRUCT))]
-)
-"""What the router yields: `traces/` rows with their steps nested; the mixtures fitted since the last yield ride on
-the first row, so that one commit writes all three tables."""
+ROUTED_SCHEMA = pa.schema([*TRACE_FIELDS, *_ROWS_OF_TRACE])
+"""What the router yields: finished traces, with their steps and the new mixtures nested."""
 
+# --- graded -----------------------------------------------------------------------------------------------------------
 
 VERDICT_FIELDS = [
     ("extracted", pa.string()),
@@ -101,54 +120,37 @@ VERDICT_FIELDS = [
     ("rule", pa.string()),
     ("f1", pa.float64()),
 ]
-
+"""What grading adds to a trace."""
 
 _AFTER_TEXT = [name for name, _ in TRACE_FIELDS].index("text") + 1
 
-
 TRACES_SCHEMA = pa.schema([*TRACE_FIELDS[:_AFTER_TEXT], *VERDICT_FIELDS, *TRACE_FIELDS[_AFTER_TEXT:]])
+"""The table `traces/`: the verdict stands right after the answer's text."""
 
+GRADED_SCHEMA = pa.schema([*TRACES_SCHEMA, *_ROWS_OF_TRACE])
+"""What the sink is given: rows of `traces/`, with their steps and the new mixtures nested."""
 
-GRADED_SCHEMA = pa.schema(
-    [*TRACES_SCHEMA, ("step_rows", pa.list_(STEP_STRUCT)), ("mixture_rows", pa.list_(MIXTURE_STRUCT))]
-)
-"""What the sink is given: `traces/` rows with their steps, and the mixtures fitted since the last commit, nested."""
-
+# --- stored -----------------------------------------------------------------------------------------------------------
 
 STEP_KEYS = ("cell", "group", "trace_id", "question_id", "sample", "benchmark")
 """Columns of a trace that each of its steps repeats."""
 
-
 STEPS_SCHEMA = pa.schema([TRACES_SCHEMA.field(name) for name in STEP_KEYS] + list(STEP_STRUCT))
-
+"""The table `steps/`: a row for each step that was decided on, kept or discarded."""
 
 MIXTURES_SCHEMA = pa.schema([("cell", pa.string()), *MIXTURE_STRUCT])
+"""The table `mixtures/`: a row for each mixture that was fitted or reused."""
 
+MIXTURE_KEYS = ("step", "draft", "scope", "measure", "n", "rule", "fit_ms")
+"""Columns that tell the fits of one group apart."""
 
 SCHEMAS = {"traces": TRACES_SCHEMA, "steps": STEPS_SCHEMA, "mixtures": MIXTURES_SCHEMA}
-
+"""Schema of each table of a run, by its folder."""
 
 ORDER = {
     "traces": ("cell", "benchmark", "question_id", "sample"),
     "steps": ("cell", "benchmark", "question_id", "sample", "step", "attempt"),
     "mixtures": ("cell", "group", "step", "scope", "n", "mean_confident", "mean_unsure"),
 }
-"""By what each table is sorted when it is read: parts come in any order. Drafts' mixtures come first within a step."""
-
-
-MIXTURE_KEYS = ("step", "draft", "scope", "measure", "n", "rule", "fit_ms")
-"""What tells the fits of one group apart."""
-
-
-QUESTION_STRUCT = pa.struct(
-    [(field.name, pa.int32() if field.name == "sample" else pa.string()) for field in fields(Question)]
-    + [("error", pa.string())]
-)
-"""A question as it lies in `questions/`: the fields of `Question`, and why it cannot be asked."""
-
-
-QUESTIONS_SCHEMA = pa.schema(list(QUESTION_STRUCT))
-
-
-GROUPS_SCHEMA = pa.schema([("cell", pa.string()), ("group", pa.string()), ("questions", pa.list_(QUESTION_STRUCT))])
-"""One row a group: Ray Data hands the router one row, so that a group is never split over two calls."""
+"""Columns by which each table is sorted when it is read, since its parts come in any order. Within a step the mixtures
+of drafts come first."""

@@ -1,6 +1,7 @@
 """Finished traces as the Arrow table that the router yields (`ROUTED_SCHEMA`), built column by column."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,18 +13,19 @@ from steer.traces import MEASURES, Model, Role, Step, Trace
 _MODEL_LABELS = tuple(model.label for model in Model)
 
 
-def routed_table(traces: Sequence[Trace], mixtures: Sequence[dict], parameters: Sequence[float]) -> pa.Table:
-    """Table of `traces` with nested steps; `mixtures` (MIXTURE_STRUCT rows) ride on the first row.
+def routed_table(traces: Sequence[Trace], mixtures: Sequence[dict[str, Any]], parameters: Sequence[float]) -> pa.Table:
+    """A row for each of `traces`, with nested steps. `mixtures` (MIXTURE_STRUCT rows) ride on the first row.
 
-    `parameters`: nominal counts by `Role`, 0 for one that is not there, for the FLOPs columns (units of 1e12).
+    `parameters`: the nominal parameter counts by `Role`, from which the FLOPs (units of 1e12) follow; 0 for a role that
+    the run does not have.
     """
     n_small, n_large = parameters[Role.SMALL], parameters[Role.LARGE]
-    signals_LO = np.array([t.tokens_signal for t in traces], np.float64).reshape(-1, len(Role))
-    signal = 2.0 * signals_LO @ np.asarray(parameters, np.float64) / UNIT
-    small = np.array([t.tokens_small for t in traces])
-    large = np.array([t.tokens_large for t in traces])
-    prefill_small = np.array([t.prefill_small for t in traces])
-    prefill_large = np.array([t.prefill_large for t in traces])
+    signal_tokens_LO = np.array([t.tokens_signal for t in traces], np.float64).reshape(-1, len(Role))
+    flops_signal_L = 2.0 * signal_tokens_LO @ np.asarray(parameters, np.float64) / UNIT
+    small_L = np.array([t.tokens_small for t in traces])
+    large_L = np.array([t.tokens_large for t in traces])
+    prefill_small_L = np.array([t.prefill_small for t in traces])
+    prefill_large_L = np.array([t.prefill_large for t in traces])
     columns = {
         "trace_id": [t.question.trace_id for t in traces],
         "cell": [t.cell for t in traces],
@@ -40,14 +42,14 @@ def routed_table(traces: Sequence[Trace], mixtures: Sequence[dict], parameters: 
         "status": [str(t.status) for t in traces],
         "steps": [sum(s.accepted for s in t.steps) for t in traces],
         "steps_large": [sum(s.accepted and s.model == Model.LARGE for s in t.steps) for t in traces],
-        "tokens_small": small,
-        "tokens_large": large,
-        "prefill_small": prefill_small,
-        "prefill_large": prefill_large,
-        "flops_paper": flops_paper(small, large, n_small, n_large),
-        "tokens_signal": signals_LO.sum(axis=1).astype(np.int64),
-        "flops_signal": signal,
-        "flops_full": flops_full(small, large, n_small, n_large, prefill_small, prefill_large) + signal,
+        "tokens_small": small_L,
+        "tokens_large": large_L,
+        "prefill_small": prefill_small_L,
+        "prefill_large": prefill_large_L,
+        "flops_paper": flops_paper(small_L, large_L, n_small, n_large),
+        "tokens_signal": signal_tokens_LO.sum(axis=1).astype(np.int64),
+        "flops_signal": flops_signal_L,
+        "flops_full": flops_full(small_L, large_L, n_small, n_large, prefill_small_L, prefill_large_L) + flops_signal_L,
     }
     arrays = [pa.array(columns[name], kind) for name, kind in TRACE_FIELDS]
     mixture_rows = [list(mixtures)] + [[]] * (len(traces) - 1) if traces else []
@@ -56,6 +58,7 @@ def routed_table(traces: Sequence[Trace], mixtures: Sequence[dict], parameters: 
 
 
 def _step_lists(traces: Sequence[Trace]) -> pa.Array:
+    """The steps of each trace, as a list of STEP_STRUCT for each row."""
     steps = [s for t in traces for s in t.steps]
     offsets = np.concatenate([[0], np.cumsum([len(t.steps) for t in traces])]).astype(np.int32)
     columns = {name: [getattr(s, name) for s in steps] for name in Step._fields}

@@ -5,6 +5,7 @@ import sys
 from array import array
 
 import pytest
+from patience import PATIENCE_S
 
 from actors.engine import vllm_hooks
 from actors.engine.arguments import engine_arguments
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.engine
 
 
 class Letters:
-    """A vocabulary of single characters."""
+    """A tokenizer of single characters."""
 
     eos_ids = frozenset({0})
 
@@ -33,11 +34,11 @@ class Letters:
 
 
 def run_python(program):
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def test_a_failing_engine_ends_its_process():
-    """Else Ray would keep a replica that answers nobody."""
+    """Else the router would wait for a replica that answers nobody."""
     done = run_python(
         "import asyncio\n"
         "from actors.engine.replica import EngineReplica\n"
@@ -58,7 +59,9 @@ def test_a_failing_engine_ends_its_process():
 
 
 def test_importing_the_replica_imports_no_engine():
-    done = run_python("import sys, actors.engine.replica; print([m for m in ('vllm', 'torch', 'ray') if m in sys.modules])")
+    done = run_python(
+        "import sys, actors.engine.replica; print([m for m in ('vllm', 'torch', 'ray') if m in sys.modules])"
+    )
     assert done.stdout.strip() == "[]", done.stderr
 
 
@@ -66,7 +69,7 @@ def test_the_hook_refuses_a_sampler_it_does_not_know_and_says_what_to_do():
     class Runner:
         sampler = object()
 
-    class Worker(vllm_hooks.ConfidenceHook):
+    class Worker(vllm_hooks.SamplerHooks):
         model_runner = Runner()
 
     class Engine:
@@ -74,7 +77,7 @@ def test_the_hook_refuses_a_sampler_it_does_not_know_and_says_what_to_do():
             return [getattr(Worker(), method)()]
 
     with pytest.raises(RuntimeError, match=r"max_logit"):
-        vllm_hooks.install_confidence(Engine())
+        vllm_hooks.install_confidence_hook(Engine())
 
 
 def test_measures_decide_whether_the_hook_is_needed():
@@ -84,7 +87,7 @@ def test_measures_decide_whether_the_hook_is_needed():
         vllm_hooks.needs_hook(["luck"])
 
 
-def test_the_least_recently_used_bodies_go_first():
+def test_the_least_recently_used_prefixes_go_first():
     prefixes = Prefixes(Letters(), capacity_tokens=12)
     for key in "abc":
         assert prefixes.take(key, 0, (Prompt("1234"),)).ids == array("i", [49, 50, 51, 52])
@@ -94,7 +97,7 @@ def test_the_least_recently_used_bodies_go_first():
     assert prefixes.take("a", 1, ()) is not None
 
 
-def test_a_body_that_was_cut_is_not_written_by_the_row_that_had_it_before():
+def test_a_prefix_that_was_cut_is_not_written_by_the_row_that_had_it_before():
     prefixes = Prefixes(Letters())
     stale = prefixes.take("a", 0, (Prompt("12"),))
     prefixes.take("a", 1, ("34",))

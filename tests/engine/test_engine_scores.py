@@ -82,14 +82,14 @@ def test_scoring_again_where_the_cache_covers_the_step(small, small_folder, leng
     assert passes == 1 or twice.cached_tokens_R[0] < len(prefix) + length - 1, "and what the first pass had cached"
 
 
-def test_probe_measures_the_next_token_and_keeps_the_body(small, small_folder):
+def test_a_peek_measures_the_next_token_and_keeps_the_prefix(small, small_folder):
     prefix = prompt_ids(FIRST, PROMPT)
-    probed = ask(small, rows(Op.PEEK, ["probed"], 0, (PROMPT,)))
+    peeked = ask(small, rows(Op.PEEK, ["peeked"], 0, (PROMPT,)))
     z_max, lse, entropy = reference(small_folder, prefix)[-1]
-    np.testing.assert_allclose(probed.scores_R3[0], [z_max, -entropy, np.exp(z_max - lse)], atol=TOLERANCE)
-    assert probed.finish_R == ["step"] and probed.tokens_R == [1] and probed.ids_R == [()]
-    after = ask(small, rows(Op.STEP, ["probed"], 1, ()))
-    fresh = ask(small, rows(Op.STEP, ["not probed"], 0, (PROMPT,)))
+    np.testing.assert_allclose(peeked.scores_R3[0], [z_max, -entropy, np.exp(z_max - lse)], atol=TOLERANCE)
+    assert peeked.finish_R == ["step"] and peeked.tokens_R == [1] and peeked.ids_R == [()]
+    after = ask(small, rows(Op.STEP, ["peeked"], 1, ()))
+    fresh = ask(small, rows(Op.STEP, ["not peeked"], 0, (PROMPT,)))
     assert after.ids_R == fresh.ids_R
 
 
@@ -147,7 +147,7 @@ def test_a_piece_without_tokens_has_no_score(small):
     assert answer.finish_R == ["step"] and np.isnan(answer.scores_R3).all()
 
 
-def test_vocabulary_reads_a_sentencepiece_tokenizer_losslessly():
+def test_a_sentencepiece_tokenizer_is_read_losslessly():
     """Tokenizers that put a space before a text and strip it again, with bytes for what they do not know."""
     from tokenizers import Tokenizer, decoders, models, normalizers
     from transformers import PreTrainedTokenizerFast
@@ -161,6 +161,6 @@ def test_vocabulary_reads_a_sentencepiece_tokenizer_losslessly():
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>")
-    vocabulary = ModelTokenizer(wrapped, [2], system_role=True)
+    model_tokenizer = ModelTokenizer(wrapped, [2], system_role=True)
     for text in (" a b\n\n", "b a\n\n", "é a", " b", "a"):
-        assert vocabulary.decode(vocabulary.encode(text)) == text
+        assert model_tokenizer.decode(model_tokenizer.encode(text)) == text

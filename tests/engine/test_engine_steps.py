@@ -183,7 +183,7 @@ def test_what_vllm_refuses_is_an_error_of_its_row(small):
     assert spent.finish_R == ["length"] and spent.tokens_R == [0]
 
 
-def test_a_body_that_is_not_held_is_missing(small):
+def test_a_prefix_that_is_not_held_is_missing(small):
     assert ask(small, rows(Op.STEP, ["never seen"], 1, ())).finish_R == ["missing"]
     ask(small, rows(Op.STEP, ["seen"], 0, (PROMPT,)))
     assert ask(small, rows(Op.STEP, ["seen"], 3, ())).finish_R == ["missing"], "fewer pieces are held than that"
@@ -240,14 +240,14 @@ def test_batches_in_flight_together_do_not_mix(small):
 def test_a_batch_nobody_waits_for_is_withdrawn(small):
     async def leave():
         answers = small.run(rows(Op.WHOLE, ["left"] * 40, 0, (PROMPT,), max_tokens=230, flush_s=0.001))
-        await anext(answers)
+        first = await anext(answers)
         await answers.aclose()
+        return first
 
-    asyncio.run(leave())
-    busy_s = [asyncio.run(small.busy())]
-    ask(small, rows(Op.PEEK, ["after"], 0, (PROMPT,)))
-    busy_s += [asyncio.run(small.busy())]
-    assert busy_s[1] > busy_s[0] > 0
+    left = asyncio.run(leave())
+    after = ask(small, rows(Op.PEEK, ["after"], 0, (PROMPT,)))
+    assert len(left.row_R) < 40 and after.finish_R == ["step"]
+    assert after.busy_s > left.busy_s > 0
 
 
 def test_an_empty_batch_only_drops(small):

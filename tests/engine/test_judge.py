@@ -52,7 +52,7 @@ def test_a_judge_gives_the_expected_digit_with_and_without_the_hook(request, nam
     assert answer.tokens_R == [1] * 3 and np.isnan(answer.scores_R3).all()
 
 
-def test_a_judge_leaves_the_body_and_its_cache_as_they_were(small):
+def test_a_judge_leaves_the_prefix_and_its_cache_as_they_were(small):
     first = ask(small, rows(Op.STEP, ["kept"], 0, (PROMPT,), seeds=[9]))
     length = len(prompt_ids(FIRST, PROMPT)) + len(first.ids_R[0])
     (judged,) = messages(small, judging(["kept"], 2, ()))
@@ -144,8 +144,8 @@ def test_the_judges_turn_is_cut_from_the_chat_template():
 
     def turn(template):
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=FIRST, eos_token=EOS, chat_template=template)
-        vocabulary = ModelTokenizer(tokenizer, [FIRST.token_to_id(EOS)], True)
-        return FIRST.decode(vocabulary.encode_turn("well?"), skip_special_tokens=False)
+        model_tokenizer = ModelTokenizer(tokenizer, [FIRST.token_to_id(EOS)], True)
+        return FIRST.decode(model_tokenizer.encode_turn("well?"), skip_special_tokens=False)
 
     assert turn(TEMPLATE) == "<user>well?<a>"
     assert turn(TEMPLATE.replace("m['content']", "m['content'] + '<eos>'")) == "<eos><user>well?<eos><a>"

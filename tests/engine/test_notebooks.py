@@ -6,15 +6,14 @@ start once for all three.
 
 import json
 import os
-from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from paths import ROOT
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine]
 
-ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 QUESTIONS = 40
 

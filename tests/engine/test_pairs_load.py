@@ -107,8 +107,8 @@ def test_the_prompt_is_what_the_snapshots_own_template_makes(model):
 def test_gemma_begins_with_one_bos(loaded):
     folder = loaded["gemma-3", "small"].folder
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    vocabulary = ModelTokenizer(tokenizer, (1, 106), system_role=False)
-    ids = vocabulary.encode_prompt(PROMPT)
+    model_tokenizer = ModelTokenizer(tokenizer, (1, 106), system_role=False)
+    ids = model_tokenizer.encode_prompt(PROMPT)
     assert ids == loaded["gemma-3", "small"].prompt_ids() and ids.count(tokenizer.bos_token_id) == 1
     assert tokenizer.decode(ids).startswith("<bos><start_of_turn>user\nbe brief\n\nwhat is")
     with pytest.raises(ValueError, match="system_role: false"):
@@ -183,7 +183,7 @@ def test_another_nested_checkpoint_gets_its_head_in_float32_too(tmp_path):
     assert arguments["language_model_only"]
 
 
-# --- cards ----------------------------------------------------------------------------------------------------------
+# --- GPU memory -----------------------------------------------------------------------------------------------------
 
 
 def qwen_config(hidden, intermediate, heads, kv_heads, vocabulary, context):
@@ -212,13 +212,13 @@ def gemma_config(hidden, intermediate, layers, heads, kv_heads):
         ("gemma-3-12b-it", gemma_config(3840, 15_360, 48, 16, 8)),
     ],
 )
-def test_the_listed_shapes_are_those_of_the_published_dimensions(name, config):
+def test_the_listed_dimensions_are_those_of_the_published_dimensions(name, config):
     with torch.device("meta"):
         parameters = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
     assert DIMENSIONS[name] == model_dimensions(ModelConfig(path=name, parameters=parameters), config)
 
 
-def test_card_arguments_reach_vllm_and_an_engine_entry_overrides_them(loaded):
+def test_memory_arguments_reach_vllm_and_an_engine_entry_overrides_them(loaded):
     model, pool = loaded["gemma-3", "large"].config, PoolConfig(gpus=2, card_gb=24)
     arguments = engine_arguments(model, pool, MEASURES)
     assert arguments["tensor_parallel_size"] == 2 and arguments["max_model_len"] == model.max_model_len
@@ -230,9 +230,9 @@ def test_card_arguments_reach_vllm_and_an_engine_entry_overrides_them(loaded):
         engine_arguments(model, PoolConfig(card_gb=24), MEASURES)
 
 
-def test_an_unlisted_models_shape_is_read_from_its_checkpoint(loaded):
+def test_an_unlisted_models_dimensions_are_read_from_its_checkpoint(loaded):
     folder = str(loaded["gemma-3", "large"].folder)
-    shape = model_dimensions(ModelConfig(path=folder), AutoConfig.from_pretrained(folder))
-    assert (shape.full_layers, shape.window_layers, shape.window_tokens) == (1, 5, 1024 // SCALE)
-    assert (shape.kv_heads, shape.head_dim, shape.context_tokens) == (2, 32, 131_072 // SCALE)
-    assert shape.parameters == count_parameters(folder)
+    found = model_dimensions(ModelConfig(path=folder), AutoConfig.from_pretrained(folder))
+    assert (found.full_layers, found.window_layers, found.window_tokens) == (1, 5, 1024 // SCALE)
+    assert (found.kv_heads, found.head_dim, found.context_tokens) == (2, 32, 131_072 // SCALE)
+    assert found.parameters == count_parameters(folder)

@@ -7,16 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import start
+from safetensors.torch import load_file
 from tiny_models import rows
 from tiny_signals import signals
 
 from actors.engine.pooling import PoolingReplica
 from steer.config.pairs import load_pair
 from steer.config.run import PoolConfig
+from steer.embedded import weights_path
 from steer.embedded.mistakes import wrong_step
-from steer.embedded.signals import label
+from steer.embedded.signals import SIGNALS, label
 from steer.embedded.tasks import BENCHMARKS, questions
-from steer.embedded.train_signals import load_signal, ratings
+from steer.embedded.train_signals import ratings
 from steer.messages import Op, Prompt
 
 pytestmark = pytest.mark.engine
@@ -42,7 +44,10 @@ def asked(op, responses):
 
 
 def expected(name, responses):
-    return np.array([values[0] for values in ratings(load_signal(name), responses)])
+    model = SIGNALS[name]()
+    weights = load_file(weights_path(name) / "model.safetensors")
+    model.load_state_dict(weights, strict=False)  # the auxiliary head is not kept
+    return np.array([values[0] for values in ratings(model, responses)])
 
 
 def test_rewards_in_vllm_are_those_of_torch_and_tell_right_from_wrong(responses):

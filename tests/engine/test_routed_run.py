@@ -6,10 +6,11 @@ import threading
 
 import pytest
 import ray
+from held_rows import held
+from patience import PATIENCE_S
 
 from pipelines.run.cells import Cell
 from pipelines.run.evaluate import evaluate
-from pipelines.run.ingest import held
 from pipelines.run.session import cluster, session
 from steer.benchmarks import load_benchmark
 from steer.config.pairs import load_pair
@@ -72,6 +73,6 @@ def _routed_while_killing(opened, folder, pid) -> RunFolder:
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     run = routed(opened, folder, STEPWISE)
-    killer.join(timeout=60)
+    killer.join(timeout=PATIENCE_S)
     assert ray.is_initialized()
     return run

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from actors.router.roles import needed_roles
 from pipelines.run.cells import Cell
 from pipelines.run.evaluate import evaluate
 from pipelines.run.ingest import ingest
 from pipelines.run.session import cluster, session
 from steer.benchmarks import reading
+from steer.config.check import needed_roles
 from steer.config.pairs import load_pair
 from steer.config.policy import QueryRouterPolicy, RsdPolicy, SmallPolicy, SpecReasonPolicy
 from steer.config.run import BenchmarkConfig, PoolsConfig, RoutingOptions

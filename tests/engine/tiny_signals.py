@@ -35,7 +35,7 @@ def prm_tokenizer():
 
 def build_qwen_prm(folder, context=256):
     """Qwen2.5-Math-PRM: a perceptron `score` of two classes, no language model head."""
-    weights = _prefix(folder, prm_tokenizer(), "Qwen2ForProcessRewardModel", context)
+    weights = _base_weights(folder, prm_tokenizer(), "Qwen2ForProcessRewardModel", context)
     del weights["lm_head.weight"]
     hidden = weights["model.norm.weight"].shape[0]
     for name, shape in {"0": (hidden, hidden), "2": (2, hidden)}.items():
@@ -47,7 +47,7 @@ def build_qwen_prm(folder, context=256):
 
 def build_skywork_prm(folder, context=256):
     """Skywork-o1-Open-PRM: a linear value head beside the language model's head, in torch's own file format."""
-    weights = _prefix(folder, prm_tokenizer(), "Qwen2ForPrmModel", context, bos_token=BOS)
+    weights = _base_weights(folder, prm_tokenizer(), "Qwen2ForPrmModel", context, bos_token=BOS)
     weights["v_head.summary.weight"] = torch.randn(1, weights["model.norm.weight"].shape[0]) * 0.4
     weights["v_head.summary.bias"] = torch.full((1,), 0.3)
     (folder / "model.safetensors").unlink()
@@ -55,7 +55,7 @@ def build_skywork_prm(folder, context=256):
     return folder
 
 
-def _prefix(folder, tokenizer, architecture, context, **tokens):
+def _base_weights(folder, tokenizer, architecture, context, **tokens):
     build(folder, tokenizer, hidden=64, seed=5, context=context)
     for file, changes in (("config.json", {"architectures": [architecture]}), ("tokenizer_config.json", tokens)):
         path = folder / file
@@ -75,8 +75,8 @@ def _weights(folder: Path):
 def states(folder, ids):
     """[T, hidden]: after the final norm, by transformers in float32."""
     model = Qwen2Model(Qwen2Config.from_pretrained(folder)).float().eval()
-    prefix = {name.removeprefix("model."): w for name, w in _weights(folder).items() if name.startswith("model.")}
-    model.load_state_dict(prefix)
+    weights = {name.removeprefix("model."): w for name, w in _weights(folder).items() if name.startswith("model.")}
+    model.load_state_dict(weights)
     with torch.no_grad():
         return model(torch.tensor([list(ids)])).last_hidden_state[0]
 

@@ -18,13 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from patience import PATIENCE_S
 
 from pipelines.run import prewarm, session
 from pipelines.run.run import run_one
 from steer.config.policy import RandomStepPolicy
 from steer.config.run import BenchmarkConfig, ModelConfig, PairConfig, PoolConfig, PoolsConfig, RunConfig
-
-PATIENCE_S = 60.0
 
 
 def until(true):

@@ -8,6 +8,8 @@ import ray
 
 @pytest.fixture(scope="session")
 def local_ray():
+    """This process is its driver. The value is its address: a `steer` started with it as RAY_ADDRESS runs there, and
+    needs no cluster of its own."""
     ray.init(num_cpus=8, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    yield
+    yield ray.get_runtime_context().gcs_address
     ray.shutdown()

@@ -6,7 +6,7 @@ import ray
 from actors.router.router import Job, Router
 from actors.simulated.timed import TimedReplica
 from pipelines.bench.loop import MODES, ROLLING, pair, take_turns
-from pipelines.bench.router import question_table
+from pipelines.bench.router import made_up_questions
 from steer.config.policy import RandomStepPolicy, SmallPolicy, SteerPolicy
 from steer.config.run import PoolConfig, PoolsConfig, RoutingOptions
 
@@ -40,7 +40,7 @@ def test_every_mode_routes_and_its_shares_are_shares(router):
 def routed(router, policy, **routing):
     job = Job(f"{policy} {routing}", "g", policy, RoutingOptions(**routing), "all", 0)
     stream = router.route.options(num_returns="streaming").remote(
-        question_table([f"q{i}" for i in range(12)], "math"), job
+        made_up_questions([f"q{i}" for i in range(12)], "math"), job
     )
     return [row for ref in stream for row in ray.get(ref).to_pylist()]
 

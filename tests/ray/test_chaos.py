@@ -19,6 +19,8 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from paths import ROOT
+from patience import PATIENCE_S
 from pool_cluster import PoolCluster
 from quota_filesystem import READ_ONLY, SCHEME, QuotaFileSystem, install
 
@@ -26,9 +28,7 @@ from steer.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.ray
 
-ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, str(Path(__file__).with_name("talkative_steer.py"))]
-PATIENCE_S = 90
 N = 24
 """Questions of a run, where a scenario has no reason for another number."""
 
@@ -76,30 +76,33 @@ class Run:
         groups=1,
         prompt="{}",
         broken=None,
-        gamma=0.5,
         resume=False,
+        gated=False,
     ):
         """`engine`: options of the simulated engines; `pools`: of both pools, `small`: of the small one; `broken`:
-        the question without answer."""
+        the question without answer; `gated`: no trace ends before `release`, however long a scenario takes."""
         self.cluster, self.folder = cluster, folder
         self.out = out or str(folder / "run")
         self.asked = [f"q{i:03d}#0" for i in range(questions)]
         self._log = folder / "log"
         self._said = folder / f"said-{len(list(folder.glob('said-*')))}"
         self._said.touch()
+        self._may_end = folder / "may-end"
         texts = [prompt.format(f"question {i:03d}") for i in range(questions)]
         rows = [{"id": f"q{i:03d}", "question": text, "answer": "7"} for i, text in enumerate(texts)]
         if broken is not None:
             del rows[broken]["answer"]
         (folder / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         options = {"steps": 5, "exact": True, "step_s": 0.2, "log": str(self._log), **(engine or {})}
+        options |= {"end_mark": str(self._may_end)} if gated else {}
         model = {"parameters": 1e6, "engine": options}
         pool = {"cpus": 0.1, **(pools or {})}
         names = {"source": str(folder / "own.jsonl"), "question": "question", "answer": "answer", "id": "id"}
         self.config = {
             "benchmark": {"name": "own", "split": "all", "grader": "math", "groups": groups, **names},
             "pair": {"small": {"path": "simulated:small", **model}, "large": {"path": "simulated:large", **model}},
-            "policy": {"name": "steer", "preset": "stepwise", "gamma": gamma},
+            "policy": {"name": "steer", "preset": "stepwise"},
+            "routing": {"max_steps": 10_000, "max_new_tokens": 100_000},
             "pools": {"small": {**pool, "label": "small", **(small or {})}, "large": {**pool, "label": "large"}},
         }
         self._process = None
@@ -132,6 +135,14 @@ class Run:
         """Until so many steps were begun: all traces are live, none has ended."""
         self.until(lambda: self.steps_begun() >= steps)
 
+    def until_more(self, steps=2 * N):
+        """Until so many further steps were begun."""
+        self.until_busy(self.steps_begun() + steps)
+
+    def release(self):
+        """Let the traces of a gated run end."""
+        self._may_end.touch()
+
     @property
     def said(self):
         return self._said.read_text()
@@ -143,7 +154,7 @@ class Run:
     def code(self):
         """The exit code; afterwards nothing of the run is left on the cluster."""
         code = self.wait()
-        for _ in range(150):
+        for _ in range(PATIENCE_S * 10):
             left = self.cluster.working()
             if not left:
                 break
@@ -189,33 +200,37 @@ class Run:
 # --- nodes ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_lost_node_costs_no_row(cluster, runs):
+def test_lost_announced_and_missing_nodes_cost_no_row(cluster, runs):
+    """Three scenarios in one run: a lost node, a preemption notice, and a pool that is gone with its node."""
     cluster.add("small")
-    run = runs(small={"replicas": 2, "cpus": 0.6}).start()  # of a node's one CPU: a replica on each
+    run = runs(gated=True, small={"replicas": 2, "cpus": 0.6}).start()  # of a node's one CPU: a replica on each
     run.until_busy()
+
     cluster.lose("small")
     cluster.add("small")
-    assert run.ended()["replaced_replicas"] == 1
-    cluster.lose("small")
+    run.until_more()
 
-
-def test_a_node_that_is_announced_to_go_costs_no_row_and_no_replica_dies(cluster, runs):
-    run = runs(engine={"steps": 16}).start()
-    run.until_busy()
-    cluster.add("small")
+    cluster.add("small")  # for the successor of the replica on the node that is announced to go
+    replicas = set(simulated(cluster))
     cluster.drain("small")
-    assert run.ended()["replaced_replicas"] == 0
-    assert run.writers()["small-0"] > 0 < run.writers()["small-1"]
-    cluster.lose("small")
+    run.until(lambda: not replicas >= set(simulated(cluster)))
+    run.until_more(4 * N)
 
-
-def test_a_pool_without_a_node_is_waited_for_and_said(cluster, runs):
-    run = runs().start()
-    run.until_busy()
     cluster.lose("large")
     run.until(lambda: "wait for a node with" in run.said and "steer-pool=large" in run.said)
     cluster.add("large")
-    assert run.ended()["replaced_replicas"] == 1
+    run.until_more()
+
+    run.release()
+    assert run.ended()["replaced_replicas"] == 2, "the replica on the announced node did not leave by itself"
+    assert run.writers()["small-0"] > 0 < run.writers()["small-1"]
+    for _ in range(2):
+        cluster.lose("small")
+
+
+def simulated(cluster):
+    """The processes of simulated replicas."""
+    return [process for process in cluster.working() if "SimulatedReplica" in process.name()]
 
 
 def test_a_run_that_two_drivers_work_on_is_the_later_one_s(runs):
@@ -231,19 +246,18 @@ def test_a_run_that_two_drivers_work_on_is_the_later_one_s(runs):
 # --- replicas -------------------------------------------------------------------------------------------------------
 
 
-def test_a_replica_ten_times_slower_than_its_peer_gets_fewer_rows(runs):
-    run = runs(small={"replicas": 2}, engine={"slow": "small-1"}, gamma=0.0).start()  # rounds of 24 rows, all small
-    run.ended()
-    assert run.writers()["small-1"] < run.writers()["small-0"]
-
-
-def test_a_replica_that_hangs_is_replaced_and_its_process_ends(cluster, runs):
-    run = runs(pools={"step_timeout_s": 5}).start()
-    run.until_busy()
-    hung = next(process for process in cluster.working() if "SimulatedReplica" in process.name())
+def test_slow_and_hung_replicas_cost_no_row(cluster, runs):
+    """Two scenarios in one run: a replica ten times slower than its peer, and one that hangs."""
+    slow = {"engine": {"slow": "small-1"}, "small": {"replicas": 2}}
+    run = runs(gated=True, pools={"step_timeout_s": 10}, **slow).start()
+    run.until_busy(10 * N)
+    hung = simulated(cluster)[0]
     hung.send_signal(signal.SIGSTOP)
+    assert psutil.wait_procs([hung], timeout=PATIENCE_S)[1] == [], "the stopped process is still there"
+    run.until_more()
+    run.release()
     assert run.ended()["replaced_replicas"] == 1
-    assert psutil.wait_procs([hung], timeout=15)[1] == []
+    assert run.writers()["small-1"] < run.writers()["small-0"]
 
 
 def test_a_trace_on_which_the_replica_always_dies_is_one_error_row(runs):

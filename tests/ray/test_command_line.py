@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +14,14 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from paths import ROOT
+from patience import PATIENCE_S
 
 from pipelines.report.summary import Summary
 from steer.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.ray
 
-ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, str(Path(__file__).with_name("simulated_steer.py"))]
 
 
@@ -30,11 +32,13 @@ def simulated_pair(**options):
     }
 
 
-def start(arguments, **streams):
+def start(arguments, address=None, cwd=ROOT, **streams):
+    """`address`: of the cluster to run on; None: one of its own."""
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
+    environment |= {"RAY_ADDRESS": address} if address else {}
     return subprocess.Popen(
         [*PROGRAM, *map(str, arguments)],
-        cwd=ROOT,
+        cwd=cwd,
         env=environment,
         text=True,
         # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
@@ -43,55 +47,24 @@ def start(arguments, **streams):
     )
 
 
-def test_sweep_leaves_tables_summary_picture_and_marks_what_validation_chose(tmp_path):
-    config, out = tmp_path / "sweep.yaml", tmp_path / "run"
+def test_a_sweep_that_was_cut_off_goes_on_and_leaves_tables_summary_and_picture(tmp_path):
+    """From a folder that is not STEER's, with a policy of the user's own: the router, a process of its own, imports it
+    by the working directory alone."""
+    out = tmp_path / "run"
+    turns = {"name": "custom", "object": "turns:Turns", "threshold": "turn"}
     variants = [
         {"label": "small", "policy": {"name": "small"}},
         {"label": "large", "policy": {"name": "large"}},
         {"label": "random_query", "policy": {"name": "random_query"}, "grid": [0.5]},
         {"label": "steer", "policy": {"name": "steer"}, "grid": [0.2, 0.8]},
+        {"label": "by turns", "policy": turns, "grid": [1, 3]},
     ]
-    config.write_text(
-        yaml.safe_dump(
-            {
-                "benchmarks": [{"name": "chain_math"}],
-                "validation_questions": 12,
-                "test_questions": 16,
-                "test_seeds": 2,
-                "pair": simulated_pair(),
-                "variants": variants,
-            }
-        )
-    )
-    done = start(["sweep", config, "--out", out], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    printed, errors = done.communicate(timeout=300)
-    assert done.returncode == 0, errors
-
-    rows = json.loads((out / "summary.json").read_text())
-    assert all(list(row) == list(Summary._fields) for row in rows)
-    listed = [(r["split"], r["policy"], r["setting"], r["seeds"], r["n"]) for r in rows]
-    validation = [(*entry[1:], 1, 12) for entry in [(0, "small", ""), (0, "large", ""), (0, "random_query", "p=0.5")]]
-    assert [r[1:] for r in listed if r[0] == "validation"] == [
-        *validation,
-        ("steer", "gamma=0.2", 1, 12),
-        ("steer", "gamma=0.8", 1, 12),
-    ]
-    (chosen,) = [r for r in listed if r[:2] == ("test", "steer")]
-    assert chosen[3:] == (2, 16)
-    assert f"{chosen[2]} *" in printed
-    assert all(r["accuracy_low"] <= r["accuracy"] <= r["accuracy_high"] for r in rows)
-    assert all(r["random_query_accuracy"] is not None and r["seconds"] >= 0 for r in rows)
-    assert RunFolder.open(out).read("traces").num_rows == 5 * 12 + 4 * 16 * 2
-    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG") and "</svg>" in (out / "curve.svg").read_text()
-
-
-def test_a_sweep_that_was_cut_off_goes_on_and_runs_no_ended_cell_again(tmp_path):
-    config, out = tmp_path / "sweep.yaml", tmp_path / "run"
-    slow = simulated_pair(step_s=0.3, steps=4)
-    variants = [{"label": n, "policy": {"name": n}} for n in ("small", "large", "steer")]
-    settings = {"benchmarks": [{"name": "hops"}], "validation_questions": 8, "test_questions": 8, "test_seeds": 1}
-    config.write_text(yaml.safe_dump({**settings, "variants": variants, "pair": slow}))
-    sweep = start(["sweep", config, "--out", out], stderr=subprocess.DEVNULL)
+    sizes = {"validation_questions": 8, "test_questions": 10, "test_seeds": 2}
+    config = {"benchmarks": [{"name": "hops"}], "variants": variants, "pair": simulated_pair(step_s=0.1, steps=4)}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sizes | config))
+    shutil.copy(ROOT / "tests" / "turns.py", tmp_path)
+    ask = ["sweep", "sweep.yaml", "--out", "run"]
+    sweep = start(ask, cwd=tmp_path, stderr=subprocess.DEVNULL)
     run = RunFolder(out)
     while not ((out / "run.json").exists() and run.finished_cells()):
         with suppress(subprocess.TimeoutExpired):
@@ -102,28 +75,41 @@ def test_a_sweep_that_was_cut_off_goes_on_and_runs_no_ended_cell_again(tmp_path)
     assert not any("/test/" in cell for cell in ended)
     before = {part: Path(part).stat().st_mtime_ns for part in run.parts("traces")}
 
-    done = start(["sweep", config, "--out", out, "--resume"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    _, errors = done.communicate(timeout=300)
+    done = start([*ask, "--resume"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    printed, errors = done.communicate(timeout=PATIENCE_S)
     assert done.returncode == 0, errors
 
     traces = run.read("traces").to_pandas()
     assert not traces.duplicated(["cell", "trace_id"]).any()
-    assert set(traces.groupby("cell").size()) == {8}
     assert {c["name"] for c in run.describe()["cells"]} == set(traces["cell"])
     assert run.describe()["finished"] is not None
     kept = [part for part in before if Path(part).exists() and set(pq.read_table(part)["cell"].to_pylist()) <= ended]
     assert len(kept) > 1 and all(Path(part).stat().st_mtime_ns == before[part] for part in kept)
+
     rows = json.loads((out / "summary.json").read_text())
-    assert [r["policy"] for r in rows if r["split"] == "test"] == ["small", "large", "steer"]
+    assert all(list(row) == list(Summary._fields) for row in rows)
+    listed = [(r["split"], r["policy"], r["setting"], r["seeds"], r["n"]) for r in rows]
+    settings = [("small", ""), ("large", ""), ("random_query", "p=0.5")]
+    settings += [("steer", "gamma=0.2"), ("steer", "gamma=0.8"), ("by turns", "turn=1"), ("by turns", "turn=3")]
+    assert [r for r in listed if r[0] == "validation"] == [("validation", *setting, 1, 8) for setting in settings]
+    tested = [r for r in listed if r[0] == "test"]
+    assert [r[1] for r in tested] == ["small", "large", "random_query", "steer", "by turns"]
+    assert all(r[3:] == (2, 10) for r in tested) and f"{tested[3][2]} *" in printed
+    assert all(r["accuracy_low"] <= r["accuracy"] <= r["accuracy_high"] for r in rows)
+    assert all(r["random_query_accuracy"] is not None and r["seconds"] >= 0 for r in rows)
+    shares = {r["setting"]: r["share_large"] for r in rows if r["policy"] == "by turns" and r["split"] == "validation"}
+    assert shares["turn=1"] == 1.0 and 0.0 < shares["turn=3"] < 0.5
+    assert run.read("traces").num_rows == 7 * 8 + 5 * 10 * 2
+    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG") and "</svg>" in (out / "curve.svg").read_text()
 
 
-def test_the_paper_s_experiment_leaves_every_table_and_figure(tmp_path):
+def test_the_paper_s_experiment_leaves_every_table_and_figure(local_ray, tmp_path):
     config, out = tmp_path / "experiment.yaml", tmp_path / "run"
     sizes = {"validation_questions": 20, "test_questions": 20}
     config.write_text(yaml.safe_dump({**sizes, "pair": simulated_pair(steps=3, exact=True)}))
     ask = ["experiment", "paper", config, "--benchmarks", "hops", "--out", out]
-    first = start(ask, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    printed, errors = first.communicate(timeout=600)
+    first = start(ask, local_ray, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    printed, errors = first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 0, errors
     assert "rsd: not run, the pair has no process reward model" in printed and "query_router: not run" in printed
 
@@ -157,31 +143,33 @@ def test_a_stop_ends_cleanly_and_leaves_no_process(tmp_path):
         children = psutil.Process(run.pid).children(recursive=True)
         assert any("Router" in " ".join(child.cmdline()) for child in children)
         run.send_signal(signal.SIGTERM)
-        assert "steer: stopped" in run.communicate(timeout=60)[1]
+        assert "steer: stopped" in run.communicate(timeout=PATIENCE_S)[1]
         assert run.returncode == 130
-        _, alive = psutil.wait_procs(children, timeout=30)
+        _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
         assert not alive
     finally:
         run.kill()
         run.wait()
 
 
-def test_models_that_do_not_start_fail_with_the_reason_and_leave_no_folder(tmp_path):
+def test_models_that_do_not_start_fail_with_the_reason_and_leave_no_folder(local_ray, tmp_path):
     config, out = tmp_path / "run.yaml", tmp_path / "run"
     pools = {"large": {"label": "nowhere", "start_timeout_s": 0.5}}
     config.write_text(yaml.safe_dump({"pair": simulated_pair(), "pools": pools}))
-    run = start(["run", config, "--out", out], stderr=subprocess.PIPE)
-    _, errors = run.communicate(timeout=120)
+    run = start(["run", config, "--out", out], local_ray, stderr=subprocess.PIPE)
+    _, errors = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 1
     assert "steer: the models did not start" in errors and "steer-pool=nowhere" in errors
     assert not out.exists()
 
 
-def test_more_groups_than_questions_is_usage(tmp_path):
+def test_more_groups_than_questions_is_usage(local_ray, tmp_path):
     out = tmp_path / "run"
     run = start(
-        ["run", "--out", out, "--set", "benchmark.limit=3", "--set", "benchmark.groups=4"], stderr=subprocess.PIPE
+        ["run", "--out", out, "--set", "benchmark.limit=3", "--set", "benchmark.groups=4"],
+        local_ray,
+        stderr=subprocess.PIPE,
     )
-    assert "fewer groups" in run.communicate(timeout=120)[1]
+    assert "fewer groups" in run.communicate(timeout=PATIENCE_S)[1]
     assert run.returncode == 2
     assert not out.exists()

@@ -9,11 +9,12 @@ import secrets
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 import ray
+from paths import ROOT
+from patience import PATIENCE_S
 from test_router import answers, questions, route
 
 from actors.router.router import Job, Router
@@ -24,9 +25,6 @@ from steer.config.run import ModelConfig, PairConfig, PoolConfig, PoolsConfig, R
 from steer.traces import Role
 
 pytestmark = [pytest.mark.ray]
-
-PATIENCE_S = 60.0
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -115,7 +113,7 @@ def seen():
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(
         [sys.executable, str(ROOT / "tests" / "ray" / "autoscaled_run.py")],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, env=environment,
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     return next(json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 import ray
 from fake_router import LOSE, WAIT, WRONG, CpuHolder, FakeRouter
+from held_rows import held
+from patience import PATIENCE_S
 
 from pipelines.run.cells import Cell
 from pipelines.run.evaluate import evaluate
-from pipelines.run.ingest import held, ingest
+from pipelines.run.ingest import ingest
 from steer.benchmarks import BenchmarkRow, reading
 from steer.config.policy import SmallPolicy, SteerPolicy
 from steer.config.run import BenchmarkConfig, RoutingOptions
@@ -103,14 +105,14 @@ def test_groups_run_together_and_finished_traces_are_committed_while_they_run_on
     pipeline = threading.Thread(target=evaluate, args=([cell], router, run), daemon=True)
     pipeline.start()
     # Nothing lets the waiting traces go before the others are committed: a pipeline that holds those back never ends.
-    for _ in range(300):
+    for _ in range(5 * PATIENCE_S):
         pipeline.join(0.2)
         if run.read("traces").num_rows == 30:
             break
     assert run.read("traces").num_rows == 30
     assert ray.get(router.seen.remote())["in_flight"] == 3
     ray.get(router.release.remote())
-    pipeline.join(60)
+    pipeline.join(PATIENCE_S)
     assert not pipeline.is_alive()
     assert run.read("traces")["question_id"].to_pylist() == [trace_id[:-2] for trace_id in cell.rows.trace_ids]
     ray.kill(engine)

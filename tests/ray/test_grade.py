@@ -1,15 +1,17 @@
 """`steer grade` and `steer regrade` as processes, and the reading of a row that `grade` is given."""
 
 import json
+import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from paths import ROOT
+from patience import PATIENCE_S
 from test_command_line import simulated_pair, start
 
 from pipelines.grade.grade import Fields, FileBlocks, grade_rows
@@ -41,9 +43,12 @@ def graded(path, **fields):
     return grade_rows(pa.concat_tables(FileBlocks(path, Fields(**fields))())).to_pylist()
 
 
-def steer(*arguments):
+def steer(address, *arguments):
+    """On the cluster of that address; None: on one of its own."""
     program = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
-    return subprocess.run(program, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    environment |= {"RAY_ADDRESS": address} if address else {}
+    return subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def test_each_row_is_graded_by_its_grader_and_labels_or_says_why_not(tmp_path):
@@ -63,30 +68,30 @@ def test_options_name_other_fields_and_one_grader_for_all(tmp_path):
     assert (row["correct"], row["rule"]) == (True, "official")
 
 
-def test_a_file_is_graded_in_order_and_a_broken_one_refused(tmp_path):
+def test_a_file_is_graded_in_order_and_a_broken_one_refused(local_ray, tmp_path):
     many = [{**ROWS[i % 4], "id": str(i), "text": ROWS[i % 4]["text"] + " " * 4000} for i in range(1200)]
     empty = {"labels": "", "aliases": None}
     pq.write_table(pa.Table.from_pylist([{**empty, **row} for row in many]), tmp_path / "a.parquet")
     out = tmp_path / "verdicts.parquet"
-    done = steer("grade", tmp_path / "a.parquet", "--out", out)
+    done = steer(local_ray, "grade", tmp_path / "a.parquet", "--out", out)
     assert done.returncode == 0, done.stderr
     verdicts = pq.read_table(out)
     assert verdicts["id"].to_pylist() == [str(i) for i in range(1200)]
     assert verdicts["correct"].to_pylist() == [True, True, True, False] * 300
     assert "math: 300 answers, 100.0 % right" in done.stdout
 
-    again = steer("grade", tmp_path / "a.parquet", "--out", out)
+    again = steer(local_ray, "grade", tmp_path / "a.parquet", "--out", out)
     assert again.returncode == 2 and "is there already" in again.stderr
     (tmp_path / "b.json").write_text("[")
-    broken = steer("grade", tmp_path / "b.json", "--grader", "math")
+    broken = steer(local_ray, "grade", tmp_path / "b.json", "--grader", "math")
     assert broken.returncode == 2 and "not valid JSON" in broken.stderr and "Traceback" not in broken.stderr
 
 
-def test_regrade_renews_verdicts_and_summary_and_nothing_else(tmp_path):
+def test_regrade_renews_verdicts_and_summary_and_nothing_else(local_ray, tmp_path):
     config, out = tmp_path / "run.yaml", tmp_path / "run"
     config.write_text(yaml.safe_dump({"pair": simulated_pair()}))
-    run = start(["run", config, "--out", out, "--set", "benchmark.limit=24"], stdout=subprocess.PIPE)
-    run.communicate(timeout=300)
+    run = start(["run", config, "--out", out, "--set", "benchmark.limit=24"], local_ray, stdout=subprocess.PIPE)
+    run.communicate(timeout=PATIENCE_S)
     folder, summary = RunFolder.open(out), json.loads((out / "summary.json").read_text())
     before = folder.read("traces")
     for part in folder.parts("traces"):
@@ -97,7 +102,7 @@ def test_regrade_renews_verdicts_and_summary_and_nothing_else(tmp_path):
         folder.replace_traces(part, tampered)
     assert folder.read("traces") != before
 
-    done = steer("regrade", out)
+    done = steer(local_ray, "regrade", out)
     assert done.returncode == 0, done.stderr
     assert folder.read("traces").equals(before)
     assert json.loads((out / "summary.json").read_text()) == summary

@@ -1,17 +1,15 @@
 """Benchmarks through Ray Data: what arrives on the cluster is what a plain reading gives."""
 
-from pathlib import Path
-
 import pytest
+from held_rows import held
+from paths import FIXTURES
 
-from pipelines.run.ingest import held, ingest
+from pipelines.run.ingest import ingest
 from steer.benchmarks import PUBLIC, load_benchmark, reading
 from steer.config.load import SettingsError
 from steer.config.run import BenchmarkConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
-
-FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 @pytest.mark.parametrize(

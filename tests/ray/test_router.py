@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 import ray
 
-from actors.router.roles import PAIR
 from actors.router.router import Job, Router
 from actors.simulated.instant import SimulatedReplica
 from steer.config.policy import (
@@ -23,7 +22,7 @@ from steer.config.policy import (
 )
 from steer.config.run import ModelConfig, PairConfig, PoolConfig, PoolsConfig, RoutingOptions
 from steer.storage.schemas import ROUTED_SCHEMA
-from steer.traces import Role
+from steer.traces import PAIR, Role
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 

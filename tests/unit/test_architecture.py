@@ -1,52 +1,38 @@
-"""The house of docs/: imports point downward only, and the command line answers before anything heavy is loaded."""
+"""The house of docs/architecture.md, beside the import-linter contracts in pyproject.toml (`make lint`)."""
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 FLOORS = ("steer", "actors", "pipelines")
 HEAVY = ("ray", "vllm", "torch", "transformers", "numpy", "pandas", "pyarrow", "sklearn", "matplotlib", "datasets")
-TRAINING = {f"steer/embedded/{name}.py" for name in ("train", "muon", "checkpoint", "signals", "train_signals")}
-"""Nothing that runs a pipeline imports these; torch is a matter of training."""
 FOLDERS = {"steer", "actors", "pipelines", "cluster", "notebooks", "tests", "docs"}
-
-
-def imports(path):
-    """Every module that the file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: import by full name"
-            yield node.module
-
-
-def tops(path):
-    return {name.split(".")[0] for name in imports(path)}
+MOST_LINES = 500
+MOST_MODULES = 15
+DRAWERS = ("utils", "util", "helpers", "common", "misc")
 
 
 def files(floor):
-    """The floor's modules; a Python file in a model's folder belongs to the model, and transformers alone reads it."""
+    """The floor's modules. A Python file in a model's folder belongs to the model: transformers alone reads it."""
     return sorted(p for p in (ROOT / floor).rglob("*.py") if "weights" not in p.parts)
 
 
-@pytest.mark.parametrize("path", files("steer"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_the_method_knows_no_cluster_and_no_engine(path):
-    allowed = {"torch"} if str(path.relative_to(ROOT)) in TRAINING else set()
-    assert not tops(path) & ({"ray", "vllm", "torch", "transformers", "actors", "pipelines"} - allowed)
+MODULES = [path for floor in FLOORS for path in files(floor)]
 
 
-@pytest.mark.parametrize("path", files("actors"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_actors_know_no_pipeline(path):
-    assert "pipelines" not in tops(path)
-
-
-def test_nobody_imports_tests():
-    assert not [p for floor in FLOORS for p in files(floor) if "tests" in tops(p)]
+def test_no_modules_import_each_other_in_a_circle():
+    graph = grimp.build_graph(*FLOORS, cache_dir=None)
+    circles = [
+        {module, other}
+        for module in graph.modules
+        for other in graph.find_upstream_modules(module)
+        if module in graph.find_upstream_modules(other)
+    ]
+    assert circles == []
 
 
 def test_the_top_level_is_fixed():
@@ -58,14 +44,17 @@ def test_the_top_level_is_fixed():
 
 
 def test_files_stay_short_enough_to_read():
-    long = {
-        str(p.relative_to(ROOT)): n for f in FLOORS for p in files(f) if (n := len(p.read_text().splitlines())) > 350
-    }
-    assert not long
+    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in MODULES}
+    assert {path: n for path, n in lines.items() if n > MOST_LINES} == {}
+
+
+def test_folders_stay_small_enough_to_find_a_file_in():
+    modules = [path.parent for path in MODULES if path.name != "__init__.py"]
+    assert {str(folder): modules.count(folder) for folder in modules if modules.count(folder) > MOST_MODULES} == {}
 
 
 def test_no_drawer_for_odds_and_ends():
-    assert not [p for floor in FLOORS for p in files(floor) if p.stem in ("utils", "util", "helpers", "common", "misc")]
+    assert not [path for path in MODULES if path.stem in DRAWERS]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["sweep", "--help"], ["bench", "--help"]])

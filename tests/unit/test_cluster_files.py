@@ -6,10 +6,10 @@ from pathlib import Path
 
 import jsonschema
 import yaml
+from paths import ROOT
 
 from steer.config.load import load_config
 
-ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
 
 

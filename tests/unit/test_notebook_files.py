@@ -2,11 +2,10 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MOST_POLICY_LINES = 20
 
@@ -39,5 +38,5 @@ def test_the_policy_is_as_short_as_promised_and_the_docs_show_the_same():
     path = ROOT / "notebooks" / "your-own-policy.ipynb"
     (written,) = [cell for cell in cells(path, "code") if cell.startswith("%%writefile")]
     assert len(written.splitlines()) - 1 <= MOST_POLICY_LINES
-    method = written[written.index("    def verdict") :]
+    method = written[written.index("    def decision") :]
     assert method in (ROOT / "docs" / "policies.md").read_text()

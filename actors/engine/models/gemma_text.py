@@ -1,11 +1,12 @@
-"""Gemma-3's language model out of its multimodal checkpoint.
+"""Gemma-3's language model, loaded from its multimodal checkpoint.
 
-The hub's gemma-3-4b-it and gemma-3-12b-it hold a vision tower beside the language model. vLLM's class for them imports
-torchvision, which this project's CPU environment leaves out, and hands a head's dtype that is set for the whole on to
-neither part. STEER routes text, so here vLLM is given the text part of the configuration and of the weights alone.
+The Hub's gemma-3-4b-it and gemma-3-12b-it hold a vision tower beside the language model. vLLM's class for them imports
+torchvision, which this project's CPU environment leaves out. That class also hands `head_dtype`, set on the whole
+configuration, to neither part. STEER routes text, so vLLM gets only the text part of the configuration and of the
+weights.
 
-vLLM's worker processes (tensor parallel) unpickle `hf_overrides`, so they import this module before they build the
-model, and importing it registers the class: that is why `text_part` lives beside it.
+Importing this module registers the class. `text_part` lives here for that reason: vLLM's worker processes (tensor
+parallel) unpickle it as `hf_overrides`, and so import this module before they build the model.
 """
 
 from vllm import ModelRegistry
@@ -16,9 +17,9 @@ ARCHITECTURE = "Gemma3TextPartForCausalLM"
 
 
 class Gemma3TextPart(Gemma3ForCausalLM):
-    """vLLM's Gemma-3 language model, reading a checkpoint that names it a part and skipping the other parts."""
+    """vLLM's Gemma-3 language model. It reads its part of a multimodal checkpoint and skips the other parts."""
 
-    # `language_model.model.` is how the hub's files name it, `model.language_model.` how transformers 4.52 to 4.57 did.
+    # The Hub's files name that part `language_model.model.`, transformers 4.52 to 4.57 `model.language_model.`.
     hf_to_vllm_mapper = Gemma3ForCausalLM.hf_to_vllm_mapper | WeightsMapper(
         orig_to_new_prefix={
             "model.vision_tower.": None,
@@ -35,13 +36,15 @@ ModelRegistry.register_model(ARCHITECTURE, Gemma3TextPart)
 
 
 def text_part(overrides: dict, config):
-    """The text part of a `Gemma3Config` with `overrides` laid over it; any other configuration as it is. With its first
-    argument bound, vLLM's `hf_overrides`."""
+    """The text part of a `Gemma3Config`, with `overrides` applied. Any other configuration comes back unchanged.
+
+    With `overrides` bound, this function is vLLM's `hf_overrides`.
+    """
     if config.model_type != "gemma3":
         return config
     text = config.text_config
     text.architectures = [ARCHITECTURE]
-    for name in ("dtype", "quantization_config"):  # what a checkpoint says once, for all its parts
+    for name in ("dtype", "quantization_config"):  # a checkpoint sets these once, for all its parts
         if getattr(config, name, None) is not None:
             setattr(text, name, getattr(config, name))
     nested = overrides.get("text_config", {})

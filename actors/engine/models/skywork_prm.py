@@ -1,7 +1,7 @@
 """Skywork-o1-Open-PRM for vLLM, which has no class for it: Qwen2 with one linear value head on the last hidden state.
 
-vLLM's worker processes (tensor parallel) unpickle `hf_overrides`, so they import this module before they build the
-model, and importing it registers the class: that is why `with_value_head` lives beside it.
+Importing this module registers the class. `with_value_head` lives here for that reason: vLLM's worker processes (tensor
+parallel) unpickle it as `hf_overrides`, and so import this module before they build the model.
 """
 
 from vllm import ModelRegistry
@@ -16,7 +16,7 @@ from actors.engine.checkpoint import SKYWORK_PRM
 
 @default_pooling_type(tok_pooling_type="ALL")
 class SkyworkPrm(Qwen2RewardBaseModel):
-    """The checkpoint names the head `v_head.summary` and brings a language model's head that nobody reads."""
+    """The checkpoint names the value head `v_head.summary`. Its language model head is not loaded."""
 
     def __init__(self, *, vllm_config, prefix: str = ""):
         config = vllm_config.model_config.hf_config
@@ -34,6 +34,6 @@ ModelRegistry.register_model(SKYWORK_PRM, SkyworkPrm)
 
 
 def with_value_head(overrides: dict, config):
-    """The configuration with `overrides` laid over it. With its first argument bound, vLLM's `hf_overrides`."""
+    """The configuration with `overrides` applied. With `overrides` bound, this function is vLLM's `hf_overrides`."""
     config.update(overrides)
     return config

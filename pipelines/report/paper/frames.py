@@ -1,7 +1,7 @@
-"""The numbers of the paper's own tables and figures, from a run of `steer experiment paper`: frames to frames.
+"""The numbers of the paper's own tables and figures, from a run of `steer experiment paper`.
 
-Frames of `pipelines.analysis` go in; every frame that comes out has a row a line of its table. Accuracies are 0 to 1,
-FLOPs 1e12 a question, times seconds.
+The functions read frames of `steer.statistics.curves` and `pipelines.report.frames`. Every row of what they return is a
+line of its table. Accuracies are 0 to 1, FLOPs 1e12 a question, times seconds.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ CURVES = tuple(m for m in METHODS if m != "random_step")
 
 
 def methods(curve: pd.DataFrame) -> pd.DataFrame:
-    """Tables 1 and 2: a line a benchmark and method on test, at the threshold that validation chose; `a_f` is accuracy
+    """Tables 1 and 2: a line a benchmark and method on test, at the threshold that validation chose. `a_f` is accuracy
     (%) by `flops_paper`, the paper's A/F."""
     kept = _kept(curve[(curve["split"] == "test") & curve["policy"].isin(METHODS)])
     return _with_a_f(kept[~_other_coins(kept)])
@@ -68,11 +68,11 @@ def percentiles(curve: pd.DataFrame) -> pd.DataFrame:
 
 
 def latency(run: RunFolder, traces: pd.DataFrame) -> pd.DataFrame:
-    """Figure 4: what a routing decision takes in the run, by method: mean, median and 90th percentile in seconds, and
-    beside it the mean time that a step's generation took. `traces`: the rows to look at, as `analysis.load` gives them.
+    """Figure 4: the time of a routing decision by method (mean, median, 10th and 90th percentile), and the mean time of
+    a step's generation. `traces`: the rows to look at, as `frames.load` gives them.
 
-    From `routing_seconds`: scoring passes, probes and signals from asking to answer, so under the run's own load, and
-    the policy's share of work; the wait at a barrier is left out."""
+    A decision's time is `routing_seconds`: scoring passes, probes and signals from asking to answer, under the run's
+    own load, and the policy's share of work. The wait at a barrier is left out."""
     found = []
     routed_by = traces[traces["policy"].isin(METHODS) & ~traces["policy"].isin(BAR)]
     for (benchmark, policy), mine in routed_by.groupby(["benchmark", "policy"], observed=True, sort=False):
@@ -93,9 +93,9 @@ def latency(run: RunFolder, traces: pd.DataFrame) -> pd.DataFrame:
 def step_auroc(run: RunFolder, traces: pd.DataFrame, least: int = MIN_SCORES) -> pd.DataFrame:
     """How well each signal of a step tells whether that step is right, and whether the next one will be.
 
-    From the rows in which the small model writes every step and the signal only looks on; steps after a wrong one are
-    left out, since they are nearly all wrong. Labels come from the generator of the embedded benchmarks; of others none
-    are known and the frame is empty."""
+    Only rows in which the small model writes every step and the signal looks on. Steps after a wrong one are left out,
+    since they are nearly all wrong. The labels come from the generator of the embedded benchmarks. For other benchmarks
+    there are none, and the frame is empty."""
     found = []
     observed = traces[traces["policy"].str.startswith(f"{OBSERVED} ") & traces["benchmark"].isin(BENCHMARKS)]
     for (benchmark, policy), mine in observed.groupby(["benchmark", "policy"], observed=True, sort=False):
@@ -116,8 +116,8 @@ def step_auroc(run: RunFolder, traces: pd.DataFrame, least: int = MIN_SCORES) ->
 
 
 def labelled(run: RunFolder, traces: pd.DataFrame, benchmark: str) -> pd.DataFrame:
-    """Kept steps before which all is right, with `same` (is it right) and `next` (is the one after it: None where there
-    is none, or this one is wrong)."""
+    """Kept steps whose earlier steps are all right. `same`: whether the step is right. `next`: whether the one after it
+    is; None if there is no such step, or if this one is wrong."""
     cells = pads.field("cell").isin([str(cell) for cell in traces["cell"].unique()])
     prompts = read(run, "traces", ("cell", "trace_id", "prompt"), cells).to_pandas()
     prompt = prompts.set_index(["cell", "trace_id"])["prompt"]
@@ -132,13 +132,13 @@ def labelled(run: RunFolder, traces: pd.DataFrame, benchmark: str) -> pd.DataFra
 
 
 def _kept(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows that validation chose, and those of methods that have nothing to choose."""
+    """Rows that validation chose, and rows of methods without a threshold to choose."""
     several = rows.groupby(["benchmark", "policy"], observed=True)["setting"].transform("nunique") > 1
     return rows[rows["chosen"] | ~several | (rows["policy"] == "random_query")]
 
 
 def _other_coins(rows: pd.DataFrame) -> pd.Series:
-    """`random_query` is a line of chances: only the fair coin's point stands in the table."""
+    """Rows of `random_query` with another chance than one half: the table shows only the fair coin."""
     return (rows["policy"] == "random_query") & (rows["setting"] != "p=0.5")
 
 

@@ -1,4 +1,4 @@
-"""The rows of `steer experiment paper`: what the paper compares, as variants of one sweep, and how they are called."""
+"""The rows of `steer experiment paper`: what the paper compares, as variants of one sweep, and their labels."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from steer.traces import MEASURES
 
 KIND = "paper"
-"""Of the run, in `run.json`: its report has the paper's sections."""
+"""The `kind` of the run in `run.json`. The report of such a run has the paper's sections."""
 METHODS = (
     "small",
     "large",
@@ -19,9 +19,9 @@ METHODS = (
     "steer stepwise",
     "steer",
 )
-"""Rows of Tables 1 and 2, and the curves: what the paper compares, its STEER to the letter, and this project's."""
+"""Rows of Tables 1 and 2 and of the curves: what the paper compares, its STEER to the letter, and this project's."""
 GROUP_COUNTS = (2, 5, 10)
-"""K of Table 3 beside 1, which is the method's own row."""
+"""K of Table 3 other than 1. K = 1 is the method's own row."""
 GROUPED = ("steer paper", "steer")
 GRIDS = {
     "random_step": (0.3, 0.6, 0.9),
@@ -30,13 +30,13 @@ GRIDS = {
     "rsd": (0.1, 0.3, 0.5, 0.7, 0.9),
     "steer": (0.01, 0.1, 0.3, 0.5, 0.9),
 }
-"""Thresholds by the policy's name: about every second one of its own grid, so that all of it takes minutes."""
+"""Thresholds by the policy's name: about every second one of its own grid, so that the experiment takes minutes."""
 GROUP_GRID = (0.1, 0.5, 0.9)
 PERCENTILES = (10, 30, 50, 70, 90)
 PERCENTILE = "percentile"
 AGGREGATES = ("mean", "min")
 OBSERVED = "observed"
-"""Rows in which small writes every step and a signal only looks on: what its AUROC is measured on."""
+"""Begins the label of rows in which small writes every step and a signal only looks on. Its AUROC is measured there."""
 
 
 def group_label(method: str, groups: int) -> str:
@@ -50,7 +50,7 @@ def percentile_label(measure: str, scorer: str) -> str:
 
 
 def rows() -> Iterator[dict[str, Any]]:
-    """The variants, as a sweep's configuration holds them."""
+    """The variants, as they stand in the configuration of a sweep."""
     paper, stepwise = ({"name": "steer", "preset": preset} for preset in ("paper", "stepwise"))
     policies = {name: {"name": name} for name in METHODS} | {"steer paper": paper, "steer stepwise": stepwise}
     for method in METHODS:

@@ -1,16 +1,18 @@
-"""What the report of `steer experiment paper` shows beside every run's sections: the paper's tables and figures."""
+"""The sections that only the report of `steer experiment paper` has: the paper's tables and figures."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from pipelines.report import page
+from pipelines.report import figures, page
+from pipelines.report.charts import Chart
 from pipelines.report.numbers import Numbers
 from pipelines.report.paper import charts as paper_charts
 from pipelines.report.paper import frames as paper_frames
 from pipelines.report.tables import AGAINST, CURVE, WHERE, Column
+from pipelines.report.written import Written
 from steer.statistics import paired
 
 _BY_NAME = {column.head: column for column in CURVE}
@@ -84,8 +86,8 @@ def measured(n: Numbers) -> Paper:
     )
 
 
-def sections(paper: Paper, written: Any) -> None:
-    """Adds the paper's sections to a `write_report.Written`."""
+def sections(paper: Paper, written: Written) -> None:
+    """Add the paper's sections to the report."""
     table = written.table
     written.section(
         "paper-methods",
@@ -121,7 +123,7 @@ def sections(paper: Paper, written: Any) -> None:
     )
     body = ["<p>Accuracy on validation when the least confident share of each step goes to the large model.</p>"]
     for benchmark, rows in paper.percentiles.groupby("benchmark", sort=False, observed=True):
-        written.charts[f"figure-3-{benchmark}"] = paper_charts.percentiles(rows)
+        written.chart(f"figure-3-{benchmark}", paper_charts.percentiles(rows))
         body.append(f"<h3>{page.escaped(benchmark)}</h3>{page.charts([(f'figure-3-{benchmark}', 'by percentile')])}")
     body.append(table("figure-3", "Accuracy by percentile", PERCENTILES, paper.percentiles))
     written.section("paper-percentiles", "Figure 3: which measure, whose logits", body)
@@ -132,7 +134,7 @@ def sections(paper: Paper, written: Any) -> None:
     ]
     for benchmark, rows in paper.latency.groupby("benchmark", sort=False, observed=True):
         key = f"figure-4-{benchmark}"
-        written.charts[key] = paper_charts.latency(rows)
+        written.chart(key, paper_charts.latency(rows))
         body.append(f"<h3>{page.escaped(benchmark)}</h3>{page.charts([(key, 'mean')], rows=len(rows))}")
     body.append(table("figure-4", "Routing latency of a step", LATENCY, paper.latency))
     written.section("paper-latency", "Figure 4: routing latency", body)
@@ -146,10 +148,13 @@ def sections(paper: Paper, written: Any) -> None:
 
 
 def drawn(paper: Paper) -> Iterator[tuple[str, Any]]:
-    """(file name, figure) of the paper's figures that no other section draws."""
-    if len(paper.percentiles):
-        yield "figure-3-percentiles", paper_charts.percentiles_figure(paper.percentiles)
-    if len(paper.latency):
-        yield "figure-4-latency", paper_charts.latency_figure(paper.latency)
-    if len(paper.step_auroc):
-        yield "step-auroc", paper_charts.step_auroc_figure(paper.step_auroc)
+    """(file name without suffix, figure) of the paper's own figures, each with a panel a benchmark."""
+    kinds: tuple[tuple[str, pd.DataFrame, Callable[[pd.DataFrame], Chart]], ...] = (
+        ("figure-3-percentiles", paper.percentiles, paper_charts.percentiles),
+        ("figure-4-latency", paper.latency, paper_charts.latency),
+        ("step-auroc", paper.step_auroc, paper_charts.step_auroc),
+    )
+    for name, frame, build in kinds:
+        if len(frame):
+            panels = [build(rows) for _, rows in frame.groupby("benchmark", sort=False, observed=True)]
+            yield name, figures.sheet(panels, wide=2, size=figures.PAPER_INCHES)

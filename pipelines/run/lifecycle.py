@@ -1,0 +1,227 @@
+"""The lifecycle of a run, a sweep or the rollouts of a training: check, start and evaluate cells, in one folder.
+
+    lifecycle = Lifecycle("run", config, policies, out, ...)    # checks; starts and writes nothing
+    with lifecycle:                                             # starts Ray and asks for the pools' first nodes
+        lifecycle.begin(benchmarks, cells)                      # makes the run folder and locks it
+        lifecycle.evaluate(cells)                               # starts the models, if a cell is left to evaluate
+
+Invariants: a configuration that cannot be used is refused before Ray starts. If the models do not start, no new folder
+is left behind. A cell whose rows are all committed starts no model.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel
+
+from pipelines.report.summary import note_seconds
+from pipelines.report.time_spent import note_time, spent
+from pipelines.run.cells import Cell, refuse_uncuttable
+from pipelines.run.evaluate import evaluate
+from pipelines.run.ingest import Ingested
+from pipelines.run.prewarm import prewarmed
+from pipelines.run.progress import Progress
+from pipelines.run.run_lock import run_lock_held, take_over_lock
+from pipelines.run.session import Session, StartFailed, cluster, session
+from pipelines.run.supervisor import Supervisor
+from steer.config.check import needed_roles, usable_pair
+from steer.config.load import SettingsError, refusals_as_settings_errors
+from steer.config.policy import PolicyConfig
+from steer.config.run import PairConfig
+from steer.storage.run_folder import RunFolder
+from steer.traces import Role
+
+MAY_DIFFER = ("pools", "journal")
+"""Keys of the configuration that may differ when a run is resumed."""
+MUST_AGREE = ("pools.measures",)
+"""Keys below those of `MAY_DIFFER` that may not differ."""
+
+
+class Lifecycle:
+    def __init__(
+        self,
+        kind: str,
+        config: BaseModel,
+        policies: Sequence[PolicyConfig],
+        out: str | Path,
+        *,
+        seeds: list[int],
+        roles: Sequence[Role] | None = None,
+        resume: bool = False,
+        replica_class: type | None = None,
+        verbose: bool = False,
+    ):
+        """`kind` and `seeds` are written to `run.json`. `config` must have `pair`, `pools` and `journal`. `roles`: the
+        roles to start. None: those that the policies need. `resume`: resume the run in `out`, or begin it if there is
+        none. `replica_class`: see `actors.router.router.Router`.
+
+        Raises SettingsError for a configuration that contradicts itself, for a folder in use, and for a run of another
+        configuration.
+        """
+        self._kind, self._config, self._policies, self._out, self._seeds = kind, config, policies, out, seeds
+        self._replica_class, self._verbose = replica_class, verbose
+        self._stack = ExitStack()
+        self._run: RunFolder | None = None
+        self._supervisor: Supervisor | None = None
+        self._finished: set[str] = set()
+        with refusals_as_settings_errors():
+            self._pair = usable_pair(config, policies)
+            self._roles = needed_roles(policies, self._pair) if roles is None else tuple(roles)
+            self.resumed = held_run(out, kind) if resume else None
+            """The run that is resumed. None: this is a new run."""
+            if self.resumed is None:
+                RunFolder.refuse_used(out)
+            else:
+                prepare_resuming(self.resumed, resolved(config, self._pair), out)
+
+    @property
+    def pair(self) -> PairConfig:
+        return self._pair
+
+    @property
+    def run(self) -> RunFolder:
+        """The run's folder, after `begin`."""
+        assert self._run is not None, "begin() comes first"
+        return self._run
+
+    def __enter__(self) -> Self:
+        with ExitStack() as entered:
+            entered.enter_context(cluster(self._verbose, len(self._roles)))
+            entered.enter_context(prewarmed(self._config.pools, self._roles))
+            self._stack = entered.pop_all()
+        return self
+
+    def __exit__(self, *failure: Any) -> bool | None:
+        return self._stack.__exit__(*failure)
+
+    def begin(self, benchmarks: Sequence[Ingested], cells: Sequence[Cell] = ()) -> None:
+        """Make the folder of a new run, and lock the folder.
+
+        `benchmarks` are described in `run.json`. Give none if the run that is resumed describes them already. Raises
+        SettingsError for `cells` that cannot be cut into groups, before the folder is made.
+        """
+        new = self.resumed is None
+        with refusals_as_settings_errors():
+            for cell in cells:
+                refuse_uncuttable(cell)
+            config = resolved(self._config, self._pair)
+            run = self.resumed or RunFolder.create(self._out, self._kind, config, self._seeds)
+            if benchmarks and (new or not run.describe()["cells"]):
+                run.update(benchmarks=[benchmark.described() for benchmark in benchmarks])
+        self._run = run
+        self._finished = run.finished_cells()
+        journal = run.journal if self._config.journal else None
+        start = partial(
+            session, self._pair, self._config.pools, self._replica_class, self._roles, self._policies, journal
+        )
+        self._supervisor = Supervisor(run, start)
+        if new:
+            self._stack.enter_context(self._removed_if_not_started(run))
+        # The lock goes inside: if the folder vanished while the lock is held, it would seem that another driver has it.
+        self._stack.enter_context(run_lock_held(run))
+        self._stack.enter_context(self._supervisor)
+
+    @contextmanager
+    def _removed_if_not_started(self, run: RunFolder) -> Iterator[None]:
+        """Remove the folder if the models do not start, so that the corrected command can use the same one."""
+        try:
+            yield
+        except StartFailed:
+            if self._supervisor is not None and not self._supervisor.started:
+                run.remove()
+            raise
+
+    def evaluate(self, cells: Sequence[Cell]) -> None:
+        """Route, grade and commit the cells whose rows are not all in the run's tables."""
+        assert self._supervisor is not None, "begin() comes first"
+        left = [cell for cell in cells if cell.name not in self._finished]
+        if left:
+            self._supervisor.evaluate(left, evaluate_with_progress)
+            self.run.update(engines=described(self._supervisor.session()))
+
+
+def evaluate_with_progress(cells: Sequence[Cell], started: Session, run: RunFolder) -> None:
+    """Route, grade and commit the cells, with progress on standard error. Writes the time it took to `run.json`."""
+    before, started_s = started.stats(), time.monotonic()
+    with Progress(started.stats, sys.stderr):
+        grading_s = evaluate(cells, started.router, run)
+    wall_s = time.monotonic() - started_s
+    note_seconds(run, [cell.name for cell in cells], wall_s)
+    note_time(run, spent(before, started.stats(), wall_s, grading_s))
+
+
+def described(started: Session) -> dict[str, Any]:
+    """The entry of `run.json` about the engines and the router. A model that was never started is not in it."""
+    stats = started.stats()
+    return {
+        **{
+            role.label: {
+                "model": info.model,
+                "parameters": info.parameters,
+                "max_model_len": info.max_model_len,
+                **info.versions,
+            }
+            for role, info in started.infos.items()
+        },
+        "replaced_replicas": stats.replaced,
+        "outstanding_s": {role.label: seconds for role, seconds in stats.outstanding_s.items()},
+        "busy_s": {role.label: seconds for role, seconds in stats.busy_s.items()},
+        "replica_s": {role.label: seconds for role, seconds in stats.replica_s.items()},
+    }
+
+
+def resolved(config: BaseModel, pair: PairConfig) -> dict[str, Any]:
+    """The configuration as it is run: the pair's models stand in the place of its name."""
+    return {**config.model_dump(mode="json"), "pair": pair.model_dump(mode="json")}
+
+
+# --- resuming ---------------------------------------------------------------------------------------------------------
+
+
+def held_run(out: str | Path, kind: str) -> RunFolder | None:
+    """The run in a folder. None: there is none. Raises SettingsError if the run is of another kind."""
+    try:
+        run = RunFolder.open(out)
+    except FileNotFoundError:
+        return None
+    held = run.describe()["kind"]
+    if held != kind:
+        raise SettingsError(f"{out} holds a {held}, not a {kind}: go on by `steer {held}`, or give another folder")
+    return run
+
+
+def prepare_resuming(run: RunFolder, wanted: dict[str, Any], out: str | Path) -> None:
+    """Prepare a run folder for resuming: lock it and remove what a process that was cut off left behind.
+
+    The run may have been on another machine and may have had other pools. Raises SettingsError, with the key, if
+    `wanted` is another configuration.
+    """
+    changes = [
+        (key, was, now)
+        for key, was, now in changed(run.describe()["config"], json.loads(json.dumps(wanted)))
+        if not key.startswith(tuple(f"{free}." for free in MAY_DIFFER))
+        and key not in MAY_DIFFER
+        or key.startswith(MUST_AGREE)
+    ]
+    if changes:
+        key, was, now = changes[0]
+        raise SettingsError(
+            f"{out} was begun with {key} = {was!r}, not {now!r}: give the same configuration, or another folder"
+        )
+    take_over_lock(run)
+    run.clean()
+
+
+def changed(was: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(dotted key, earlier value, present value) of every difference between two configurations as JSON values."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for name in dict.fromkeys([*was, *now]):
+            yield from changed(was.get(name), now.get(name), f"{key}.{name}" if key else name)
+    elif was != now:
+        yield key, was, now

@@ -1,0 +1,147 @@
+"""The journal's files: what can be read of them after a crash or damage, and how large they may become."""
+
+import random
+
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+from pyarrow import fs
+from scripted import Script, new_group, questions, two_camps
+
+import actors.router.journal
+from actors.router.journal import CellJournal, Journal, LogRecord, decode, encode
+from actors.router.journaled_group import JournaledGroup
+from actors.router.pool import Reply
+from steer.config.policy import SteerPolicy
+from steer.routing.replay import GroupSnapshot
+
+POLICY = SteerPolicy(preset="stepwise", fit_from="bank")
+STORES = {
+    "appends": lambda folder: (fs.LocalFileSystem(), str(folder / "cell")),
+    "files": lambda folder: (fs.PyFileSystem(fs.FSSpecHandler(LocalFileSystem())), str(folder / "cell")),
+}
+
+
+@pytest.fixture(params=STORES)
+def opened(request, tmp_path):
+    """Opens the cell's journal, as a new process does."""
+    return lambda: CellJournal(*STORES[request.param](tmp_path), str(tmp_path))
+
+
+def play(cell, rounds, steps=30, n=20):
+    """A new group's first rounds; returns the journaled group."""
+    engine = Script(steps=lambda trace: steps, score=two_camps)
+    group = new_group(POLICY, n=n, bank=cell.bank)
+    running = JournaledGroup.begin(cell, GroupSnapshot(group))
+    for _ in range(rounds):
+        rows = running.decide()
+        running.retire()
+        if rows:
+            running.take(Reply(rows, engine.answer(running.group, rows)))
+    running.decide()
+    return running
+
+
+def steps_written(running):
+    return running.group.step_L.tolist()
+
+
+def again(cell, n=20):
+    return JournaledGroup.recover(cell, "0", questions(n), frozenset(), 1, ("", ""))
+
+
+def files(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name.isdecimal())
+
+
+def test_records_come_back_as_they_were_written():
+    records = [LogRecord(b"C", number, random.Random(number).randbytes(100 * number)) for number in range(5)]
+    assert list(decode(b"".join(map(encode, records)))) == records
+
+
+@pytest.mark.parametrize("cut", [1, 5, 40])
+def test_a_torn_last_record_is_as_if_it_had_not_been_begun(cut):
+    records = [encode(LogRecord(b"C", number, b"x" * 50)) for number in range(3)]
+    torn = b"".join(records)[:-cut]
+    assert [record.number for record in decode(torn)] == [0, 1]
+
+
+def test_no_flipped_bit_goes_unnoticed():
+    data = bytearray(encode(LogRecord(b"C", 7, b"what was decided")))
+    for place in range(len(data)):
+        data[place] ^= 1
+        assert list(decode(bytes(data))) == []
+        data[place] ^= 1
+
+
+def test_a_group_goes_on_from_its_last_round(opened):
+    before = play(opened(), rounds=6)
+    after = again(opened())
+    assert steps_written(after) == steps_written(before)
+    assert after.decide() == list(before.group._out.values())
+
+
+def test_a_group_goes_on_from_the_round_before_a_damaged_one(opened, tmp_path):
+    states = {}
+    for rounds in (3, 6):
+        states[rounds] = steps_written(play(opened(), rounds))
+        if rounds == 3:
+            short = sum(path.stat().st_size for path in files(tmp_path))
+    whole = files(tmp_path)
+    if len(whole) == 1:
+        data = bytearray(whole[0].read_bytes())
+        data[short + 30] ^= 1
+        whole[0].write_bytes(data)
+    else:
+        whole[5].write_bytes(b"damaged")  # moment, then a file a round
+    assert steps_written(again(opened())) == states[3]
+
+
+def test_what_is_torn_does_not_stand_in_the_way_of_what_is_written_after(opened, tmp_path):
+    play(opened(), rounds=3)
+    last = files(tmp_path)[-1]
+    last.write_bytes(last.read_bytes()[:-10])
+    second = again(opened())
+    state = steps_written(second)
+    second.decide()
+    assert steps_written(again(opened())) == state
+
+
+def test_a_log_is_bounded_by_the_state_it_leads_to(opened, tmp_path, monkeypatch):
+    def size():
+        return sum(path.stat().st_size for path in files(tmp_path))
+
+    monkeypatch.setattr(actors.router.journal, "CUT_FILES", 10**6)
+    play(opened(), rounds=60, steps=1000)
+    uncut = size()
+    monkeypatch.setattr(actors.router.journal, "CUT_BYTES", 20_000)
+    monkeypatch.setattr(actors.router.journal, "CUT_FILES", 10)
+    running = play(opened(), rounds=60, steps=1000)
+    assert uncut > 3 * size()
+    assert len(files(tmp_path)) <= 12
+    assert steps_written(again(opened())) == steps_written(running)
+
+
+def test_traces_that_are_committed_leave_the_journal(opened):
+    running = play(opened(), rounds=8, steps=4)
+    running.retire()
+    assert running.waiting == 20
+    running.end()
+    assert not running.committed([f"q{i}#0" for i in range(10)])
+    left = JournaledGroup.recover(opened(), "0", questions(20), frozenset(f"q{i}#0" for i in range(10)), 1, ("", ""))
+    assert sorted(trace.question.id for trace in left.hand_over()[0]) == sorted(f"q{i}" for i in range(10, 20))
+    assert running.committed([f"q{i}#0" for i in range(10, 20)])
+
+
+def test_live_traces_that_are_committed_are_not_routed_again(opened):
+    play(opened(), rounds=3)
+    left = JournaledGroup.recover(opened(), "0", questions(20), frozenset({"q0#0", "q5#0"}), 1, ("", ""))
+    assert left.group.live == 18
+    assert not {0, 5} & {row.trace for row in left.decide()}
+    assert left.hand_over()[0] == []
+
+
+def test_a_journal_of_another_version_says_what_to_do(tmp_path, monkeypatch):
+    play(Journal(str(tmp_path)).open("cell"), rounds=2)
+    monkeypatch.delattr("steer.routing.accounting.Accounting")
+    with pytest.raises(ValueError, match="remove the journal/ folder"):
+        again(Journal(str(tmp_path)).open("cell"))
