@@ -1,4 +1,4 @@
-"""`steer bench kills`: 20 SIGKILLs at random moments of runs with simulated engines, and what they cost.
+"""SIGKILLs at random moments of runs with simulated engines, and what they cost.
 
 A run draws its victims from the driver, the router, a replica, the raylet and Ray's head (GCS), none of them twice. A
 run that did not survive is gone on with by the same command, `steer run CONFIG --resume DIR`, until it ends. Then it
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import psutil
 import yaml
+from paths import ROOT
 
 from steer.storage.run_folder import RunFolder
 
@@ -68,7 +69,7 @@ class Tally:
     orphans: int = 0
 
 
-def bench_kills(kills: int = KILLS, seed: int = 0) -> list[dict]:
+def kill_campaign(kills: int = KILLS, seed: int = 0) -> list[dict]:
     """A row a run, and the sum. Raises RuntimeError if a row was lost or doubled, an answer changed, a text begun twice
     beyond one a live trace and kill, or a process left behind."""
     rng = random.Random(seed)
@@ -180,7 +181,7 @@ class _Run:
         environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
         # A driver that lost its head gives up after a minute; here after seconds.
         environment |= {MARK: self._mark, "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
-        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+        environment["PYTHONPATH"] = str(ROOT)
         return subprocess.Popen(
             [sys.executable, "-m", "pipelines.cli", "run", str(self._config), "--resume", str(self.out), *pools],
             env=environment,
