@@ -16,9 +16,11 @@ from pipelines.report.written import Written
 from steer.statistics import paired
 
 _BY_NAME = {column.head: column for column in CURVE}
+_, _BENCHMARK, _SPLIT = WHERE
 _POLICY = Column("policy", "method", "text", "who decides which model writes")
 _CORE = (
-    *(Column("benchmark", "benchmark", "text", "what was asked"), _POLICY),
+    _BENCHMARK,
+    _POLICY,
     *(_BY_NAME[head] for head in ("setting", "accuracy %", "95 % interval")),
 )
 METHODS = (
@@ -35,7 +37,8 @@ GROUPS = (
     *METHODS[5:9],
 )
 PERCENTILES = (
-    *(Column("benchmark", "benchmark", "text", "what was asked"), WHERE[2]),
+    _BENCHMARK,
+    _SPLIT,
     Column("measure", "measure", "text", "confidence measure"),
     Column("scorer", "scored by", "text", "whose logits: small's always, or those of the model that wrote the step"),
     Column("percent", "percentile", "count", "this share of the live traces, the least confident, goes to large"),
@@ -50,7 +53,7 @@ LATENCY = (
     Column("generation", "a step's generation s", "number", "mean time from asking for a step to its text"),
 )
 STEP_AUROC = (
-    Column("benchmark", "benchmark", "text", "what was asked"),
+    _BENCHMARK,
     Column("signal", "signal", "text", "a measure of the small model's logits, or what a policy asks another model"),
     Column("of", "step", "text", "whether this step is right (same), or the one after it will be (next)"),
     Column("auroc", "AUROC", "ratio", "chance that a right step has the higher signal than a wrong one"),
