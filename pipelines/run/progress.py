@@ -6,30 +6,16 @@ A thread asks the router for its counts. Invariant: the run never waits for it a
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, Protocol, TextIO
+from typing import NamedTuple, TextIO
 
-from steer.traces import Role
+from actors.router.stats import RouterStats
 
 LINE_S = 10.0
 """Seconds between two lines in a log: often enough to see that a run is alive, seldom enough for a run of days."""
 BAR_S = 0.5
 """Seconds between two updates of the bar."""
-
-
-class Counts(Protocol):
-    """What is read of `actors.router.stats.RouterStats`."""
-
-    total: int
-    live: int
-    queued: int
-    done: int
-    tokens_small: int
-    tokens_large: int
-    steps_small: int
-    steps_large: int
-    waiting: Mapping[Role, str]
 
 
 class ProgressSnapshot(NamedTuple):
@@ -47,7 +33,7 @@ class ProgressSnapshot(NamedTuple):
     """What the replicas without a node wait for, by role."""
 
     @classmethod
-    def of(cls, counts: Counts, at_s: float) -> "ProgressSnapshot":
+    def of(cls, counts: RouterStats, at_s: float) -> "ProgressSnapshot":
         return cls(
             at_s,
             counts.total,
@@ -104,7 +90,7 @@ def duration(seconds: float | None) -> str:
 class Progress:
     """Context manager that shows the run's progress on `stream` until the block ends."""
 
-    def __init__(self, read: Callable[[], Counts], stream: TextIO = sys.stderr, line_s: float = LINE_S):
+    def __init__(self, read: Callable[[], RouterStats], stream: TextIO = sys.stderr, line_s: float = LINE_S):
         """`read` may raise, because the router is starting or has died. Then the last counts are shown again."""
         self._read, self._stream, self._line_s = read, stream, line_s
         self._stop = threading.Event()
