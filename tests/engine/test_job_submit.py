@@ -4,7 +4,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,21 +13,13 @@ import psutil
 import pytest
 from paths import ROOT
 from patience import PATIENCE_S
+from ports import free_ports
 
 from steer.storage.run_folder import RunFolder
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine]
 
 BIN = Path(sys.executable).parent
-
-
-def free_ports(count):
-    """Held together, so that they differ; free again when this returns, which is as good as a port can be reserved."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 @pytest.fixture
@@ -40,6 +31,8 @@ def head():
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
     # Ray asks for a token from 2.59 on: this cluster has one of its own, which ends with it.
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+    # Ray's own patience with its dashboard is a minute, after which it goes on without.
+    environment["RAY_DASHBOARD_STARTUP_TIMEOUT_S"] = str(PATIENCE_S)
     environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
     ports = {
         "port": gcs,

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import ray
 from patience import PATIENCE_S
+from ports import free_ports
 
 from pipelines.run import prewarm, session
 from pipelines.run.run import run_one
@@ -54,9 +55,7 @@ def folder():
 
 def autoscaled(path: str) -> dict:
     """`steer run` with elastic pools on a cluster that has only its head: what was asked for, which nodes came."""
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     config = Path(path) / "cluster.json"
     config.write_text(json.dumps(_cluster_config(f"{ray.util.get_node_ip_address()}:{port}")))
     command = ["ray", "start", "--head", "--block", f"--port={port}", f"--temp-dir={path}", "--num-cpus=2"]

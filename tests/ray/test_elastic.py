@@ -110,7 +110,7 @@ def test_what_the_pools_begin_with_is_asked_of_the_autoscaler():
 def seen():
     # Ray asks for a token from 2.59 on: the run's cluster has one of its own, which ends with it.
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
-    environment["PYTHONPATH"] = str(ROOT)
+    environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
     done = subprocess.run(
         [sys.executable, str(ROOT / "tests" / "ray" / "autoscaled_run.py")],
         cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, env=environment,
