@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from actors.engine.checkpoint import SKYWORK_PRM
 from actors.engine.prefixes import Prefixes
-from actors.engine.tokenizer import Tokenizer, joined
+from actors.engine.tokenizer import Tokenizer
 from steer.messages import Piece, Prompt
 
 
@@ -23,16 +23,12 @@ class Layout(NamedTuple):
     """Index of the output, among those at the separator, that is the probability that the step is right."""
 
 
-def _bare_prompt(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
-    return tokenizer.encode(f"{tokenizer.bos_text}{joined(prompt)}\n")
-
-
 LAYOUTS = {
     # Qwen2.5-Math-PRM: the chat template, `<extra_0>` after each step, a softmax over (wrong, right).
     "Qwen2ForProcessRewardModel": Layout(Tokenizer.encode_prompt, "<extra_0>", 1),
     # Skywork-o1-Open-PRM: the question and its steps as plain text, a sigmoid. Its authors split responses at every
     # newline. RSD (arXiv 2501.19324) splits at the blank line, as STEER does.
-    SKYWORK_PRM: Layout(_bare_prompt, "\n\n", 0),
+    SKYWORK_PRM: Layout(Tokenizer.encode_bare, "\n\n", 0),
 }
 
 
@@ -54,7 +50,7 @@ class RewardPrefixes(Prefixes):
         """`tokenizer`: the reward model's own. ValueError if it has no single token for the layout's separator."""
         super().__init__(tokenizer)
         self._layout = layout
-        self._separator = tokenizer.encode(layout.separator)
+        self._separator = tokenizer.encode_separator(layout.separator)
         if len(self._separator) != 1:
             raise ValueError(f"{path}: its tokenizer has no single token for the step separator {layout.separator!r}")
 

@@ -1,13 +1,17 @@
 """The tokenizer of one model: prompt and text to ids, ids to text, and the ids that end a trace.
 
 Invariants: A step's text is `decode` of exactly its ids. Text of another model is encoded piece by piece, so that
-earlier pieces never change their ids. Every single token has a text (partial UTF-8 becomes U+FFFD).
+earlier pieces never change their ids. Every single token has a text (partial UTF-8 becomes U+FFFD). Prompts and texts
+of other models never bring a control token (`ControlTokens`).
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import cached_property
 
+from actors.engine.control_tokens import ControlTokens
 from steer.messages import Prompt
 
 _MARK = "[what the assistant said]"
@@ -51,30 +55,32 @@ class Tokenizer:
         ids = set(given if isinstance(given, (list, tuple)) else [given])
         return cls(tokenizer, {i for i in ids | {tokenizer.eos_token_id} if i is not None}, system_role)
 
-    @property
-    def bos_text(self) -> str:
-        """The text of the token that begins a sequence; "" if there is none."""
-        return self._hf.bos_token or ""
+    @cached_property
+    def _controls(self) -> ControlTokens:
+        return ControlTokens(self._hf, self.eos_ids, self._plain_chat(), self._encode_middle)
 
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """The prompt in the chat template, then the generation prompt. Without a template: the prompt as one text.
 
         ValueError if the template refuses the prompt, or the prompt has no token.
         """
-        user, messages = prompt.user, []
+        controls, user, messages = self._controls, prompt.user, []
         if prompt.system and self._system_role:
-            messages.append({"role": "system", "content": prompt.system})
+            messages.append({"role": "system", "content": controls.hide(prompt.system)})
         elif prompt.system:
             user = joined(prompt)
         if self._hf.chat_template:
-            messages.append({"role": "user", "content": user})
-            ids = self._encode(self._apply_template(messages))
+            messages.append({"role": "user", "content": controls.hide(user)})
+            ids = controls.encode(self._apply_template(messages))
         else:
-            # The tokenizer itself puts its special tokens in front.
-            ids = self._hf.encode(joined(prompt))
+            ids = controls.encode(controls.hide(joined(prompt)), begins_sequence=True)
         if not ids:
             raise ValueError("the prompt has no token")
         return ids
+
+    def encode_bare(self, prompt: Prompt) -> list[int]:
+        """The token that begins a sequence, if there is one, then the prompt as a line of text, without a template."""
+        return self._encode_middle(f"{self._hf.bos_token or ''}{self._controls.hide(joined(prompt))}\n")
 
     def encode_turn(self, user: str) -> list[int]:
         """What follows an unfinished assistant's message: the end of that message, a user turn and the generation
@@ -84,19 +90,19 @@ class Tokenizer:
         """
         if not self._hf.chat_template:
             return self.encode(f"\n\n{user}\n")
-        roles = (("user", "?"), ("assistant", _MARK), ("user", user))
+        roles = (("user", "?"), ("assistant", _MARK), ("user", self._controls.hide(user)))
         _, shown, turn = self._apply_template([{"role": r, "content": c} for r, c in roles]).rpartition(_MARK)
         if not shown:
             raise ValueError("the chat template does not show what the assistant said before the last user turn")
-        return self.encode(turn)
+        return self._encode_middle(turn)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text in the middle of a trace. No special tokens are added."""
-        if not self._anchor:
-            return self._encode(text)
-        ids = self._encode("\n" + text)
-        n = len(self._anchor)
-        return ids[n:] if ids[:n] == self._anchor else self._encode(text)
+        """Ids of a text in the middle of a trace. No special tokens are added, and what spells one is text."""
+        return self._encode_middle(self._controls.hide(text))
+
+    def encode_separator(self, text: str) -> list[int]:
+        """Ids of a text in the middle of a trace, in which special tokens are meant."""
+        return self._encode_middle(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids in the middle of a trace. Special tokens (end of sequence) have no text."""
@@ -127,6 +133,22 @@ class Tokenizer:
             self._encode("a b") == self._encode("\na b")[len(newline) :] and self._decode(self._encode(" b")) == " b"
         )
         return [] if plain else newline
+
+    def _encode_middle(self, text: str) -> list[int]:
+        """Ids in the middle of a trace, of a text whose contents went through `ControlTokens.hide`."""
+        if not self._anchor:
+            return self._controls.encode(text)
+        ids = self._controls.encode("\n" + text)
+        n = len(self._anchor)
+        return ids[n:] if ids[:n] == self._anchor else self._controls.encode(text)
+
+    def _plain_chat(self) -> str:
+        """A conversation of plain words in the chat template. "" without a template, or if it refuses all of them."""
+        system, *turns = [{"role": role, "content": "a"} for role in ("system", "user", "assistant", "user")]
+        for messages in ([system, *turns], turns, turns[:1]):
+            with suppress(ValueError, TypeError):
+                return self._apply_template(messages) if self._hf.chat_template else ""
+        return ""
 
     def _encode(self, text: str) -> list[int]:
         return self._hf.encode(text, add_special_tokens=False)
