@@ -1,10 +1,13 @@
 """Read configuration files: YAML, with `--set key=value` overrides laid over it, into the typed configuration.
 
 Invariant: everything that is wrong with a file or an override is reported at once, a line each: `source: key = value:
-what is wrong; remedy`. Nothing is ignored and nothing is guessed.
+what is wrong; remedy`. Nothing is ignored and nothing is guessed. What follows `=` in an override is text for a key
+that takes text, and YAML for any other.
 """
 
+import datetime
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -46,7 +49,7 @@ def load(model: type[C], path: str | Path | None, sets: Sequence[str] = (), held
     source = "defaults" if path is None else str(path)
     data = held if held is not None else {} if path is None else _read(Path(path))
     for item in sets:
-        _override(data, item)
+        _override(data, item, model)
     if "policy" in model.model_fields:
         data = _name_policy(data)
     set_keys = {item.split("=", 1)[0].strip() for item in sets}
@@ -91,8 +94,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: no such file; {hint}") from None
     except (OSError, UnicodeDecodeError) as failure:
         raise SettingsError(f"{path}: cannot be read: {failure}") from None
-    except yaml.YAMLError as failure:
-        raise SettingsError(f"{path}: not valid YAML: {' '.join(str(failure).split())}") from None
+    except (yaml.YAMLError, ValueError) as failure:  # ValueError: a date that no calendar has, a number of 5,000 digits
+        remedy = "text with a colon, { } or [ ] needs quotes"
+        raise SettingsError(f"{path}: not valid YAML: {' '.join(str(failure).split())}; {remedy}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -100,16 +104,13 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _override(data: dict[str, Any], item: str) -> None:
-    """Lay one `dotted.key=value` over `data`, in place. The value is read as YAML."""
+def _override(data: dict[str, Any], item: str, model: type[BaseModel]) -> None:
+    """Lay one `dotted.key=value` over `data`, in place."""
     key, equals, text = item.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise SettingsError(f"--set {item}: not of the form key=value, for example --set policy.gamma=0.3")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise SettingsError(f"--set {item}: the value is not valid YAML; quote it") from None
+    value = _value(text, _types(model, parts), item)
     here: Any = data
     for depth, part in enumerate(parts[:-1]):
         below = here.setdefault(part, {}) if isinstance(here, dict) else _item(here, part, item)
@@ -125,6 +126,62 @@ def _override(data: dict[str, Any], item: str) -> None:
         here[int(parts[-1])] = value
     else:
         here[parts[-1]] = value
+
+
+_TAKEN_AS: dict[type, tuple[type, ...]] = {int: (float,), float: (int,), list: (tuple,), dict: (BaseModel,)}
+"""The types of keys, besides its own, that a value from YAML is meant for."""
+_ANY = re.compile("")
+_PLAINLY = {type(None): re.compile(r"(?i:null|~|)\Z"), list: re.compile(r"\["), dict: re.compile(r"\{")}
+"""How a value that is not text must be written where text would do. `&x`, `#1` and `- a` are text there."""
+
+
+def _value(text: str, types_: set[Any], item: str) -> Any:
+    """The value of an override, for a key that takes these types.
+
+    A key that takes text gets the text itself, unless that is quoted, or is something else that the key takes too:
+    `null`, a list, a mapping, a number.
+    """
+    takes_text = bool(types_ & {str, Path})
+    try:
+        read = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):  # ValueError: a date that no calendar has, a number of 5,000 digits
+        if takes_text:
+            return text.strip()
+        raise SettingsError(f"--set {item}: the value is not valid YAML; quote it") from None
+    if not takes_text:
+        return read
+    text = text.strip()
+    if isinstance(read, str):
+        return read if text[:1] in ("'", '"') else text
+    accepted: set[Any] = {Any, type(read), *_TAKEN_AS.get(type(read), ())}
+    return read if types_ & accepted and _PLAINLY.get(type(read), _ANY).match(text) else text
+
+
+def _types(model: type[BaseModel], parts: Sequence[str]) -> set[Any]:
+    """The types that a key takes: `str`, `NoneType`, `tuple`, `BaseModel` for any model, and so on. Empty for a key
+    that no model has. Keys below a plain mapping take `Any`."""
+    found: list[Any] = [model]
+    for part in parts:
+        if any(typing.get_origin(one) is dict or one is Any for one in found):
+            return {Any}
+        inside = [arg for one in found if part.isdecimal() for arg in typing.get_args(one) if arg is not ...]
+        models = [m for one in found for m in _models_in(one)]
+        fields = [m.model_fields[part] for m in models if part in m.model_fields]
+        found = [kind for annotation in (*inside, *(f.annotation for f in fields)) for kind in _members(annotation)]
+    kinds = {typing.get_origin(one) or one for one in found}
+    return {BaseModel if isinstance(kind, type) and issubclass(kind, BaseModel) else kind for kind in kinds}
+
+
+def _members(annotation: Any) -> Iterator[Any]:
+    """The members of a union, or the annotation itself."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        yield from _members(typing.get_args(annotation)[0])
+    elif origin in (typing.Union, types.UnionType):
+        for member in typing.get_args(annotation):
+            yield from _members(member)
+    else:
+        yield annotation
 
 
 def _item(items: list[Any], part: str, item: str) -> Any:
@@ -180,8 +237,34 @@ def _sentence(error: ErrorDetails, key: str, path: list[int | str], models: list
     if kind == "literal_error":
         valid = [word.strip(" '") for word in context["expected"].replace(" or ", ",").split(",")]
         return f"{key} = {value!r}: not allowed; {_nearest(str(value), valid)}"
+    if kind == "string_type" and type(value) in _YAML_KINDS:
+        written = _as_written(value).replace("'", "''")
+        shown = f": {path[-1]}: '{written}'" if isinstance(value, dict | list) else " as you wrote it"
+        return f"{key} = {value!r}: YAML reads this as {_YAML_KINDS[type(value)]}; put the text in quotes{shown}"
     shown = "" if isinstance(value, dict) else f" = {value!r}"
-    return f"{key}{shown}: {error['msg'].removeprefix('Value error, ')}"
+    return f"{key}{shown}: {_in_powers(error).removeprefix('Value error, ')}"
+
+
+_YAML_KINDS = {
+    dict: "a mapping", list: "a list", bool: "a truth value", int: "a number", float: "a number", type(None): "null",
+    datetime.date: "a date", datetime.datetime: "a time",
+}  # fmt: skip
+"""What YAML makes of text without quotes: `{question}`, `[a]`, `yes`, `007`, `1.50`, `~`, `2024-01-01`."""
+
+
+def _as_written(value: Any) -> str:
+    """About what a person wrote where YAML read something else than text."""
+    if isinstance(value, dict):
+        inside = (_as_written(k) if v is None else f"{_as_written(k)}: {_as_written(v)}" for k, v in value.items())
+        return "{" + ", ".join(inside) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_as_written, value)) + "]"
+    return value if isinstance(value, str) else yaml.safe_dump(value).removesuffix("...\n").strip()
+
+
+def _in_powers(error: ErrorDetails) -> str:
+    """The message of an error. Bounds of integers in 64 and 32 bits are written as powers."""
+    return error["msg"].replace(str(2**63), "2^63").replace(str(2**31), "2^31")
 
 
 def _nearest(given: str, valid: list[str]) -> str:
