@@ -6,7 +6,10 @@ the cluster if this process started it.
 
 import os
 import signal
+import socket
+import textwrap
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -37,8 +40,17 @@ STATS_S = 5.0
 """Seconds after which a call for the router's counts fails."""
 
 
+REASON_CHARS = 300
+"""Longest reason of Ray's in a message: two lines of a terminal or three."""
+CONNECT_S = 30.0
+"""Seconds in which a cluster's head must take a connection. A head that restarts is back within them; Ray itself tries
+for more than five minutes."""
+RETRY_S = 1.0
+"""Seconds between two tries to connect."""
+
+
 class StartFailed(Exception):
-    """The models could not be started. The message says why."""
+    """Ray or the models could not be started. The message says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -70,27 +82,74 @@ def cluster(verbose: bool = False, engines: int = len(PAIR)) -> Iterator[None]:
     """Connect to Ray for as long as the block runs.
 
     The cluster is the one that RAY_ADDRESS names (inside `ray job submit` Ray sets it). Without that variable it is a
-    local one, which has room for `engines` engines of one CPU each and ends with the block.
+    local one, which has room for `engines` engines of one CPU each and ends with the block. Raises StartFailed if Ray
+    cannot be started or connected to.
     """
     address = os.environ.get("RAY_ADDRESS")
-    level = "WARNING" if verbose else "ERROR"
+    options: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "WARNING" if verbose else "ERROR"}
     if address:
-        ray.init(address=address, log_to_driver=verbose, logging_level=level)
+        _start_ray(address, options)
     else:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(
-            address="local",
-            num_cpus=max(os.cpu_count() or 1, engines + DATA_TASKS),
-            include_dashboard=False,
-            log_to_driver=verbose,
-            logging_level=level,
-            object_store_memory=OBJECT_STORE_BYTES,
-        )
+        cpus = max(os.cpu_count() or 1, engines + DATA_TASKS)
+        local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        _start_ray("local", options | local)
     try:
         with sigterm_as_interrupt():  # After ray.init, which sets a handler of its own.
             yield
     finally:
         ray.shutdown()
+
+
+def _start_ray(address: str, options: dict[str, Any]) -> None:
+    """`ray.init`, with one message for whatever it raises: Ray has no class of its own for most of that."""
+    was_running = ray.is_initialized()
+    try:
+        if address != "local":
+            _refuse_silent_head(address)
+        ray.init(address=address, **options)
+    except Exception as failure:
+        if not was_running:
+            with suppress(Exception):  # Half of it may run.
+                ray.shutdown()
+        raise StartFailed(_why_ray_failed(address, failure)) from failure
+
+
+def _refuse_silent_head(address: str) -> None:
+    """Raise OSError if nobody takes a connection at `host:port`. Addresses of another form are left to Ray."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        return
+    deadline_s = time.monotonic() + CONNECT_S
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+            return
+        except (OSError, OverflowError):
+            if time.monotonic() >= deadline_s:
+                raise
+        time.sleep(RETRY_S)
+
+
+def _why_ray_failed(address: str, failure: Exception) -> str:
+    """What could not be done, Ray's reason in one line, and the remedy."""
+    text = " ".join(str(failure).split()) or type(failure).__name__
+    reason = textwrap.shorten(text, REASON_CHARS, placeholder=" ...").rstrip(".")
+    if address == "local":
+        if isinstance(failure, OSError) and not isinstance(failure, ConnectionError | TimeoutError):
+            remedy = "give Ray a folder with a short path, free space and your write access: RAY_TMPDIR=/tmp/ray-mine"
+        else:
+            remedy = (
+                "the machine may be too busy, or short of memory, disk or ports: try again, with less beside it (Ray's "
+                "logs: /tmp/ray/session_latest/logs)"
+            )
+        return f"Ray could not start on this machine: {reason}; {remedy}"
+    if "version mismatch" in reason.lower():
+        remedy = "install the cluster's versions of Ray and Python here"
+    else:
+        remedy = "see that the cluster runs and that this is its head's address"
+    remedy += ", or unset RAY_ADDRESS for a cluster of this command's own"
+    return f"Ray could not connect to RAY_ADDRESS={address}: {reason}; {remedy}"
 
 
 def beside_driver() -> dict[str, str]:
