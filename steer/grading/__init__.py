@@ -3,7 +3,7 @@
 Model output is hostile input.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from steer.grading.aime import grade_aime
@@ -22,28 +22,36 @@ GRADERS = ("math", "aime", "choice", "qa", "kor", "exact")
 def grade(text: str, gold: str, grader: str, labels: Mapping[str, Any]) -> Verdict:
     """Grade one response. Raises ValueError for an unknown grader.
 
-    `labels` holds further inputs of some graders, all of them optional: `aliases` (qa: other right answers); `letters`,
-    `options` (the options' texts) and `official` (choice); `subset` and `rule_id` (kor).
+    `labels` holds further inputs of some graders, all of them optional: `aliases` (math, choice, qa, exact: other
+    right answers); `letters`, `options` (the options' texts) and `official` (choice); `subset` and `rule_id` (kor).
 
     A trace without a response (status `error`) is not graded: its verdict is `NO_RESPONSE`.
     """
     text, gold = _storable(text), _storable(gold)
+    golds = (gold, *labels.get("aliases", ()))
     match grader:
         case "math":
-            return grade_math(text, gold)
+            return _first_right(grade_math(text, right) for right in golds)
         case "aime":
             return grade_aime(text, gold)
         case "choice":
             letters, options = labels.get("letters", "ABCD"), labels.get("options", ())
-            return grade_choice(text, gold, letters, options, official=bool(labels.get("official", False)))
+            official = bool(labels.get("official", False))
+            return _first_right(grade_choice(text, right, letters, options, official=official) for right in golds)
         case "qa":
             return grade_qa(text, gold, labels.get("aliases", ()))
         case "kor":
             return grade_kor(text, gold, str(labels.get("subset", "")), str(labels.get("rule_id", "")))
         case "exact":
-            return grade_exact(text, gold)
+            return _first_right(grade_exact(text, right) for right in golds)
         case _:
             raise ValueError(f"grader {grader!r}: there are {', '.join(GRADERS)}")
+
+
+def _first_right(verdicts: Iterable[Verdict]) -> Verdict:
+    """The first verdict that is right, else the first."""
+    read = list(verdicts)
+    return next((verdict for verdict in read if verdict.correct), read[0])
 
 
 def _storable(text: str) -> str:

@@ -1,0 +1,118 @@
+"""Whether a grader can read a gold answer: a gold that no response could match is refused before a model is asked.
+
+Invariant: a gold that is not refused is graded right when it is given back as the response, in at least one of the
+forms in which responses state an answer.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from steer.grading.aime import grade_aime
+from steer.grading.answers import visible
+from steer.grading.choice import grade_choice
+from steer.grading.exact import grade_exact
+from steer.grading.kor import grade_kor
+from steer.grading.limits import MAX_NESTING, nesting
+from steer.grading.math import grade_math
+from steer.grading.qa import grade_qa
+from steer.grading.verdict import MAX_ANSWER_CHARS
+
+SHOWN_CHARS = 60
+"""How much of a gold answer a reason shows."""
+
+_MISSING_NUMBER = re.compile(r"[+-]?nan|null|nat|<na>|#?n/a|undefined", re.IGNORECASE)
+"""How pandas, NumPy, JSON and JavaScript spell a number that is not there."""
+_ESCAPE_OR_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_BRACKET = re.compile(r"[()\[\]]")
+_NO_DELIMITER = re.compile(r"\\(?:left|right)\s*\.")
+_TWO_WORDS = re.compile(r"\b[^\W\d_]{2,}\s+[^\W\d_]{2,}\b")
+_SPACING = re.compile(
+    r"\\(?:text|mathrm|mbox|boxed|fbox)\s*(?=\{)|\\(?:quad|qquad|left|right)(?![A-Za-z])|\\[ ,;:!()\[\]]"
+)
+_COMMAND = re.compile(r"\\[A-Za-z]|\\\{")
+_MATH_SIGNS = frozenset("∞∅<>=≤≥≠+±%°")
+"""Signs that can be a whole answer to a question of mathematics."""
+
+
+def unreadable_gold(grader: str, gold: str, labels: Mapping[str, Any]) -> str | None:
+    """Why no response could be graded right with this gold answer, as the end of a sentence that begins with the name
+    of its field; None: the grader can read it.
+
+    `labels` are those of `steer.grading.grade`. Any string is safe: nothing is evaluated. Raises ValueError for an
+    unknown grader, and what grader `math` raises if it needs its worker and cannot start it.
+    """
+    gold = gold.encode("utf-8", "replace").decode()
+    if not visible(gold).strip():
+        return "is empty"
+    if grader == "choice" and gold.strip().upper() not in set(str(labels.get("letters", "ABCD"))):
+        return f"is no letter of {labels.get('letters', 'ABCD')}, which grader choice needs{_shown(gold)}"
+    if grader == "math" and (reason := _unreadable_formula(gold)):
+        return f"{reason}{_shown(gold)}"
+    if any(_is_right(response, gold, grader, labels) for response in _stating(gold, grader)):
+        return None
+    if grader == "aime":
+        return f"is no integer from 0 to 999, which grader aime needs{_shown(gold)}"
+    if len(gold) > MAX_ANSWER_CHARS and grader != "exact":
+        return f"is longer than {MAX_ANSWER_CHARS:,} characters, the longest answer that counts{_shown(gold)}"
+    return f"is no answer that grader {grader} can read in a response{_shown(gold)}"
+
+
+def _shown(gold: str) -> str:
+    short = " ".join(gold.split())
+    return f": it holds {short if len(short) <= SHOWN_CHARS else short[:SHOWN_CHARS] + '...'!r}"
+
+
+def _unreadable_formula(gold: str) -> str | None:
+    bare = visible(gold).strip()
+    if _MISSING_NUMBER.fullmatch(bare.strip("$ ")):
+        return "stands for a missing number"
+    content = _SPACING.sub("", bare)
+    if not (_COMMAND.search(content) or any(char.isalnum() or char in _MATH_SIGNS for char in content)):
+        return "has no number, formula or word"
+    if len(gold) > MAX_ANSWER_CHARS:
+        return f"is longer than {MAX_ANSWER_CHARS:,} characters, the longest answer that counts"
+    if not _is_balanced(bare):
+        return "has brackets that do not match"
+    return f"has more than {MAX_NESTING} brackets in each other" if nesting(bare) > MAX_NESTING else None
+
+
+def _is_balanced(text: str) -> bool:
+    """Whether every brace has its partner, and outside of sentences every other bracket has one of some kind.
+
+    Intervals mix brackets (`[0, 1)`, `]0, 1[`), and sentences number their parts by one alone (`1)`).
+    """
+    depth = 0
+    for match in _ESCAPE_OR_BRACE.finditer(text):
+        depth += {"{": 1, "}": -1}.get(match.group(), 0)
+        if depth < 0:
+            return False
+    paired = len(_BRACKET.findall(text)) % 2 == 0 or _TWO_WORDS.search(text) or _NO_DELIMITER.search(text)
+    return depth == 0 and bool(paired)
+
+
+def _stating(gold: str, grader: str) -> Iterator[str]:
+    """Responses that state the gold answer, in the forms that prompts ask for."""
+    if grader == "kor":
+        yield gold if gold.lstrip().startswith("[[") else f"[[{gold}]]"
+    yield f"\\boxed{{{gold}}}"
+    yield f"The answer is {gold}"
+    yield gold
+
+
+def _is_right(response: str, gold: str, grader: str, labels: Mapping[str, Any]) -> bool:
+    match grader:
+        case "math":
+            return grade_math(response, gold).correct
+        case "aime":
+            return grade_aime(response, gold).correct
+        case "choice":
+            return grade_choice(response, gold, str(labels.get("letters", "ABCD"))).correct
+        case "qa":
+            return grade_qa(response, gold).correct
+        case "kor":
+            return grade_kor(response, gold, str(labels.get("subset", "")), str(labels.get("rule_id", ""))).correct
+        case "exact":
+            return grade_exact(response, gold).correct
+        case _:
+            raise ValueError(f"grader {grader!r} is unknown")
