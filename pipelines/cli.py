@@ -67,10 +67,11 @@ def parser() -> argparse.ArgumentParser:
     data.set_defaults(command=_data)
 
     grade = commands.add_parser("grade", help="grade answers of any system: a file with columns text and gold")
-    grade.add_argument("file", metavar="FILE", help="parquet, jsonl, json or csv file, or a folder of them")
+    grade.add_argument("file", metavar="FILE", help="parquet, jsonl, json or csv file, folder, glob or URL")
     grade.add_argument("--grader", help="math, aime, choice, qa, kor or exact; none: each row's column grader")
     grade.add_argument("--text", default="text", metavar="FIELD", help="field of the response (text)")
     grade.add_argument("--gold", default="gold", metavar="FIELD", help="field of the right answer (gold)")
+    grade.add_argument("--answers", choices=("any", "all"), help="what a list of golds is: each right, or all together")
     grade.add_argument("--choice-official", action="store_true", help="choices by the ACPBench harness's own rule")
     grade.add_argument("--out", metavar="FILE.parquet", help="write a verdict for each row to this new file")
     grade.add_argument("--verbose", action="store_true", help="show the logs of Ray")
@@ -109,12 +110,12 @@ def parser() -> argparse.ArgumentParser:
     bench.set_defaults(command=_bench)
 
     train = commands.add_parser("train-pair", help="train the embedded pair again from nothing, on the CPU")
-    train.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds of each size")
+    train.add_argument("--seeds", type=_seed, nargs="+", default=[0, 1, 2], help="training seeds of each size")
     train.add_argument("--out", required=True, metavar="DIR", help="folder for the checkpoints")
     train.set_defaults(command=_train_pair)
 
     signals = commands.add_parser("train-signals", help="train the embedded reward model and judge again, on the CPU")
-    signals.add_argument("--seed", type=int, default=0, metavar="N", help="training seed (0, which is shipped)")
+    signals.add_argument("--seed", type=_seed, default=0, metavar="N", help="training seed (0, which is shipped)")
     signals.add_argument("--out", required=True, metavar="DIR", help="folder for both models and signals.json")
     signals.set_defaults(command=_train_signals)
 
@@ -137,13 +138,19 @@ def _configured(command: argparse.ArgumentParser) -> None:
 
 def _benchmark(command: argparse.ArgumentParser) -> None:
     command.add_argument("benchmark", metavar="BENCHMARK", help="name of a benchmark, or any name with --source PATH")
-    command.add_argument("--source", metavar="SOURCE", help="hub, embedded, or the PATH of its file or folder")
+    command.add_argument("--source", metavar="SOURCE", help="hub, embedded, or the PATH, glob or URL of its files")
     command.add_argument("--split", choices=("validation", "test", "all"), default="test")
     _settable(command, "a key of benchmark:, for example --set question=problem; may be repeated")
 
 
 def _settable(command: argparse.ArgumentParser, about: str) -> None:
     command.add_argument("--set", dest="sets", metavar="KEY=VALUE", action="append", default=[], help=about)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or len(text) > 19 or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text[:30]} is no seed: give a whole number from 0 on, less than 2^63")
+    return int(text)
 
 
 def _into_folder(command: argparse.ArgumentParser) -> None:
@@ -231,8 +238,8 @@ def _grade(args: argparse.Namespace) -> None:
 
     from pipelines.grade.grade import Fields, grade_file
 
-    fields = Fields(args.text, args.gold, args.grader, args.choice_official)
-    print(grade_file(Path(args.file), fields, Path(args.out) if args.out else None, args.verbose))
+    fields = Fields(args.text, args.gold, args.grader, args.choice_official, args.answers)
+    print(grade_file(args.file, fields, Path(args.out) if args.out else None, args.verbose))
 
 
 def _regrade(args: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ they are truly equal. Those that are graded right are listed.
 import json
 from collections.abc import Sequence
 
+from pipelines.report.printed import first_of
 from steer.benchmarks import load_benchmark
 from steer.config.load import refusals_as_settings_errors
 from steer.config.run import BenchmarkConfig
@@ -28,7 +29,10 @@ def check_grading(config: BenchmarkConfig) -> str:
     wrong = [q for q in questions if not _right(q, q.gold)]
     swaps = [(q, other) for i, q in enumerate(questions) for other in _others(questions, i)]
     equal = [(q.gold, other) for q, other in swaps if _right(q, other)]
+    refusals = [row.error for row in benchmark.rows if row.error]
+    refused = [f"refused, and not graded here: {len(refusals)} rows", *first_of(refusals, SHOWN)] if refusals else []
     lines = [
+        *refused,
         f"gold in the form that the prompt asks for: {len(questions) - len(wrong)} of {len(questions)} right",
         *(f"  not right: {q.id}: {q.gold}" for q in wrong[:SHOWN]),
         f"another row's gold of another text: {len(equal)} of {len(swaps)} right",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.report.printed import first_of
-from steer.benchmarks import Key, Reading, load_benchmark, reading
+from steer.benchmarks import EmptySplit, Key, Reading, load_benchmark, reading
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.pairs import load_pair
 from steer.config.run import BenchmarkConfig, ModelConfig
@@ -107,8 +107,10 @@ def _tally(plan: Reading, encoders: Sequence["_Encoder"]) -> _Tally:
 
 def _count(plan: Reading, split: str, keys: Sequence[Key]) -> int:
     wanted = replace(plan, split=split)
-    # A file of one row has no validation row: that is a count of 0 here, and `select` would refuse it.
-    return len(wanted.select(keys)) if len(keys) > 1 else int(split == "test")
+    try:
+        return len(wanted.select(keys))
+    except EmptySplit:
+        return 0
 
 
 def _distinct(pair: str) -> list[ModelConfig]:

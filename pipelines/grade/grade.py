@@ -19,9 +19,21 @@ from ray.data import DataContext, Dataset
 
 from pipelines.report.printed import first_of
 from pipelines.run.ingest import TablesSource, in_blocks, quiet_context
+from pipelines.run.refused import Refusal, commonest
 from pipelines.run.session import cluster
+from steer.benchmarks.fields import (
+    Gold,
+    RowError,
+    described,
+    gold,
+    is_missing,
+    is_scalar,
+    plain,
+    require_readable,
+    text,
+)
+from steer.benchmarks.files import DataFile, as_file, data_files
 from steer.benchmarks.records import Record, read_records
-from steer.benchmarks.sources import data_files
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.grading import GRADERS, grade
 from steer.statistics.intervals import accuracy_interval
@@ -51,17 +63,20 @@ class Fields:
     """Grader of all rows. None: the column `grader` of each row."""
     official: bool = False
     """Grade choices by the rule of ACPBench's own harness."""
+    answers: str | None = None
+    """What a list of several golds is: see `steer.benchmarks.fields.gold`."""
 
 
-def grade_file(path: Path, fields: Fields, out: Path | None = None, verbose: bool = False) -> str:
-    """Grade a file, or every data file of a folder. Returns the table to print, and writes the verdicts to `out`
-    (Parquet). Raises SettingsError for a file that cannot be read and for an `out` that exists."""
+def grade_file(source: str | Path, fields: Fields, out: Path | None = None, verbose: bool = False) -> str:
+    """Grade a file, or every data file of a folder, a glob or a URL. Returns the table to print, and writes the
+    verdicts to `out` (Parquet). Raises SettingsError for a file that cannot be read, if no row can be graded, and for
+    an `out` that exists."""
     if fields.grader is not None and fields.grader not in GRADERS:
         raise SettingsError(f"--grader {fields.grader}: there are {', '.join(GRADERS)}")
     if out is not None and out.exists():
         raise SettingsError(f"--out {out} is there already: name a new file or remove it")
     with refusals_as_settings_errors():
-        files = data_files(path.absolute())
+        files = data_files(source)
         for file in files:
             next(read_records(file), None)
     with cluster(verbose):
@@ -69,8 +84,9 @@ def grade_file(path: Path, fields: Fields, out: Path | None = None, verbose: boo
             return _write(_graded(files, fields), out).table()
 
 
-def _graded(files: list[Path], fields: Fields) -> Dataset:
-    rows = TablesSource([FileBlocks(file, fields) for file in files]).dataset(local=True, num_cpus=1)
+def _graded(files: list[DataFile], fields: Fields) -> Dataset:
+    local = any(file.is_local for file in files)
+    rows = TablesSource([FileBlocks(file, fields) for file in files]).dataset(local, num_cpus=1)
     return rows.map_batches(grade_rows, batch_format="pyarrow", batch_size=None)
 
 
@@ -90,11 +106,15 @@ def grade_rows(rows: pa.Table) -> pa.Table:
 class FileBlocks:
     """The read task of one file. Yields blocks of `_READ_SCHEMA`."""
 
-    path: Path
+    file: DataFile | Path
     fields: Fields
 
     def __call__(self) -> Iterator[pa.Table]:
-        return in_blocks(read_records(self.path), self._block, self._refused, _READ_SCHEMA)
+        return in_blocks(read_records(self._file), self._block, self._refused, _READ_SCHEMA)
+
+    @property
+    def _file(self) -> DataFile:
+        return as_file(self.file) if isinstance(self.file, Path) else self.file
 
     def _block(self, records: list[Record], _first: int) -> pa.Table:
         return pa.Table.from_pylist([self._row(record) for record in records], _READ_SCHEMA)
@@ -103,47 +123,69 @@ class FileBlocks:
         return pa.Table.from_pylist([{"place": "", "error": why}], _READ_SCHEMA)
 
     def _row(self, record: Record) -> dict[str, str]:
-        fields, values = self.fields, record.values
-        place = f"{self.path} row {record.number}"
-        text, gold = values.get(fields.text), values.get(fields.gold)
-        grader = fields.grader or values.get("grader")
-        labels, error = self._labels(values)
-        if record.error:
-            error = record.error
-        elif not isinstance(text, str):
-            error = f"field {fields.text!r} is missing or no text: name the response's field by --text"
-        elif gold is None or isinstance(gold, bool) or not isinstance(gold, str | int | float):
-            error = f"field {fields.gold!r} is missing or no text: name the gold answer's field by --gold"
-        elif grader not in GRADERS:
-            error = f"grader {grader!r}: set --grader or a column grader to one of {', '.join(GRADERS)}"
+        values = record.values
+        place = f"{self._file} row {record.number}"
+        id, grader = values.get("id"), self.fields.grader or values.get("grader")
         row = {
             "place": place,
-            "id": str(values.get("id", "")),
-            "text": text if isinstance(text, str) else "",
-            "gold": "" if gold is None else str(gold),
+            "id": plain(id) if is_scalar(id) and not is_missing(id) else "",
+            "text": "",
+            "gold": "",
             "grader": str(grader or ""),
-            "labels": labels,
-            "error": error and f"{place}: {error}",
+            "labels": "{}",
+            "error": "",
         }
+        try:
+            self._read(record, grader, row)
+        except RowError as wrong:
+            row["error"] = f"{place}: {wrong}"
         return {name: value.encode("utf-8", "replace").decode() for name, value in row.items()}
 
-    def _labels(self, values: dict[str, Any]) -> tuple[str, str]:
-        """(labels as a JSON object, error or "")."""
+    def _read(self, record: Record, grader: Any, row: dict[str, str]) -> None:
+        """Fill `row` as far as the record can be read. Raises RowError for the first field that cannot."""
+        fields, values = self.fields, record.values
+        if record.error:
+            raise RowError(record.error)
+        row["text"] = self._response(values)
+        labels = self._labels(values)
+        if grader not in GRADERS:
+            raise RowError(f"grader {grader!r}: set --grader or a column grader to one of {', '.join(GRADERS)}")
+        value = values.get(fields.gold)
+        if is_missing(value):
+            raise RowError(f"field {fields.gold!r} is missing or empty: name the gold answer's field by --gold")
+        read = gold(values, fields.gold, grader, fields.answers)
+        row["gold"] = read.text
+        aliases = (*read.aliases, *labels.get("aliases", ()))
+        labels |= {"aliases": [*aliases]} if aliases else {}
+        require_readable(Gold(read.text, aliases), fields.gold, grader, labels)
+        row["labels"] = json.dumps(labels, default=str)
+
+    def _response(self, values: dict[str, Any]) -> str:
+        """The response; empty if the system answered nothing."""
+        name = self.fields.text
+        value = values.get(name)
+        if isinstance(value, str):
+            return value
+        if value is None or not is_scalar(value):
+            raise RowError(f"field {name!r} is {described(value)}, not text: name the response's field by --text")
+        return text(values, name)
+
+    def _labels(self, values: dict[str, Any]) -> dict[str, Any]:
         labels = values.get("labels") or {}
         try:
             labels = json.loads(labels) if isinstance(labels, str) else labels
         except (ValueError, RecursionError):
-            return "{}", "field 'labels' is no JSON object"
+            raise RowError("field 'labels' is no JSON object") from None
         if not isinstance(labels, dict):
-            return "{}", f"field 'labels' is a {type(labels).__name__}, not an object"
-        labels = labels | {name: values[name] for name in LABEL_COLUMNS if values.get(name) is not None}
+            raise RowError(f"field 'labels' is {described(labels)}, not an object")
+        labels = labels | {name: values[name] for name in LABEL_COLUMNS if not is_missing(values.get(name))}
         labels |= {"official": True} if self.fields.official else {}
         for name in ("aliases", "options"):
             if not isinstance(labels.get(name, []), list) or not all(isinstance(x, str) for x in labels.get(name, [])):
-                return "{}", f"label {name!r} is no list of texts"
+                raise RowError(f"label {name!r} is {described(labels[name])}, not a list of texts")
         if not isinstance(labels.get("letters", ""), str):
-            return "{}", "label 'letters' is no text, such as ABCD"
-        return json.dumps(labels, default=str), ""
+            raise RowError("label 'letters' is no text, such as ABCD")
+        return labels
 
 
 class Tally:
@@ -154,19 +196,26 @@ class Tally:
         self._rows: Counter[str] = Counter()
         self._rules: Counter[tuple[str, str]] = Counter()
         self._f1: Counter[str] = Counter()
-        self._errors: list[str] = []
+        self._errors: list[Refusal] = []
 
     def add(self, verdicts: pa.Table) -> None:
         for row in verdicts.to_pylist():
             if not row["place"]:
                 raise SettingsError(row["error"])
             if row["error"]:
-                self._errors.append(row["error"])
+                self._errors.append(Refusal(row["place"], row["error"]))
                 continue
             self._rows[row["grader"]] += 1
             self._right[row["grader"]] += row["correct"]
             self._rules[row["grader"], row["rule"]] += 1
             self._f1[row["grader"]] += row["f1"] or 0.0
+
+    def require_any(self) -> None:
+        """Raise SettingsError if there are rows and none could be graded."""
+        if self._errors and not self._rows:
+            raise SettingsError(
+                f"none of the {len(self._errors)} rows can be graded. The commonest reason: {commonest(self._errors)}"
+            )
 
     def table(self) -> str:
         lines = []
@@ -178,7 +227,7 @@ class Tally:
             rules = [(rule, count) for (of, rule), count in self._rules.items() if of == grader]
             lines += [f"  {count:7d}  {rule}" for rule, count in sorted(rules, key=lambda item: (-item[1], item[0]))]
         if self._errors:
-            lines += [f"not graded: {len(self._errors)}", *first_of(self._errors, ERRORS_SHOWN)]
+            lines += [f"not graded: {len(self._errors)}", *first_of([e.error for e in self._errors], ERRORS_SHOWN)]
         return "\n".join(lines) or "no rows"
 
 
@@ -194,6 +243,7 @@ def _write(graded: Dataset, out: Path | None) -> Tally:
             tally.add(verdicts)
             if writer is not None:
                 writer.write_table(verdicts)
+        tally.require_any()
     return tally
 
 

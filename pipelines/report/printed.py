@@ -26,6 +26,22 @@ def first_of(reasons: Sequence[str], most: int) -> list[str]:
     return [*(f"  {reason}" for reason in reasons[:most]), *([f"  and {left} more"] if left > 0 else [])]
 
 
+def refused(benchmarks: Sequence[dict]) -> str:
+    """A line for each benchmark and split with questions that could not be asked; empty if there are none.
+
+    `benchmarks`: the entries of `run.json`.
+    """
+    lines = []
+    for read in benchmarks:
+        if read.get("refused"):
+            why = f": {read['refusal']}" if read.get("refusal") else ""
+            lines.append(
+                f"{read['benchmark']}, {read['split']} split: {read['refused']:,} of {read['traces']:,} could not be "
+                f"asked and count as wrong{why}"
+            )
+    return "\n".join(lines)
+
+
 def unit_at(flops: float) -> tuple[float, str]:
     """The largest unit in which so many 1e12 FLOPs are at least 1: (size in 1e12 FLOPs, name)."""
     return next(((size, name) for size, name in UNITS if flops >= size), UNITS[-1])

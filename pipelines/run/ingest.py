@@ -19,6 +19,7 @@ from ray.data import DataContext, Dataset
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
+from pipelines.run.refused import Refusal, commonest, none_left
 from steer.benchmarks import BenchmarkRow, Key, Reading, Shard
 from steer.config.load import SettingsError
 from steer.storage.questions import question_table
@@ -28,6 +29,10 @@ _READ_SCHEMA = pa.schema(
     [("shard", pa.int32()), ("number", pa.int32()), *((f"key_{name}", pa.string()) for name in Key._fields)]
     + list(QUESTIONS_SCHEMA)
 )
+_KEYS_SCHEMA = pa.schema(
+    [field for field in _READ_SCHEMA if field.name not in QUESTIONS_SCHEMA.names or field.name == "error"]
+)
+"""What the driver holds of each row."""
 READ_ROWS = 256
 """Rows of a block that is read: a few megabytes at 20 paragraphs a question."""
 T = TypeVar("T")
@@ -46,6 +51,8 @@ class Rows:
     """Tables with the columns of `QUESTIONS_SCHEMA` and others. Each question is there once."""
     picks: tuple[tuple[int, int], ...]
     """Of each trace: (row, counted over all blocks, sample)."""
+    refusal: str = ""
+    """The commonest reason why questions cannot be asked, with an example; empty if all can."""
 
     def __len__(self) -> int:
         return len(self.trace_ids)
@@ -68,6 +75,11 @@ class Ingested:
     tokens: str
     rows: Rows
 
+    def refuse_unaskable(self) -> None:
+        """Raise ValueError, with the reason, if no question can be asked."""
+        if self.rows.bad == len(self.rows):
+            raise ValueError(none_left(f"benchmark {self.name}: none of the {self.rows.bad} traces", self.rows.refusal))
+
     def described(self) -> dict:
         """The entry of `run.json`."""
         return {
@@ -76,6 +88,7 @@ class Ingested:
             "rule": self.split_rule,
             "traces": len(self.rows),
             "refused": self.rows.bad,
+            **({"refusal": self.rows.refusal} if self.rows.bad else {}),
         }
 
 
@@ -158,6 +171,8 @@ def in_blocks(
 
 def _read(plan: Reading) -> list[ray.ObjectRef]:
     readers = [_Blocks(number, shard) for number, shard in enumerate(plan.wanted_shards())]
+    if not readers:
+        return []
     with DataContext.current(quiet_context()):
         return TablesSource(readers).dataset(plan.local).materialize().to_arrow_refs()
 
@@ -174,7 +189,7 @@ def quiet_context(log_level: int = logging.CRITICAL) -> DataContext:
 
 
 def _chosen(plan: Reading, blocks: list[ray.ObjectRef]) -> Rows:
-    keys = pa.concat_tables(ray.get([_keys.remote(block) for block in blocks]))
+    keys = pa.concat_tables([_KEYS_SCHEMA.empty_table(), *ray.get([_keys.remote(block) for block in blocks])])
     refused = keys.filter(pc.equal(keys["shard"], REFUSED))
     if refused.num_rows:
         raise ValueError(refused.sort_by("number")["key_id"][0].as_py())
@@ -184,16 +199,16 @@ def _chosen(plan: Reading, blocks: list[ray.ObjectRef]) -> Rows:
     in_order = [Key(*(read[i][f"key_{name}"] for name in Key._fields)) for i in order]
     chosen = [int(order[i]) for i in plan.select(in_order)]
     samples = range(plan.samples)
+    refusals = [Refusal(read[i]["key_place"], read[i]["error"]) for i in chosen if read[i]["error"]]
     return Rows(
         trace_ids=tuple(f"{read[i]['key_id']}#{sample}" for i in chosen for sample in samples),
-        bad=sum(read[i]["bad"] for i in chosen) * plan.samples,
+        bad=len(refusals) * plan.samples,
         blocks=tuple(blocks),
         picks=tuple((i, sample) for i in chosen for sample in samples),
+        refusal=commonest(refusals),
     )
 
 
 @ray.remote(num_cpus=0)
 def _keys(block: pa.Table) -> pa.Table:
-    bad = pa.array([bool(error) for error in block["error"].to_pylist()], pa.bool_())
-    names = [name for name in _READ_SCHEMA.names if name not in QUESTIONS_SCHEMA.names]
-    return block.select(names).append_column("bad", bad)
+    return block.select(_KEYS_SCHEMA.names)

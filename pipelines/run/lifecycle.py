@@ -104,10 +104,13 @@ class Lifecycle:
         """Make the folder of a new run, and lock the folder.
 
         `benchmarks` are described in `run.json`. Give none if the run that is resumed describes them already. Raises
-        SettingsError for `cells` that cannot be cut into groups, before the folder is made.
+        SettingsError for `cells` that cannot be cut into groups, and for a benchmark without a question that can be
+        asked, before the folder is made.
         """
         new = self.resumed is None
         with refusals_as_settings_errors():
+            for benchmark in benchmarks:
+                benchmark.refuse_unaskable()
             for cell in cells:
                 refuse_uncuttable(cell)
             config = resolved(self._config, self._pair)

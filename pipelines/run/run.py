@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.report.printed import tables
+from pipelines.report.printed import refused, tables
 from pipelines.report.summary import Entry, Summary, summarise, write_json
 from pipelines.report.time_spent import table as time_table
 from pipelines.run.cells import Cell
@@ -58,6 +58,8 @@ def run_one(
     write_json(run, rows)
     run.finish()
     print(tables(rows), flush=True)
+    if unasked := refused(run.describe()["benchmarks"]):
+        print(f"\n{unasked}", flush=True)
     took = run.describe().get("time")
     if took:
         print(f"\n{time_table(took)}", flush=True)

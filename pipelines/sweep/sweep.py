@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipelines.report.figures import save_curve
-from pipelines.report.printed import best_on_test, tables
+from pipelines.report.printed import best_on_test, refused, tables
 from pipelines.report.summary import Entry, Summary, summarise, write_json
 from pipelines.run.cells import Cell
 from pipelines.run.ingest import Ingested, ingest
@@ -72,6 +72,8 @@ def run_sweep(
     save_curve(run, rows, [(*key, setting) for key, setting in choice.items()])
     run.finish(chosen=[[*key, setting] for key, setting in choice.items()])
     print(report(test or validation, choice, config.test_grid and config.test), flush=True)
+    if unasked := refused(run.describe()["benchmarks"]):
+        print(f"\n{unasked}", flush=True)
     return rows
 
 

@@ -1,12 +1,11 @@
 """Benchmarks: a configuration in, the `Question` rows of one split out. Each benchmark has its own file."""
 
-from pathlib import Path
-
 from steer.benchmarks import embedded, local
 from steer.benchmarks.acpbench import ACPBENCH
 from steer.benchmarks.aime import AIME
-from steer.benchmarks.benchmark import Benchmark, BenchmarkRow, Key, Reading, Shard
+from steer.benchmarks.benchmark import Benchmark, BenchmarkRow, EmptySplit, Key, Reading, Shard
 from steer.benchmarks.embedded import EMBEDDED, EmbeddedBenchmark
+from steer.benchmarks.files import is_local, several
 from steer.benchmarks.kor_bench import KOR_BENCH
 from steer.benchmarks.math500 import MATH500
 from steer.benchmarks.musique import MUSIQUE
@@ -17,6 +16,7 @@ from steer.config.run import BenchmarkConfig
 __all__ = [
     "PUBLIC",
     "Benchmark",
+    "EmptySplit",
     "Key",
     "Reading",
     "BenchmarkRow",
@@ -29,7 +29,7 @@ __all__ = [
 PUBLIC = {d.name: d for d in (MATH500, OMNI_MATH, AIME, ACPBENCH, MUSIQUE, KOR_BENCH)}
 """The paper's six benchmarks."""
 
-OWN_DATA_KEYS = ("question", "answer", "id", "prompt")
+OWN_DATA_KEYS = ("question", "answer", "answers", "id", "prompt")
 """Configuration keys that only own data may set."""
 
 
@@ -67,7 +67,7 @@ def reading(config: BenchmarkConfig) -> Reading:
         )
     if (source == "embedded") != (config.name in EMBEDDED):
         raise ValueError(
-            f"benchmark {config.name} is not read from source: {source}: "
+            f"benchmark {config.name} is not read from source: {', '.join(several(source))}: "
             + ("use source: hub, or the PATH of its files" if config.name in PUBLIC else "use source: embedded")
         )
     return embedded.reading(config) if source == "embedded" else _public(config, source)
@@ -77,9 +77,9 @@ def _standard_source(name: str) -> str:
     return "hub" if name in PUBLIC else "embedded"
 
 
-def _public(config: BenchmarkConfig, source: str) -> Reading:
+def _public(config: BenchmarkConfig, source: str | tuple[str, ...]) -> Reading:
     definition = PUBLIC[config.name]
-    sources = definition.hub() if source == "hub" else definition.files(_existing(source))
+    sources = definition.hub() if source == "hub" else definition.files(several(source))
     grader = config.grader or definition.grader
     return Reading(
         name=definition.name,
@@ -90,13 +90,6 @@ def _public(config: BenchmarkConfig, source: str) -> Reading:
         shards=tuple(PublicShard(definition, s, grader, config.choice_official) for s in sources),
         limit=config.limit,
         samples=config.samples,
-        local=source != "hub",
+        local=source != "hub" and is_local(several(source)),
         drawn=True,
     )
-
-
-def _existing(source: str) -> Path:
-    path = Path(source)
-    if not path.exists():
-        raise ValueError(f"benchmark source: there is no {path}: give the benchmark's file or folder, or source: hub")
-    return path.absolute()

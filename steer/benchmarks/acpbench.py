@@ -4,13 +4,13 @@ The benchmark has a validation split of its own. In its files, a question's text
 them on separate lines.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steer.benchmarks.fields import RowError, items, lacks, text
+from steer.benchmarks.files import DataFile, data_files
 from steer.benchmarks.public import Asked, Definition, Source
-from steer.benchmarks.sources import FileSource, HubSource, data_files
+from steer.benchmarks.sources import FileSource, HubSource
 
 TASKS = {
     "app": "applicable_actions_mc",
@@ -34,15 +34,21 @@ def _hub() -> list[HubSource]:
     ]
 
 
-def _files(root: Path) -> list[FileSource]:
-    return [FileSource(path, _split(path.name.lower())) for path in data_files(root, "mcq")]
+def _files(sources: Sequence[str]) -> list[FileSource]:
+    return [FileSource(file, _split(file)) for file in data_files(sources, "mcq")]
 
 
-def _split(name: str) -> str:
-    """The split by the file's name: `dev` or `validation`, or `test`. Any other file is split by the sampling rule."""
-    if "dev" in name or "validation" in name:
-        return "validation"
-    return "test" if "test" in name else ""
+def _split(file: DataFile) -> str:
+    """The split by the name of the file, else of a folder around it in the source: `dev` or `validation`, or `test`.
+
+    Any other file is split by the sampling rule.
+    """
+    for name in reversed(file.label.lower().split("/")):
+        if "dev" in name or "validation" in name:
+            return "validation"
+        if "test" in name:
+            return "test"
+    return ""
 
 
 def _asked(values: Mapping[str, Any], source: Source) -> Asked:

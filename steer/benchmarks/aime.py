@@ -6,13 +6,13 @@ NeMo-Skills' file of 2025, which both number the thirty problems of I and II fro
 """
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steer.benchmarks.fields import RowError, text
+from steer.benchmarks.files import data_files
 from steer.benchmarks.public import Asked, Definition, Source
-from steer.benchmarks.sources import FileSource, HubSource, data_files
+from steer.benchmarks.sources import FileSource, HubSource
 
 _URL = re.compile(r"(20\d\d)_AIME_(I{1,2})_Problems/Problem_(\d{1,2})")
 _NUMBERED_2025 = re.compile(r"(?:aime25-)?(\d{1,2})")
@@ -24,8 +24,8 @@ def _hub() -> list[HubSource]:
     return [HubSource("AI-MO/aimo-validation-aime", "train"), HubSource("math-ai/aime25", "test")]
 
 
-def _files(root: Path) -> list[FileSource]:
-    return [FileSource(path) for path in data_files(root)]
+def _files(sources: Sequence[str]) -> list[FileSource]:
+    return [FileSource(file) for file in data_files(sources)]
 
 
 def _asked(values: Mapping[str, Any], source: Source) -> Asked:

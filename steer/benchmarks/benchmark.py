@@ -26,6 +26,10 @@ class BenchmarkRow:
     error: str = ""
 
 
+class EmptySplit(ValueError):
+    """No row is in the split that is asked for. The message has the remedy."""
+
+
 class Key(NamedTuple):
     """The part of a row that decides whether it is selected."""
 
@@ -73,7 +77,8 @@ class Reading:
         return tuple(s for s in self.shards if self.split == "all" or s.split in ("", self.split))
 
     def select(self, keys: Sequence[Key]) -> list[int]:
-        """Indices of the selected rows, in order. Raises ValueError if two rows have one id or the split is empty."""
+        """Indices of the selected rows, in order. Raises ValueError if two rows have one id, and EmptySplit
+        if none is in the split."""
         _refuse_duplicates(keys)
         validation = validation_draws(key.draw for key in keys if not key.split)
         chosen = [
@@ -82,11 +87,18 @@ class Reading:
             if self.split in ("all", key.split or ("validation" if key.draw in validation else "test"))
         ]
         if not chosen:
-            held = f"{len(keys)} row{'s' * (len(keys) != 1)}" if keys else "no rows"
-            raise ValueError(f"benchmark {self.name} has {held}, none of them in split {self.split}: use split: all")
+            raise EmptySplit(self._nothing(keys))
         if self.drawn and self.limit is not None:
             chosen = sorted(sorted(chosen, key=lambda i: _hash("limit", keys[i].id))[: self.limit])
         return chosen[: self.limit]
+
+    def _nothing(self, keys: Sequence[Key]) -> str:
+        """Why no row is selected."""
+        there = sorted({shard.split for shard in self.shards} - {""})
+        if not keys and there:
+            return f"benchmark {self.name}: its files hold split {', '.join(there)}: set split: {there[0]}"
+        held = f"{len(keys)} row{'s' * (len(keys) != 1)}" if keys else "no rows"
+        return f"benchmark {self.name} has {held}, none of them in split {self.split}: use split: all"
 
     def load(self) -> "Benchmark":
         """Read the selected rows into memory. Raises what `select` and the shards raise."""
@@ -113,6 +125,12 @@ class Benchmark:
     grader: str
     tokens: Literal["math", "all"]
     rows: tuple[BenchmarkRow, ...]
+
+
+def unread_id(place: str) -> str:
+    """The id of a row whose own cannot be read. Ids that are read are stripped, so that none begins with a space: this
+    one is no other row's."""
+    return f" {place}"
 
 
 def validation_draws(draws: Iterable[str]) -> set[str]:

@@ -1,25 +1,79 @@
-"""Typed access to the fields of a row. A wrong field raises `RowError`, which fails one row and not the run."""
+"""Typed access to the fields of a row. A wrong field raises `RowError`, which fails one row and not the run.
 
+Invariants: a number becomes its plain decimal text, without an exponent and without rounding (27.0 is 27, 1e-05 is
+0.00001). NaN is a missing value. A text stays as it is, but for spaces at its ends.
+"""
+
+import ast
 import json
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from steer.grading.golds import unreadable_gold
+
+Scalar = str | int | float | Decimal
+MAX_NAMES_SHOWN = 6
+"""How many keys of an object a message names."""
+_ACCEPT_SEVERAL = ("math", "choice", "qa", "exact")
+"""The graders with which any of several answers may be right."""
+_MARKED_LETTER = re.compile(r"[(\[]?\s*([A-Za-z])\s*[)\]]?[.:]?")
+_NUMERAL = re.compile(r"[+-]?(?:\d{1,400}\.?\d{0,400}|\.\d{1,400})(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_INFINITE = re.compile(r"([+-]?)inf(?:inity)?", re.IGNORECASE)
+_LIST_OF_TEXTS = re.compile(r"\[\s*[\"'].*[\"']\s*,?\s*\]", re.DOTALL)
 
 
 class RowError(Exception):
     """The row cannot become a question. The message names the field and the remedy."""
 
 
+class Gold(NamedTuple):
+    text: str
+    aliases: tuple[str, ...] = ()
+    """Other answers that are right, too."""
+
+
 def text(values: Mapping[str, Any], *names: str) -> str:
     """The first of these fields that the row has, as stripped text. Numbers become text."""
-    name = next((name for name in names if values.get(name) is not None), names[0])
-    value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        if value is None:
-            raise lacks(name)
-        raise RowError(f"field {name!r} is a {type(value).__name__}, not text")
-    if not str(value).strip():
+    name = next((name for name in names if not is_missing(values.get(name))), names[0])
+    value: Any = values.get(name)
+    if is_missing(value):
         raise lacks(name)
-    return checked(str(value).strip(), repr(name))
+    if not is_scalar(value):
+        raise RowError(f"field {name!r} is {described(value)}, not text{_remedy(value)}")
+    return checked(plain(value), repr(name))
+
+
+def gold(values: Mapping[str, Any], name: str, grader: str, answers: str | None = None) -> Gold:
+    """The gold answer in a field, as a text that the grader can read, and the other answers that it accepts.
+
+    A list of one item is that item. Of a list of several, `answers` says what it is: `any` (each of them is right) or
+    `all` (together they are the answer); None: `all` for grader math, else `any`. Whether the grader can read the gold
+    is `require_readable`'s question, because it may depend on labels of the row.
+    """
+    value = _listed(values.get(name))
+    while isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, list | tuple):
+        return Gold(_gold_text(value, name, grader))
+    if not value:
+        raise lacks(name)
+    items = tuple(_gold_text(item, name, grader) for item in value)
+    meant = answers or ("all" if grader == "math" else "any")
+    if meant == "all" and grader in ("math", "exact"):
+        return Gold(", ".join(items))
+    if meant == "all" or grader not in _ACCEPT_SEVERAL:
+        remedy = "keep one" if meant == "any" else "set benchmark.answers: any if each of them is right"
+        raise RowError(f"field {name!r} is {described(value)}, and grader {grader} takes one answer: {remedy}")
+    return Gold(items[0], items[1:])
+
+
+def require_readable(read: Gold, name: str, grader: str, labels: Mapping[str, Any]) -> None:
+    """Raise RowError for a gold answer with which no response could be right."""
+    reasons = [unreadable_gold(grader, answer, labels) for answer in (read.text, *read.aliases)]
+    if all(reasons):
+        raise RowError(f"field {name!r} {reasons[0]}")
 
 
 def items(values: Mapping[str, Any], name: str) -> list[Any]:
@@ -30,13 +84,55 @@ def items(values: Mapping[str, Any], name: str) -> list[Any]:
             value = json.loads(value)
         except (ValueError, RecursionError):
             raise RowError(f"field {name!r} is text that is no JSON list") from None
-    if value is None:
+    if is_missing(value):
         raise lacks(name)
     if not isinstance(value, list | tuple):
-        raise RowError(f"field {name!r} is a {type(value).__name__}, not a list")
+        raise RowError(f"field {name!r} is {described(value)}, not a list")
     if not value:
         raise lacks(name)
     return list(value)
+
+
+def is_missing(value: Any) -> bool:
+    """None, a blank text, or NaN, as which pandas and NumPy write a number that is not there."""
+    if isinstance(value, float | Decimal):
+        return value != value
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def is_scalar(value: Any) -> bool:
+    """Whether a value is a text or a number. A truth value is neither."""
+    return isinstance(value, Scalar) and not isinstance(value, bool)
+
+
+def plain(value: Scalar) -> str:
+    """A text without spaces at its ends; a number as its shortest exact decimal: 27.0 is `27`, 1e-05 `0.00001`."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, int):
+        return str(value)
+    exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
+    if not exact.is_finite():
+        return str(float(exact))
+    digits = f"{exact:f}"
+    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return "0" if digits == "-0" else digits
+
+
+def described(value: Any) -> str:
+    """What a value is, in words: `a list of 2 objects (content, role)`, `a str`, `bytes`."""
+    if value is None:
+        return "missing"
+    if isinstance(value, bytes | bytearray):
+        return "bytes"
+    if isinstance(value, Mapping):
+        return f"an object ({_names(value)})"
+    if isinstance(value, list | tuple):
+        held = next((item for item in value if item is not None), None)
+        what = f"objects ({_names(held)})" if isinstance(held, Mapping) else f"{type(held).__name__}s"
+        return f"a list of {len(value)} {what}" if held is not None else f"a list of {len(value)} items"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def lacks(name: str) -> RowError:
@@ -48,3 +144,54 @@ def checked(value: str, what: str) -> str:
     if any("\ud800" <= char <= "\udfff" for char in value):
         raise RowError(f"field {what} holds a lone surrogate: remove that character")
     return value
+
+
+def _gold_text(value: Any, name: str, grader: str) -> str:
+    if grader == "choice" and is_scalar(value) and not is_missing(value):
+        return _letter(value, name)
+    bare = text({name: value}, name)
+    if grader in ("math", "aime"):
+        # A CSV cell has no type: a number that pandas wrote there is text. These graders read numbers alone.
+        if infinite := _INFINITE.fullmatch(bare):
+            return infinite[1].replace("+", "") + r"\infty"
+        if _NUMERAL.fullmatch(bare) and ("e" in bare.lower() or grader == "aime"):
+            # Leading zeros stay: they are part of an answer as AIME writes it.
+            return bare if bare.isdecimal() else plain(Decimal(bare))
+    return bare
+
+
+def _letter(value: Scalar, name: str) -> str:
+    """The capital letter in `b`, `(B)` or `B.`; any other text as it is."""
+    bare = plain(value)
+    if not isinstance(value, str) or (bare.isdecimal() and bare.isascii()):
+        raise RowError(
+            f"field {name!r} is a number: whether options are counted from 0 or from 1 is not said, so write the "
+            f"letter of the right option: it holds {bare}"
+        )
+    marked = _MARKED_LETTER.fullmatch(bare)
+    return checked(marked[1].upper() if marked else bare, repr(name))
+
+
+def _listed(value: Any) -> Any:
+    """The list in a text such as `["Rome", "Roma"]`, as which a CSV cell holds a list; any other value as it is."""
+    if not (isinstance(value, str) and _LIST_OF_TEXTS.fullmatch(value.strip())):
+        return value
+    for parsed in (json.loads, ast.literal_eval):
+        try:
+            found = parsed(value.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return found if isinstance(found, list) and all(isinstance(item, str) for item in found) else value
+    return value
+
+
+def _names(held: Mapping[str, Any]) -> str:
+    names: Sequence[str] = [str(name) for name in held]
+    more = len(names) - MAX_NAMES_SHOWN
+    return ", ".join(names[:MAX_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _remedy(value: Any) -> str:
+    if isinstance(value, Mapping | list | tuple):
+        return ": write the text that is meant to a field of its own"
+    return ": write it as text"

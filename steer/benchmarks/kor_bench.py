@@ -4,12 +4,13 @@ A subset consists of two files, `rule.jsonl` and `sample.jsonl`, joined on `rule
 reference copy. The layout of the hub's copy could not be checked, so both likely folders are tried.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 from steer.benchmarks.fields import RowError, text
+from steer.benchmarks.files import DataFile, data_files
 from steer.benchmarks.public import Asked, Definition, Source
 from steer.benchmarks.records import Record, read_records
 
@@ -23,23 +24,23 @@ _BY_HAND = (
 
 @dataclass(frozen=True)
 class KorFiles:
-    """One subset, read from its folder."""
+    """One subset, read from its file `sample.jsonl` and the file `rule.jsonl` beside it."""
 
-    folder: Path
+    file: DataFile
     subset: str
     split: str = ""
 
     def records(self) -> Iterator[Record]:
-        rules = {}
-        for record in read_records(self.folder / "rule.jsonl"):
+        rules, rule_file = {}, self.file.beside("rule.jsonl")
+        for record in read_records(rule_file):
             if record.error or not isinstance(record.values.get("rule_content"), str):
-                raise ValueError(f"{self.folder / 'rule.jsonl'} row {record.number} has no rule_content: mend the row")
+                raise ValueError(f"{rule_file} row {record.number} has no rule_content: mend the row")
             rules[str(record.values.get("idx"))] = record.values["rule_content"]
-        for record in read_records(self.folder / "sample.jsonl"):
+        for record in read_records(self.file):
             yield Record(record.number, joined(record.values, rules), record.error)
 
     def place(self, number: int) -> str:
-        return f"{self.folder / 'sample.jsonl'} row {number}"
+        return f"{self.file} row {number}"
 
 
 @dataclass(frozen=True)
@@ -84,15 +85,17 @@ def _hub() -> list[KorHub]:
     return [KorHub(subset) for subset in SUBSETS]
 
 
-def _files(root: Path) -> list[KorFiles]:
-    """`root` is the folder of all subsets, the folder of one subset, or a file in the folder of one subset."""
-    folder = root if root.is_dir() else root.parent
-    if folder.name in SUBSETS:
-        return [KorFiles(folder, folder.name)]
-    found = [KorFiles(folder / subset, subset) for subset in SUBSETS if (folder / subset / "sample.jsonl").is_file()]
-    if not found or not root.is_dir():
-        raise ValueError(f"benchmark source: {root} is no copy of KOR-Bench: {_BY_HAND}")
-    return found
+def _files(sources: Sequence[str]) -> list[KorFiles]:
+    """Sources are the folder of all subsets, the folder of one, or a file in the folder of one."""
+    found = {}
+    for file in data_files(sources):
+        subset = PurePosixPath(file.path).parent.name
+        if subset in SUBSETS and file.name in ("sample.jsonl", "rule.jsonl"):
+            sample = file.beside("sample.jsonl")
+            found[str(sample)] = KorFiles(sample, subset)
+    if not found:
+        raise ValueError(f"benchmark source: {', '.join(sources)} is no copy of KOR-Bench: {_BY_HAND}")
+    return sorted(found.values(), key=lambda files: SUBSETS.index(files.subset))
 
 
 def _asked(values: Mapping[str, Any], source: Source) -> Asked:

@@ -1,76 +1,112 @@
-"""Own data: a local file, the names of its fields and a prompt template.
+"""Own data: files, the names of their fields and a prompt template.
 
-A row that lacks a field becomes an error row, which names the file, the row, the field and the remedy. An error of the
-whole file (a field that no row has, two rows with one id) is refused before the run starts. The file is read twice, row
-by row: first for the names of its columns and the letters of its choices, then for its rows.
+A row that lacks a field becomes an error row, which names the file, the row, the field and the remedy. An error of all
+rows (a field that none has, two rows with one id) is refused before the run starts. The files are read twice, row by
+row: first for the names of their columns and the letters of their choices, then for their rows.
 """
 
 import json
 import string
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from string import Formatter
 from typing import Any
+from urllib.parse import urlsplit
 
-from steer.benchmarks.benchmark import SAMPLE_RULE, BenchmarkRow, Key, Reading
+from steer.benchmarks.benchmark import SAMPLE_RULE, BenchmarkRow, Key, Reading, unread_id
 from steer.benchmarks.embedded import EMBEDDED
-from steer.benchmarks.fields import RowError, checked, lacks, text
+from steer.benchmarks.fields import (
+    RowError,
+    checked,
+    gold,
+    is_missing,
+    is_scalar,
+    lacks,
+    plain,
+    require_readable,
+    text,
+)
+from steer.benchmarks.files import DataFile, data_files, several
 from steer.benchmarks.records import Record, read_records
 from steer.config.run import BenchmarkConfig
 from steer.traces import Question
 
 LEAST_LETTERS = 4
-"""A choice has at least the letters A to D, and more if a gold answer of the file is a later letter."""
+"""A choice has at least the letters A to D, and more if a gold answer of the files is a later letter."""
 
 
 def reading(config: BenchmarkConfig) -> Reading:
-    """How the file is read. Raises ValueError, with the remedy, for an error of the configuration or the whole file."""
-    path = Path(str(config.source)).absolute()
+    """How the files are read. Raises ValueError, with the remedy, for an error of the configuration or of all rows."""
+    sources = several(config.source or ())
     question, answer, grader = config.question, config.answer, config.grader
     if question is None or answer is None or grader is None:
         absent = [key for key in ("question", "answer", "grader") if getattr(config, key) is None]
         raise ValueError(
-            f"benchmark source: {path} needs {', '.join(absent)}: question and answer name fields of the file, "
-            "grader is math, aime, choice, qa, kor or exact"
+            f"benchmark source: {', '.join(sources)} needs {', '.join(absent)}: question and answer name fields of the "
+            "file, grader is math, aime, choice, qa, kor or exact"
         )
-    columns, letters = _scan(path, config, question, answer)
+    files = data_files(sources)
+    columns, letters = _scan(files, config, question, answer, grader)
     # `chain_math` is the default of key `name`, so an embedded benchmark's name never names own data.
-    name = path.name.split(".")[0] if config.name in EMBEDDED else config.name
+    name = _name(sources[0]) if config.name in EMBEDDED else config.name
+    alone = len(files) == 1
     return Reading(
         name=name,
         split=config.split,
-        split_rule="all rows of the file" if config.split == "all" else SAMPLE_RULE,
+        split_rule=f"all rows of the {'file' if alone else 'files'}" if config.split == "all" else SAMPLE_RULE,
         grader=grader,
         tokens=config.tokens or ("math" if grader in ("math", "aime") else "all"),
-        shards=(OwnShard(path, name, config, question, answer, columns, letters),),
+        shards=tuple(OwnShard(file, alone, name, config, question, answer, grader, columns, letters) for file in files),
         limit=config.limit,
         samples=config.samples,
-        local=True,
+        local=any(file.is_local for file in files),
     )
 
 
-def _scan(path: Path, config: BenchmarkConfig, question: str, answer: str) -> tuple[frozenset[str], str]:
-    """The file's columns, and the letters of its choices."""
-    columns: set[str] = set()
-    last, rows = LEAST_LETTERS, 0
-    for record in read_records(path):
-        rows += 1
-        columns.update(record.values)
-        gold = str(record.values.get(answer, "")).strip().upper()
-        if len(gold) == 1 and gold in string.ascii_uppercase:
-            last = max(last, string.ascii_uppercase.index(gold) + 1)
+def _name(source: str) -> str:
+    """The benchmark's name by that of its file or folder."""
+    path = PurePosixPath(urlsplit(source).path if "://" in source else source)
+    named = [part for part in reversed(path.parts) if not set("*?[/") & set(part)]
+    return (named[0].split(".")[0] if named else "") or "own"
+
+
+def _scan(
+    files: Sequence[DataFile], config: BenchmarkConfig, question: str, answer: str, grader: str
+) -> tuple[frozenset[str], str]:
+    """The files' columns, and the letters of their choices."""
+    columns: dict[str, None] = {}
+    last, rows, broken = LEAST_LETTERS, 0, ""
+    for file in files:
+        for record in read_records(file):
+            rows += 1
+            columns.update(dict.fromkeys(record.values))
+            broken = broken or (record.error and f"{file} row {record.number} {record.error}")
+            for letter in _letters(record, answer) if grader == "choice" else ():
+                last = max(last, string.ascii_uppercase.index(letter) + 1)
+    shown = ", ".join(map(str, files))
     if not rows:
-        raise ValueError(f"{path} has no rows")
+        raise ValueError(f"{shown} has no rows")
+    if not columns:
+        raise ValueError(f"none of the {rows} rows of {shown} can be read; the first: {broken}: mend the file")
     for key in ("question", "answer", "id"):
         name = getattr(config, key)
         if name is not None and name not in columns:
-            raise ValueError(
-                f"{path} has no field {name!r} (benchmark {key}:) in any row; there are "
-                f"{', '.join(sorted(columns)) or 'none'}"
-            )
+            there = ", ".join(sorted(columns))
+            apart = next((sign for sign in (";", "\t", "|") if len(columns) == 1 and sign in there), None)
+            hint = f": its cells seem to be separated by {apart!r}: write it with commas" if apart else ""
+            raise ValueError(f"{shown} has no field {name!r} (benchmark {key}:) in any row; there are {there}{hint}")
     PromptTemplate(config.prompt, question, answer, columns)
     return frozenset(columns), string.ascii_uppercase[:last]
+
+
+def _letters(record: Record, answer: str) -> list[str]:
+    """The capital letters among the gold answers of a row."""
+    try:
+        read = gold(record.values, answer, "choice")
+    except RowError:
+        return []
+    return [letter for letter in (read.text, *read.aliases) if len(letter) == 1 and letter in string.ascii_uppercase]
 
 
 class PromptTemplate:
@@ -111,65 +147,85 @@ class PromptTemplate:
         if not name:
             return "" if name is None else "{}"
         value = record[self._column(name)]
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        if is_scalar(value):
+            return value if isinstance(value, str) else plain(value)
+        return json.dumps(value, ensure_ascii=False, default=str)
 
 
 @dataclass(frozen=True)
 class OwnShard:
-    """The whole file, as one shard."""
+    """One file, as one shard."""
 
-    path: Path
+    file: DataFile
+    alone: bool
+    """Whether it is the benchmark's only file. If so, rows without an id field are numbered."""
     name: str
     config: BenchmarkConfig
     question: str
     """Field that holds the question text."""
     answer: str
     """Field that holds the gold answer."""
+    grader: str
     columns: frozenset[str]
     letters: str
     split: str = ""
 
     def rows(self) -> Iterator[tuple[Key, BenchmarkRow]]:
         template = PromptTemplate(self.config.prompt, self.question, self.answer, self.columns)
-        for record in read_records(self.path):
-            place = f"{self.path} row {record.number}"
-            texts: dict[str, str] = {}
-            error, prompt = "", ""
+        for record in read_records(self.file):
+            place = f"{self.file} row {record.number}"
+            row = _Row(labels=self._labels())
+            error = ""
             try:
-                prompt = self._prompt(record, template, texts)
+                self._read(record, template, row)
             except RowError as wrong:
                 error = f"{place} {wrong}" if record.error else f"{place}: {wrong}"
             question = Question(
-                id=texts.get("id") or str(record.number),
+                id=row.id or self._numbered(record.number),
                 sample=0,
                 benchmark=self.name,
-                prompt=prompt,
-                gold=texts.get("answer", ""),
-                grader=str(self.config.grader),
-                labels=json.dumps(self._labels()),
+                prompt=row.prompt,
+                gold=row.gold,
+                grader=self.grader,
+                labels=json.dumps(row.labels, ensure_ascii=False),
             )
             yield Key(question.id, place, self.split, question.id), BenchmarkRow(question, error)
 
-    def _prompt(self, record: Record, template: PromptTemplate, texts: dict[str, str]) -> str:
-        """The prompt of one row. It also fills `texts` (id, question, answer) as far as they can be read."""
+    def _numbered(self, number: int) -> str:
+        """The id of a row whose own is not asked for, or cannot be read."""
+        if self.config.id is not None:
+            return unread_id(f"{self.file.label} row {number}")
+        return str(number) if self.alone else f"{self.file.label}:{number}"
+
+    def _read(self, record: Record, template: PromptTemplate, row: "_Row") -> None:
+        """Fill `row` as far as its fields can be read. Raises RowError for the first that cannot."""
         if record.error:
             raise RowError(f"{record.error}: mend or remove the row")
-        for key in ("id", "question", "answer"):
-            if (name := getattr(self.config, key)) is not None:
-                texts[key] = text(record.values, name)
+        if self.config.id is not None:
+            row.id = text(record.values, self.config.id)
+        question = text(record.values, self.question)
+        read = gold(record.values, self.answer, self.grader, self.config.answers)
+        row.gold = read.text
+        if read.aliases:
+            row.labels["aliases"] = [*read.aliases]
+        require_readable(read, self.answer, self.grader, row.labels)
         for name in template.columns:
-            if record.values.get(name) is None:
+            if is_missing(record.values.get(name)):
                 raise lacks(name)
-        if self.config.grader == "choice":
-            texts["answer"] = texts["answer"].upper()
-            if texts["answer"] not in set(self.letters):
-                raise RowError(
-                    f"field {self.answer!r} is not a letter: grader choice needs the letter of the right option"
-                )
-        values: dict[str, Any] = {**record.values, self.question: texts["question"]}
-        return checked(template.render(values), "of its prompt")
+        values: dict[str, Any] = {**record.values, self.question: question}
+        row.prompt = checked(template.render(values), "of its prompt")
 
     def _labels(self) -> dict[str, Any]:
-        if self.config.grader != "choice":
+        if self.grader != "choice":
             return {}
         return {"letters": self.letters, **({"official": True} if self.config.choice_official else {})}
+
+
+@dataclass
+class _Row:
+    """What could be read of one row."""
+
+    labels: dict[str, Any]
+    id: str = ""
+    gold: str = ""
+    prompt: str = ""

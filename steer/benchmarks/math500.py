@@ -1,20 +1,20 @@
 """MATH-500: competition mathematics, levels 1 to 5 (Hendrycks et al. 2021; the subset of Lightman et al. 2023)."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steer.benchmarks.fields import text
+from steer.benchmarks.files import data_files
 from steer.benchmarks.public import Asked, Definition, Source
-from steer.benchmarks.sources import FileSource, HubSource, data_files
+from steer.benchmarks.sources import FileSource, HubSource
 
 
 def _hub() -> list[HubSource]:
     return [HubSource("HuggingFaceH4/MATH-500", "test")]
 
 
-def _files(root: Path) -> list[FileSource]:
-    return [FileSource(path) for path in data_files(root, "test")]
+def _files(sources: Sequence[str]) -> list[FileSource]:
+    return [FileSource(file) for file in data_files(sources, "test")]
 
 
 def _asked(values: Mapping[str, Any], source: Source) -> Asked:

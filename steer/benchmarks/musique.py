@@ -4,23 +4,31 @@ Only MuSiQue's validation split has answers, so STEER samples its own validation
 """
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steer.benchmarks.fields import RowError, checked, items, text
+from steer.benchmarks.files import data_files
 from steer.benchmarks.public import Asked, Definition, Source
-from steer.benchmarks.sources import FileSource, HubSource, data_files
+from steer.benchmarks.sources import FileSource, HubSource
 
 _HOPS = re.compile(r"(\d)hop")
+_RELEASED = re.compile(r"musique_(ans|full)_.*dev", re.IGNORECASE)
+"""The authors' own files. Those of the single-hop questions behind them (`dev_test_singlehop_questions`) are others."""
 
 
 def _hub() -> list[HubSource]:
     return [HubSource("dgslibisey/MuSiQue", "validation")]
 
 
-def _files(root: Path) -> list[FileSource]:
-    return [FileSource(path) for path in data_files(root, "dev", "validation")]
+def _files(sources: Sequence[str]) -> list[FileSource]:
+    """Of a folder as the authors publish it, the validation file of the answerable questions; else those that are
+    named so."""
+    found = data_files(sources, "dev", "validation")
+    kinds = {file: match[1].lower() for file in found if (match := _RELEASED.search(file.name))}
+    answerable = [file for file, kind in kinds.items() if kind == "ans"]
+    several = [file for file in found if "singlehop" not in file.name.lower()]
+    return [FileSource(file) for file in answerable or list(kinds) or several or found]
 
 
 def _asked(values: Mapping[str, Any], source: Source) -> Asked:

@@ -5,21 +5,22 @@ same split.
 """
 
 import hashlib
-from collections.abc import Mapping
-from pathlib import Path
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steer.benchmarks.fields import items, text
+from steer.benchmarks.files import data_files
 from steer.benchmarks.public import Asked, Definition, Source
-from steer.benchmarks.sources import FileSource, HubSource, data_files
+from steer.benchmarks.sources import FileSource, HubSource
 
 
 def _hub() -> list[HubSource]:
     return [HubSource("KbsdJames/Omni-MATH", "test")]
 
 
-def _files(root: Path) -> list[FileSource]:
-    return [FileSource(path) for path in data_files(root, "test")]
+def _files(sources: Sequence[str]) -> list[FileSource]:
+    return [FileSource(file) for file in data_files(sources, "test")]
 
 
 def _asked(values: Mapping[str, Any], source: Source) -> Asked:
@@ -29,10 +30,22 @@ def _asked(values: Mapping[str, Any], source: Source) -> Asked:
     return Asked(
         id=hashlib.blake2b(problem.encode(), digest_size=8).hexdigest(),
         filling={"problem": problem},
-        gold=text(values, "answer"),
+        gold=_closed(text(values, "answer")),
         subset=domain[min(1, len(domain) - 1)],
-        difficulty=text(values, "difficulty"),
+        difficulty=_level(values),
     )
+
+
+def _closed(answer: str) -> str:
+    """The answer with the closing braces that it lacks at its end: two published answers lack one."""
+    braces = re.findall(r"\\.|[{}]", answer, re.DOTALL)
+    return answer + "}" * (braces.count("{") - braces.count("}"))
+
+
+def _level(values: Mapping[str, Any]) -> str:
+    """The difficulty as the file writes it: 5.0 stays 5.0, beside 4.5."""
+    level = text(values, "difficulty")
+    return str(values["difficulty"]) if isinstance(values["difficulty"], float) else level
 
 
 OMNI_MATH = Definition(

@@ -4,11 +4,10 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from steer.benchmarks.benchmark import SAMPLE_RULE, BenchmarkRow, Key
-from steer.benchmarks.fields import RowError, checked
+from steer.benchmarks.benchmark import SAMPLE_RULE, BenchmarkRow, Key, unread_id
+from steer.benchmarks.fields import Gold, RowError, checked, require_readable
 from steer.benchmarks.prompts import PROMPTS
 from steer.benchmarks.records import Record
 from steer.traces import Question
@@ -48,8 +47,9 @@ class Definition:
     grader: str
     tokens: Literal["math", "all"]
     hub: Callable[[], Sequence[Source]]
-    files: Callable[[Path], Sequence[Source]]
-    """Sources in a file or a folder. Raises ValueError, with the remedy, if it is not a copy of the benchmark."""
+    files: Callable[[Sequence[str]], Sequence[Source]]
+    """Sources in files, folders, globs and URLs. Raises ValueError, with the remedy, if they are no copy of the
+    benchmark."""
     asked: Callable[[Mapping[str, Any], Source], Asked]
     """Raises RowError for a row that cannot be asked."""
     split_rule: str = SAMPLE_RULE
@@ -86,13 +86,14 @@ class PublicShard:
             question = self._question(asked, f"{asked.id}{repeat}")
         except RowError as error:
             # The id could not be read, so the place of the row names it.
-            unread = Question(place, 0, self.definition.name, "", "", self.grader, self.source.subset)
-            return Key(place, place, self.split, place), BenchmarkRow(unread, f"{place}: {error}")
+            unread = Question(unread_id(place), 0, self.definition.name, "", "", self.grader, self.source.subset)
+            return Key(unread.id, place, self.split, unread.id), BenchmarkRow(unread, f"{place}: {error}")
         return Key(question.id, place, self.split, asked.id), BenchmarkRow(question)
 
     def _question(self, asked: Asked, question_id: str) -> Question:
         prompt = PROMPTS[self.definition.name]
         labels = {**asked.labels, **({"official": True} if self.official_choice else {})}
+        require_readable(Gold(asked.gold, tuple(labels.get("aliases", ()))), "answer", self.grader, labels)
         return Question(
             id=checked(question_id, "of its id"),
             sample=0,

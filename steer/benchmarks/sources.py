@@ -6,22 +6,22 @@ A source yields `Record`s and knows the split and the subset of all its rows. In
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from steer.benchmarks.records import FORMATS, Record, kind, read_records
+from steer.benchmarks.files import DataFile
+from steer.benchmarks.records import Record, read_records
 
 
 @dataclass(frozen=True)
 class FileSource:
-    path: Path
+    file: DataFile
     split: str = ""
     subset: str = ""
 
     def records(self) -> Iterator[Record]:
-        return read_records(self.path)
+        return read_records(self.file)
 
     def place(self, number: int) -> str:
-        return f"{self.path} row {number}"
+        return f"{self.file} row {number}"
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,3 @@ class HubSource:
 
     def _name(self) -> str:
         return "/".join(filter(None, (self.repo, self.config, self.hub_split)))
-
-
-def data_files(root: Path, *preferred: str) -> list[Path]:
-    """The data files of a folder, sorted; for a file, the file itself. Raises ValueError if the folder has none.
-
-    If some paths contain a word of `preferred`, only those files are returned.
-    """
-    if not root.is_dir():
-        return [root]
-    inside = [path.relative_to(root) for path in sorted(root.rglob("*")) if kind(path) and path.is_file()]
-    shown = [path for path in inside if not any(part.startswith(".") for part in path.parts)]
-    liked = [path for path in shown if any(word in str(path).lower() for word in preferred)]
-    if not shown:
-        raise ValueError(f"benchmark source: folder {root} has no {FORMATS} file")
-    return [root / path for path in liked or shown]

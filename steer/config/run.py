@@ -6,10 +6,10 @@ its folder.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from steer.config.policy import Measure, PolicyConfig, SteerPolicy
-from steer.config.strict import Strict
+from steer.config.strict import COUNTS, Count, Seed, Strict
 
 
 class RoutingOptions(Strict):
@@ -18,18 +18,18 @@ class RoutingOptions(Strict):
     barrier: Literal["strict", "rolling"] = "strict"
     """`strict`: a step ends when every live trace of the group has ended it (Alg. 1). `rolling`: each trace goes on by
     itself."""
-    max_steps: Annotated[int, Field(ge=1)] = 100
-    max_new_tokens: Annotated[int, Field(ge=1)] = 4096
+    max_steps: Count = 100
+    max_new_tokens: Count = 4096
     """Kept tokens of a trace at most. A trace that reaches them ends as `length`."""
     temperature: Annotated[float, Field(ge=0.0)] = 0.7
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    tries: Annotated[int, Field(ge=1)] = 3
+    tries: Count = 3
     """Times that one step is asked for before its trace ends as `error`. (A replica died or failed on it each time.)"""
-    pass_tokens: Annotated[int, Field(ge=1)] | None = 512
+    pass_tokens: Count | None = 512
     """Tokens after which a pass over several steps comes back, at the end of its step, and is asked to go on. Such a
     pass is that of a model alone, the large model's last one, or steps written ahead. No more than this is lost with a
     replica or a run, and a drained node is left this soon. None: a pass comes back at its end only."""
-    groups_in_flight: Annotated[int, Field(ge=1)] = 4
+    groups_in_flight: Count = 4
     """Groups routed at the same time: while one waits at its barrier, the rows of another fill the pools."""
 
 
@@ -39,15 +39,18 @@ class BenchmarkConfig(Strict):
     name: str = "chain_math"
     """`chain_math` or `hops` of the embedded pair; or `math500`, `omni_math`, `aime`, `acpbench`, `musique` or
     `kor_bench`; or any name, together with `source: PATH` and the field names below (own data)."""
-    source: str | None = None
-    """`embedded`, `hub`, or the path of a local json, jsonl, csv or parquet file (or folder, if it is a public
-    benchmark). None: `hub` for a public benchmark, `embedded` for the others."""
+    source: str | tuple[str, ...] | None = None
+    """`embedded`, `hub`, or the path or URL of a json, jsonl, csv or parquet file, of a folder of them, or a pattern
+    such as `data/*.jsonl`; or a list of these. None: `hub` for a public benchmark, `embedded` for the others."""
     split: Literal["validation", "test", "all", "train"] = "test"
     """`train` is for `steer train-router`. Only embedded benchmarks have it, and `all` leaves it out."""
     question: str | None = None
     """Field that holds the question text (own data)."""
     answer: str | None = None
     """Field that holds the gold answer (own data)."""
+    answers: Literal["any", "all"] | None = None
+    """What a list of several answers in that field is. `any`: each of them is right. `all`: together they are the
+    answer (graders math and exact). None: `all` for grader math, else `any`."""
     id: str | None = None
     """Field that holds the question id (own data). None: the id is the row's number."""
     grader: Literal["math", "aime", "choice", "qa", "kor", "exact"] | None = None
@@ -58,13 +61,24 @@ class BenchmarkConfig(Strict):
     """Template of the user turn (own data), with `{question}` or any other field of the row."""
     tokens: Literal["math", "all"] | None = None
     """Which tokens a step's score averages over. None: the benchmark's own choice."""
-    limit: Annotated[int, Field(ge=1)] | None = None
+    limit: Count | None = None
     """Number of questions. Embedded benchmarks and own data give their first ones. A public benchmark gives a draw by a
     hash of the ids, since its first ones would all be of one subset."""
-    samples: Annotated[int, Field(ge=1)] = 1
+    samples: Count = 1
     """Traces sampled for each question."""
-    groups: Annotated[int, Field(ge=1)] = 1
+    groups: Count = 1
     """K of Table 3: the number of groups into which the traces are cut. Groups are routed independently."""
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        if value is None or (isinstance(value, str) and value):
+            return value
+        if isinstance(value, list | tuple) and value and all(isinstance(one, str) and one for one in value):
+            if {"hub", "embedded"} & set(value):
+                raise ValueError("hub and embedded stand alone: list paths and URLs only")
+            return tuple(value)
+        raise ValueError("it must be a path, a URL, hub or embedded, or a list of paths and URLs")
 
 
 class ModelConfig(Strict):
@@ -77,7 +91,7 @@ class ModelConfig(Strict):
     system_role: bool = True
     """Whether the model has a system role. False (Gemma): the system text goes to the head of the user turn."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    max_model_len: Annotated[int, Field(ge=16)] | None = None
+    max_model_len: Annotated[int, Field(ge=16, lt=COUNTS)] | None = None
     engine: dict[str, Any] = Field(default_factory=dict)
     """Further vLLM engine arguments, e.g. `tensor_parallel_size`, `gpu_memory_utilization`."""
 
@@ -103,12 +117,12 @@ class PairConfig(Strict):
 class PoolConfig(Strict):
     """The replicas of one model, and what each of them gets."""
 
-    replicas: Annotated[int, Field(ge=1)] = 1
+    replicas: Count = 1
     """Number of replicas. For an elastic pool this is only the default of `min_replicas`."""
-    max_replicas: Annotated[int, Field(ge=1)] | None = None
+    max_replicas: Count | None = None
     """If given, the pool is elastic (docs/loop.md): it starts with `min_replicas`, grows up to this number while the
     backlog is worth another start, and stops replicas that it no longer needs. None: fixed at `replicas`."""
-    min_replicas: Annotated[int, Field(ge=0)] | None = None
+    min_replicas: Annotated[int, Field(ge=0, lt=COUNTS)] | None = None
     """Replicas that an elastic pool always keeps. With 0 (not for the small model) the first row starts the first
     replica. None: `replicas`."""
     cpus: Annotated[float, Field(ge=0)] = 1
@@ -119,9 +133,9 @@ class PoolConfig(Strict):
     """Memory of each GPU in GB, for which vLLM's engine arguments are then chosen (docs/pairs.md). None: vLLM's own."""
     label: str | None = None
     """Value of the node label `steer-pool` on which replicas are placed. None: anywhere."""
-    max_rows: Annotated[int, Field(ge=1)] = 512
+    max_rows: Count = 512
     """Rows in flight at one replica at most."""
-    max_num_seqs: Annotated[int, Field(ge=1)] = 256
+    max_num_seqs: Count = 256
     """Sequences that vLLM batches at once."""
     start_timeout_s: Annotated[float, Field(gt=0)] = 600.0
     """Seconds after which a replica that has not loaded is given up."""
@@ -183,5 +197,5 @@ class RunConfig(Strict):
     pools: PoolsConfig = PoolsConfig()
     journal: bool = True
     """Keep the live traces in the run's folder after every round, so that `--resume` continues from there."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Run seed. Sampling seeds derive from (seed, question id, sample, step, attempt)."""

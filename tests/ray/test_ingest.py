@@ -62,6 +62,25 @@ def test_a_file_that_cannot_be_read_is_refused_in_its_own_words(tmp_path, text, 
     assert str(path) in str(refusal.value) or reason in str(refusal.value)
 
 
+def test_the_commonest_reason_is_kept_and_a_benchmark_without_a_question_is_refused(tmp_path):
+    own = {"question": "q", "answer": "a", "grader": "aime", "split": "all", "source": str(tmp_path / "d.jsonl")}
+    (tmp_path / "d.jsonl").write_text('{"q": "1?", "a": 1.5}\n{"q": "2?", "a": 27.0}\n{"q": "3?", "a": 2.5}\nx\n')
+    got = ingest(reading(BenchmarkConfig(**own)))
+    got.refuse_unaskable()
+    described = got.described()
+    assert (described["traces"], described["refused"]) == (4, 3)
+    assert "no integer from 0 to 999" in described["refusal"] and "2 rows" in described["refusal"]
+    first = ingest(reading(BenchmarkConfig(**own, limit=1)))
+    with pytest.raises(ValueError, match="none of the 1 traces can be used.*d.jsonl row 1, which holds '1.5'"):
+        first.refuse_unaskable()
+
+
+def test_a_folder_without_the_split_says_which_it_has(tmp_path):
+    (tmp_path / "test.mcq.json").write_bytes((FIXTURES / "acpbench/app/test.mcq.json").read_bytes())
+    with pytest.raises(SettingsError, match="set split: test"):
+        ingest(reading(BenchmarkConfig(name="acpbench", source=str(tmp_path), split="validation")))
+
+
 def test_two_rows_of_one_id_are_refused_before_anything_is_routed(tmp_path):
     line = (FIXTURES / "math500/test.jsonl").read_text().splitlines()[0]
     (tmp_path / "a.jsonl").write_text(line)

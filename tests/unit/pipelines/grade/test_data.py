@@ -43,6 +43,22 @@ def test_own_data_is_shown_by_its_field_names(capsys, tmp_path):
     assert "2 rows, 1 questions, 1 refused" in printed(capsys, "data", "own", *own)
 
 
+def test_a_folder_of_one_split_has_no_row_in_the_other(capsys, tmp_path):
+    (tmp_path / "test.mcq.json").write_bytes((FIXTURES / "acpbench/app/test.mcq.json").read_bytes())
+    said = printed(capsys, "data", "acpbench", "--source", tmp_path)
+    assert "splits: validation 0, test 2" in said and "0 refused" in said
+
+
+def test_golds_that_no_answer_can_match_are_listed_and_not_graded(capsys, tmp_path):
+    golds = [27.0, "27.5", "nan", None, 1e19, 5]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps({"q": "Why?", "a": gold}) + "\n" for gold in golds))
+    own = ("--source", tmp_path / "own.jsonl", "--set", "question=q", "--set", "answer=a", "--set", "grader=aime")
+    said = printed(capsys, "data", "own", *own, "--check-grading")
+    assert "6 rows, 2 questions, 4 refused" in said
+    assert "refused, and not graded here: 4 rows" in said and "it holds '27.5'" in said
+    assert "gold in the form that the prompt asks for: 2 of 2 right" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

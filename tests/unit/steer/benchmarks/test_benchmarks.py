@@ -112,7 +112,7 @@ BAD_ROWS = [
     ({"q": "?"}, "'a' is missing"),
     ({"q": "", "a": "1"}, "'q' is missing"),
     ({"q": "?", "a": None}, "'a' is missing"),
-    ({"q": "?", "a": ["1", "2"]}, "'a' is a list"),
+    ({"q": "?", "a": [{"x": 1}, {"x": 2}]}, "'a' is an object (x)"),
     ("not json\n", "not valid JSON"),
     ("[" * 5000 + "\n", "not valid JSON"),
     ("[1]\n", "is a list"),

@@ -1,0 +1,213 @@
+"""The files of a source: a path, a URL, a folder, a glob, or several of them.
+
+Invariants: files come sorted within a source. A file keeps the file system of its source, so that it can be opened on
+any machine that has it. Folders named `key=value` (hive partitions) are columns of the files in them.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from pyarrow import fs
+
+from steer.storage.filesystem import open_filesystem
+
+FORMATS = "json, jsonl, csv (each also .gz) or parquet"
+KINDS = (".json", ".jsonl", ".csv", ".parquet")
+_MAGIC = re.compile(r"[*?\[]")
+_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class DataFile:
+    root: str
+    """The absolute path or URL from which the file was found: it opens the file system."""
+    path: str
+    """The path in that file system."""
+    label: str
+    """The path below the source, or the file's name: the same on every machine."""
+
+    def __str__(self) -> str:
+        if self.is_local:
+            return self.path
+        scheme, _, rest = self.root.partition("://")
+        return self.root if rest.endswith(self.path.lstrip("/")) else f"{scheme}://{self.path.lstrip('/')}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether other machines may lack the file."""
+        return is_local([self.root])
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(urlsplit(self.path).path if _is_web(self.root) else self.path).name
+
+    @property
+    def zipped(self) -> bool:
+        return self.name.lower().endswith(".gz")
+
+    @property
+    def kind(self) -> str:
+        """The format by the file's name: `.json`, `.jsonl`, `.csv` or `.parquet`; empty for any other file."""
+        suffixes = [suffix.lower() for suffix in PurePosixPath(self.name).suffixes]
+        last = (suffixes[:-1] if suffixes[-1:] == [".gz"] else suffixes)[-1:]
+        named = {".ndjson": ".jsonl"}.get(last[0], last[0]) if last else ""
+        return named if named in KINDS and not (named == ".parquet" and self.zipped) else ""
+
+    @cached_property
+    def partitions(self) -> dict[str, str | None]:
+        """Columns from the names of the folders above: `{"grader": "math"}` for `.../grader=math/part-0.parquet`."""
+        named = (part.partition("=") for part in PurePosixPath(self.path).parts[:-1])
+        pairs = ((unquote(key), unquote(value)) for key, equals, value in named if equals and key and value)
+        return {key: None if value == _NULL_PARTITION else value for key, value in pairs}
+
+    def open(self) -> BinaryIO:
+        """The file's bytes, as they lie there. Raises ValueError if the file cannot be opened."""
+        if "://" not in self.root:
+            return open(self.path, "rb")
+        if _is_web(self.root):
+            # Servers may neither tell a file's length nor let one seek in it.
+            return io.BytesIO(self._stream().read())
+        return io.BufferedReader(self._stream())
+
+    def open_seekable(self) -> Any:
+        """The same for a reader that jumps: a path, or an open file."""
+        if "://" not in self.root:
+            return self.path
+        if _is_web(self.root):
+            return self.open()
+        return self._opened(lambda files: files.open_input_file(self.path))
+
+    def _stream(self) -> Any:
+        return self._opened(lambda files: files.open_input_stream(self.path, compression=None))
+
+    def _opened(self, opening: Any) -> Any:
+        try:
+            return opening(_file_system(self.root)[0])
+        except ValueError:
+            raise
+        except Exception as error:  # Each store's client has exceptions of its own.
+            raise _unreachable(str(self), error) from error
+
+    def beside(self, name: str) -> "DataFile":
+        """The file of that name in the same folder."""
+        above, _, _ = self.label.rpartition("/")
+        path = str(PurePosixPath(self.path).with_name(name))
+        root = self.root
+        if not self.is_local and root.endswith(self.path.lstrip("/")):
+            root = f"{root.rpartition('/')[0]}/{name}"
+        return DataFile(root, path, f"{above}/{name}".lstrip("/"))
+
+
+def several(source: str | Sequence[str]) -> tuple[str, ...]:
+    """The sources of a configuration, which may name one alone."""
+    return (source,) if isinstance(source, str) else tuple(source)
+
+
+def is_local(sources: Sequence[str]) -> bool:
+    """Whether other machines may lack one of the sources."""
+    return any("://" not in source or source.startswith("file://") for source in sources)
+
+
+def as_file(path: str | Path) -> DataFile:
+    """A local path as it stands, whether or not there is a file."""
+    absolute = str(Path(path).absolute())
+    return DataFile(absolute, absolute, Path(absolute).name)
+
+
+def data_files(source: str | Path | Sequence[str | Path], *preferred: str) -> list[DataFile]:
+    """The data files of one or several sources, sorted within each; a file that is named is taken whatever it is.
+
+    A source is a path or a URL: of a file, of a folder with files anywhere below it, or with `*`, `?`, `[...]` or `**`
+    in it. If some paths in a folder contain a word of `preferred`, only those are returned. Raises ValueError for a
+    source without a data file, and for one that cannot be reached.
+    """
+    sources = [source] if isinstance(source, str | Path) else list(source)
+    found = [file for one in sources for file in _found(str(one), preferred)]
+    return list({(file.root.partition("://")[0] * ("://" in file.root), file.path): file for file in found}.values())
+
+
+def _found(source: str, preferred: Sequence[str]) -> list[DataFile]:
+    if _is_web(source):
+        path = urlsplit(source).path
+        return [DataFile(source, source, PurePosixPath(path).name)]
+    base, pattern = _split_at_magic(source)
+    files, path, root = _file_system(base)
+    try:
+        (info,) = files.get_file_info([path])
+        if info.type == fs.FileType.NotFound and (pattern or not _is_prefix(files, path)):
+            remedy = f"give a {FORMATS} file, a folder of them or a pattern such as data/*.jsonl, or source: hub"
+            raise ValueError(f"benchmark source: there is no {source}: {remedy} for a public benchmark")
+        if not pattern and info.type == fs.FileType.File:
+            return [DataFile(root, path, PurePosixPath(path).name)]
+        # A pattern of one part asks for the folder itself, which may lie above many others.
+        listed = files.get_file_info(fs.FileSelector(path, recursive=len(pattern) != 1 or pattern == ("**",)))
+    except ValueError:
+        raise
+    except Exception as error:  # Each store's client has exceptions of its own.
+        raise _unreachable(source, error) from error
+    above = path.rstrip("/") + "/"
+    inside = sorted(
+        entry.path[len(above) :] if entry.path.startswith(above) else entry.path.lstrip("/")
+        for entry in listed
+        if entry.type == fs.FileType.File
+    )
+    data = [DataFile(root, above + name, name) for name in inside if not _is_hidden(name)]
+    if pattern:
+        data = [file for file in data if _matches(file.label.split("/"), pattern)]
+    data = [file for file in data if file.kind]
+    if not data:
+        what = f"no {FORMATS} file matches {source}" if pattern else f"folder {source} has no {FORMATS} file"
+        raise ValueError(f"benchmark source: {what}")
+    liked = [file for file in data if any(word in file.label.lower() for word in preferred)]
+    return data if pattern else liked or data
+
+
+def _file_system(root: str) -> tuple[fs.FileSystem, str, str]:
+    try:
+        return open_filesystem(root)
+    except OSError as error:
+        raise _unreachable(root, error) from error
+
+
+def _unreachable(source: str, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ValueError(f"{source} cannot be read ({type(error).__name__}: {reason}): check the address and its access")
+
+
+def _is_web(source: str) -> bool:
+    return source.startswith(("http://", "https://"))
+
+
+def _is_prefix(files: fs.FileSystem, path: str) -> bool:
+    """Whether files lie below a path that a store does not know as a folder."""
+    return bool(files.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True)))
+
+
+def _is_hidden(label: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in label.split("/"))
+
+
+def _split_at_magic(source: str) -> tuple[str, tuple[str, ...]]:
+    """(the folder before the first part with a wildcard, that part and those after it); no parts without wildcard."""
+    scheme, separator, rest = source.rpartition("://")
+    if not _MAGIC.search(rest) or (not separator and Path(source).exists()):
+        return source, ()
+    parts = rest.split("/")
+    first = next(i for i, part in enumerate(parts) if _MAGIC.search(part))
+    base = "/".join(parts[:first]) or ("/" if rest.startswith("/") else "" if separator else ".")
+    return f"{scheme}{separator}{base}", tuple(parts[first:])
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[skipped:], pattern[1:]) for skipped in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
