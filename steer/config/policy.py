@@ -72,12 +72,19 @@ class MixtureOptions(Scored):
     """Scores that the mixture is fitted on. `live`: those of the live traces at this step. `bank`: the run's recent
     ones at this step index. `all_steps`: the run's recent ones at any step, so that a group of sure traces alone is not
     split in halves. `frozen`: none, since the mixture is read from a file."""
-    frozen_path: Path | None = None
-    """Mixtures that an earlier run saved: its `mixtures/` folder. Needed by `fit_from: frozen`."""
+    frozen_path: str | None = None
+    """Path or URL of the mixtures that an earlier run saved: its `mixtures/` folder. Needed by `fit_from: frozen`."""
     monotone: bool = True
     """Clamp the posterior so that more confidence never means a lower posterior. False is Eq. 9 to the letter."""
     min_fit: Annotated[int, Field(ge=2)] = 8
     """With fewer ongoing traces than this, a mixture is fitted on all that have answered."""
+
+    @field_validator("frozen_path", mode="before")
+    @classmethod
+    def _path_or_url(cls, value: object) -> object:
+        if isinstance(value, Path) or (isinstance(value, str) and "://" not in value):
+            return str(Path(value))
+        return value
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from steer.mixture.bank import DRAFT_INDEX
 from steer.mixture.gaussians import PARAMETERS, Mixture
+from steer.storage.filesystem import open_filesystem
 
 
 class FrozenMixtures:
@@ -23,15 +23,17 @@ class FrozenMixtures:
 
     @classmethod
     def load(cls, path: Path | str, measure: str) -> "FrozenMixtures":
-        """Read the fresh fits of `measure` from a run's `mixtures/` folder or from one Parquet file of it.
+        """Read the fresh fits of `measure` from a run's `mixtures/` folder or from one Parquet file of it, by path or
+        URL.
 
         If a step was fitted more than once, keep the fit with the most scores; on a tie, the latest. (The parts of a
         run come in no order, and under a rolling barrier early fits see few scores.) Raises ValueError with the path
         and the remedy if nothing there can be used.
         """
         try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowException) as error:
+            files, inside, _ = open_filesystem(path)
+            table = pq.read_table(inside, filesystem=files)
+        except Exception as error:  # Each store's client has exceptions of its own.
             raise ValueError(f"frozen_path {path}: not readable as Parquet ({error}){_REMEDY}") from error
         missing = [
             c for c in ("step", "draft", "scope", "measure", "rule", "n", *PARAMETERS) if c not in table.column_names

@@ -1,5 +1,6 @@
 """The mixtures of a group over its steps: whom they are fitted on, and where they come from when not from the group."""
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -162,6 +163,20 @@ def test_frozen_reads_back_what_a_fit_saved(tmp_path):
     assert served.mixtures == fit.mixtures
     assert served.rules == {"small": FitRule.REUSED, "large": FitRule.REUSED}
     assert set(served.fit_ms.values()) == {0.0}
+
+
+def test_frozen_reads_a_url_and_keeps_it_as_it_is(tmp_path):
+    store = fsspec.filesystem("memory")
+    path = write_mixtures(tmp_path / "part-0.parquet", [mixture_row(0, 10.0)])
+    store.pipe("/frozen/mixtures/part-0.parquet", path.read_bytes())
+    for url in ("memory://frozen/mixtures", "memory://frozen/mixtures/part-0.parquet", f"file://{path}"):
+        options = MixtureOptions(fit_from="frozen", frozen_path=url)
+        assert options.frozen_path == url
+        assert FrozenMixtures.load(options.frozen_path, "max_prob").at(0).mean_confident == 10.0
+    for url in ("memory://frozen/nothing", "unknown-scheme://x"):
+        with pytest.raises(ValueError, match=f"frozen_path {url}"):
+            FrozenMixtures.load(url, "max_prob")
+    store.rm("/frozen", recursive=True)
 
 
 def test_frozen_answers_by_step_draft_and_nearest_earlier_step(tmp_path):
