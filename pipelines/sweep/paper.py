@@ -7,9 +7,9 @@ Thresholds are chosen on validation. On test every method runs with its whole gr
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.report.paper.rows import KIND, OBSERVED, rows
 from pipelines.report.write import write_report
@@ -17,8 +17,8 @@ from pipelines.sweep.sweep import run_sweep
 from steer.config.load import refusals_as_settings_errors
 from steer.config.pairs import load_pair
 from steer.config.run import BenchmarkConfig, PairConfig, PoolsConfig, RoutingOptions
-from steer.config.strict import Strict
-from steer.config.sweep import SweepConfig, Variant
+from steer.config.strict import COUNTS, Count, Seed, Strict
+from steer.config.sweep import SweepConfig, Variant, refuse_seeds_that_do_not_fit
 
 
 class PaperConfig(Strict):
@@ -27,15 +27,21 @@ class PaperConfig(Strict):
     pair: str | PairConfig = "embedded"
     benchmarks: Annotated[tuple[str | BenchmarkConfig, ...], Field(min_length=1)] = ("chain_math", "hops")
     """Names, or mappings as under `benchmark:` of a run. `split` and `limit` are not read."""
-    validation_questions: Annotated[int, Field(ge=20)] | None = 160
+    validation_questions: Annotated[int, Field(ge=20, lt=COUNTS)] | None = 160
     """Validation questions of each benchmark. None: all."""
-    test_questions: Annotated[int, Field(ge=20)] | None = 320
+    test_questions: Annotated[int, Field(ge=20, lt=COUNTS)] | None = 320
     """Test questions of each benchmark. None: all."""
-    test_seeds: Annotated[int, Field(ge=1)] = 1
+    test_seeds: Count = 1
     """Sampling seeds of each test question."""
     routing: RoutingOptions = RoutingOptions()
     pools: PoolsConfig = PoolsConfig()
-    seed: int = 0
+    seed: Seed = 0
+    """The first sampling seed. The others follow it."""
+
+    @model_validator(mode="after")
+    def _seeds_fit(self) -> Self:
+        refuse_seeds_that_do_not_fit(self.seed, self.test_seeds)
+        return self
 
 
 def run_paper(config: PaperConfig, out: str | Path, replica_class: type | None = None, verbose: bool = False) -> str:

@@ -22,7 +22,7 @@ from steer.benchmarks import reading
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.policy import SmallPolicy
 from steer.config.run import BenchmarkConfig, PairConfig, PoolsConfig, RoutingOptions
-from steer.config.strict import Strict
+from steer.config.strict import Count, Seed, Strict
 from steer.messages import Prompt
 from steer.policies.probe import Probe
 from steer.storage.one_cell import from_one_cell
@@ -39,13 +39,13 @@ class TrainRouterConfig(Strict):
     )
     """Questions to train on. The splits `test` and `all` are refused."""
     pair: str | PairConfig = "embedded"
-    rollouts: Annotated[int, Field(ge=1)] = 4
+    rollouts: Count = 4
     """k: the small model's answers to each question."""
     routing: RoutingOptions = RoutingOptions()
     pools: PoolsConfig = PoolsConfig()
     journal: bool = True
     """Write the live rollouts to the folder after every round, so that a lost router loses none of them."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the rollouts and of the probe's training."""
 
 

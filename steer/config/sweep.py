@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from steer.config.policy import BAR, PolicyConfig
 from steer.config.run import BenchmarkConfig, PairConfig, PoolsConfig, RoutingOptions
-from steer.config.strict import Strict
+from steer.config.strict import COUNTS, SEEDS, Count, Seed, Strict
 from steer.config.thresholds import THRESHOLDS, setting_of, threshold_key, with_threshold
 
 Objective = Literal["cheapest_within", "accuracy", "budget"]
@@ -24,7 +24,7 @@ class Variant(Strict):
     policy: PolicyConfig
     grid: tuple[float, ...] | None = None
     """Thresholds to try. None: the policy's own grid. A policy without a threshold has no grid."""
-    groups: Annotated[int, Field(ge=1)] | None = None
+    groups: Count | None = None
     """K of Table 3 for this variant. None: the benchmark's."""
     on_validation: bool = True
     """False: the variant has no threshold to choose and runs on test alone."""
@@ -88,9 +88,9 @@ class SweepConfig(Strict):
         BenchmarkConfig(name="hops"),
     )
     """`split` and `limit` of these are not read, because the sweep has its own."""
-    validation_questions: Annotated[int, Field(ge=2)] | None = 400
+    validation_questions: Annotated[int, Field(ge=2, lt=COUNTS)] | None = 400
     """Validation questions of each benchmark. None: all."""
-    test_questions: Annotated[int, Field(ge=2)] | None = None
+    test_questions: Annotated[int, Field(ge=2, lt=COUNTS)] | None = None
     """Test questions of each benchmark. None: all."""
     pair: str | PairConfig = "embedded"
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)] = Field(default_factory=_standard)
@@ -98,10 +98,10 @@ class SweepConfig(Strict):
     pools: PoolsConfig = PoolsConfig()
     journal: bool = True
     """Write the live traces to the sweep's folder after every round, so that `--resume` goes on from there."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """The first sampling seed. The others follow it."""
-    validation_seeds: Annotated[int, Field(ge=1)] = 1
-    test_seeds: Annotated[int, Field(ge=1)] = 3
+    validation_seeds: Count = 1
+    test_seeds: Count = 3
     """Sampling seeds of each question on a split. The unit of the confidence interval is a question, not a sample."""
     objective: Objective = "cheapest_within"
     """How a setting is chosen on validation: the cheapest within `tolerance` of the grid's best accuracy, the most
@@ -126,6 +126,7 @@ class SweepConfig(Strict):
             raise ValueError("a benchmark is named twice: give each entry of benchmarks its own name")
         if (self.objective == "budget") != (self.budget is not None):
             raise ValueError("budget (1e12 FLOPs a question) and objective: budget go together: set both or neither")
+        refuse_seeds_that_do_not_fit(self.seed, max(self.validation_seeds, self.test_seeds))
         return self
 
     def seeds(self, split: str) -> list[int]:
@@ -134,3 +135,9 @@ class SweepConfig(Strict):
 
     def questions(self, split: str) -> int | None:
         return self.validation_questions if split == "validation" else self.test_questions
+
+
+def refuse_seeds_that_do_not_fit(first: int, count: int) -> None:
+    """Raise ValueError if the last of `count` seeds from `first` on is none."""
+    if first + count > SEEDS:
+        raise ValueError(f"seed = {first}: the {count} seeds from it on must be less than 2^63; set seed lower")
