@@ -153,12 +153,6 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _seed(text: str) -> int:
-    if not text.isdecimal() or len(text) > 19 or int(text) >= 2**63:
-        raise argparse.ArgumentTypeError(f"{text[:30]} is no seed: give a whole number from 0 on, less than 2^63")
-    return int(text)
-
-
 def _into_folder(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", required=True, metavar="DIR", help=NEW_FOLDER)
     command.add_argument("--verbose", action="store_true", help=VERBOSE)
