@@ -120,7 +120,7 @@ def plain(value: Scalar) -> str:
 
 
 def described(value: Any) -> str:
-    """What a value is, in words: `a list of 2 objects (content, role)`, `a str`, `bytes`."""
+    """What a value is, in words: `a list of 2 objects (role, content)`, `a str`, `bytes`."""
     if value is None:
         return "missing"
     if isinstance(value, bytes | bytearray):
@@ -129,8 +129,9 @@ def described(value: Any) -> str:
         return f"an object ({_names(value)})"
     if isinstance(value, list | tuple):
         held = next((item for item in value if item is not None), None)
-        what = f"objects ({_names(held)})" if isinstance(held, Mapping) else f"{type(held).__name__}s"
-        return f"a list of {len(value)} {what}" if held is not None else f"a list of {len(value)} items"
+        kinds = {str: "text", int: "number", float: "number", type(None): "item", dict: "object", list: "list"}
+        what = kinds.get(type(held), type(held).__name__) + "s" * (len(value) != 1)
+        return f"a list of {len(value)} {what}" + (f" ({_names(held)})" if isinstance(held, Mapping) else "")
     name = type(value).__name__
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from textwrap import shorten
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -20,7 +21,11 @@ from steer.storage.filesystem import open_filesystem
 
 FORMATS = "json, jsonl, csv (each also .gz) or parquet"
 KINDS = (".json", ".jsonl", ".csv", ".parquet")
+MAX_REASON_CHARS = 300
+"""How much of what a store's client says is passed on: some list every place that they looked at."""
 _MAGIC = re.compile(r"[*?\[]")
+_ABOUT_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+"""Files that `datasets` writes beside the data."""
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -34,9 +39,12 @@ class DataFile:
     """The path below the source, or the file's name: the same on every machine."""
 
     def __str__(self) -> str:
-        if self.is_local:
+        if self.is_local or _is_web(self.root):
             return self.path
         scheme, _, rest = self.root.partition("://")
+        parts = urlsplit(self.root)
+        if parts.path.strip("/") and self.path.startswith(parts.path):
+            return f"{scheme}://{parts.netloc}{self.path}"
         return self.root if rest.endswith(self.path.lstrip("/")) else f"{scheme}://{self.path.lstrip('/')}"
 
     @property
@@ -98,6 +106,9 @@ class DataFile:
     def beside(self, name: str) -> "DataFile":
         """The file of that name in the same folder."""
         above, _, _ = self.label.rpartition("/")
+        if _is_web(self.root):
+            url = f"{self.root.rpartition('/')[0]}/{name}"
+            return DataFile(url, url, name)
         path = str(PurePosixPath(self.path).with_name(name))
         root = self.root
         if not self.is_local and root.endswith(self.path.lstrip("/")):
@@ -177,7 +188,7 @@ def _file_system(root: str) -> tuple[fs.FileSystem, str, str]:
 
 
 def _unreachable(source: str, error: Exception) -> ValueError:
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = shorten(str(error), MAX_REASON_CHARS, placeholder=" ...") or "no reason given"
     return ValueError(f"{source} cannot be read ({type(error).__name__}: {reason}): check the address and its access")
 
 
@@ -191,7 +202,9 @@ def _is_prefix(files: fs.FileSystem, path: str) -> bool:
 
 
 def _is_hidden(label: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in label.split("/"))
+    """Whether a file below a folder is none of its data, by the customs of Spark, macOS and the hub."""
+    parts = label.split("/")
+    return any(part.startswith((".", "_")) for part in parts) or parts[-1] in _ABOUT_DATA
 
 
 def _split_at_magic(source: str) -> tuple[str, tuple[str, ...]]:

@@ -203,17 +203,33 @@ class OwnShard:
             raise RowError(f"{record.error}: mend or remove the row")
         if self.config.id is not None:
             row.id = text(record.values, self.config.id)
-        question = text(record.values, self.question)
+        try:
+            question = text(record.values, self.question)
+        except RowError as wrong:
+            # The answer may be no better: the message says of both what they hold.
+            raise RowError("; ".join([str(wrong), *self._answer_problem(record, row)])) from None
+        self._read_gold(record, row)
+        for name in template.columns:
+            value = record.values.get(name)
+            # A column of the prompt may be empty, a context for example, but not missing.
+            if is_missing(value) and not isinstance(value, str):
+                raise lacks(name)
+        values: dict[str, Any] = {**record.values, self.question: question}
+        row.prompt = checked(template.render(values), "of its prompt")
+
+    def _read_gold(self, record: Record, row: "_Row") -> None:
         read = gold(record.values, self.answer, self.grader, self.config.answers)
         row.gold = read.text
         if read.aliases:
             row.labels["aliases"] = [*read.aliases]
         require_readable(read, self.answer, self.grader, row.labels)
-        for name in template.columns:
-            if is_missing(record.values.get(name)):
-                raise lacks(name)
-        values: dict[str, Any] = {**record.values, self.question: question}
-        row.prompt = checked(template.render(values), "of its prompt")
+
+    def _answer_problem(self, record: Record, row: "_Row") -> list[str]:
+        try:
+            self._read_gold(record, row)
+        except RowError as wrong:
+            return [str(wrong)]
+        return []
 
     def _labels(self) -> dict[str, Any]:
         if self.grader != "choice":

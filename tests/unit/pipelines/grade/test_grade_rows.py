@@ -88,7 +88,7 @@ def test_decimals_and_numbers_of_parquet_are_read_and_bytes_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "what"), [([{"role": "user"}], "is a list of 1 objects (role)"), (None, "is missing"), (True, "is a bool")]
+    ("text", "what"), [([{"role": "user"}], "is a list of 1 object (role)"), (None, "is missing"), (True, "is a bool")]
 )
 def test_a_response_that_is_no_text_is_named_by_its_type(tmp_path, text, what):
     (row,) = graded(jsonl(tmp_path, {"text": text, "gold": "1"}), grader="math").to_pylist()

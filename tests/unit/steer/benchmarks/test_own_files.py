@@ -13,7 +13,7 @@ import pytest
 from paths import FIXTURES
 
 from steer.benchmarks import load_benchmark, reading
-from steer.benchmarks.files import as_file, data_files
+from steer.benchmarks.files import DataFile, as_file, data_files
 from steer.benchmarks.records import read_records
 from steer.config.run import BenchmarkConfig
 
@@ -75,7 +75,7 @@ ASKED = [row["q"] for row in ROWS]
         ("d.jsonl", json.dumps(ROWS[:1], indent=2).encode(), "one JSON list: name it .json"),
         ("d.jsonl", "\n".join(json.dumps(row, indent=1) for row in ROWS).encode(), "indented"),
         ("d.jsonl", json.dumps({"rows": ROWS}, indent=1).encode(), "one indented object"),
-        ("d.jsonl", b'["What?", "1"]\n["Why?", "2"]\n', "row 1 is a list of 2 strs, not an object"),
+        ("d.jsonl", b'["What?", "1"]\n["Why?", "2"]\n', "row 1 is a list of 2 texts, not an object"),
         ("d.jsonl", b"one\ntwo\n", "row 1 is not valid JSON"),
         ("d.jsonl", "é\n".encode("latin-1") * 3, "row 1 is not UTF-8"),
         ("d.csv", b"q;a\n?;1\n", "separated by ';'"),
@@ -105,7 +105,7 @@ def test_a_byte_order_mark_and_blank_lines_are_nothing(tmp_path):
         (pa.array([{"style": "rule", "ground_truth": "1"}]), "is an object (style, ground_truth)"),
         (pa.array([[{"role": "user", "content": "?"}]]), "is an object (role, content)"),
         (pa.array([True]), "is a bool"),
-        (pa.array([["x", "y"]]), "a list of 2 strs"),
+        (pa.array([["x", "y"]]), "a list of 2 texts"),
     ],
 )
 def test_a_value_that_is_no_text_is_named_by_its_type(tmp_path, column, what):
@@ -117,9 +117,11 @@ def test_a_value_that_is_no_text_is_named_by_its_type(tmp_path, column, what):
 
 def test_a_question_of_messages_says_so(tmp_path):
     path = tmp_path / "d.parquet"
-    pq.write_table(pa.table({"q": [[{"role": "user", "content": "?"}]], "a": ["1"]}), path)
+    answer = {"style": "rule", "ground_truth": "1"}
+    pq.write_table(pa.table({"q": [[{"role": "user", "content": "?"}]], "a": [answer]}), path)
     (row,) = own(path).rows
-    assert "'q' is a list of 1 objects (role, content), not text" in row.error
+    assert "'a' is an object (style, ground_truth), not text" in row.error
+    assert "'q' is a list of 1 object (role, content), not text" in row.error
 
 
 # --- CSV --------------------------------------------------------------------------------------------------------------
@@ -167,7 +169,8 @@ def test_a_quote_that_never_closes_is_refused_with_the_line_where_it_opens(tmp_p
 def test_a_folder_a_glob_and_a_list_are_all_their_files(tmp_path):
     for name in ("a/one.jsonl", "a/two.jsonl", "a/deep/three.jsonl", "a/.cache/no.jsonl", "b/four.jsonl"):
         put(tmp_path / name, json.dumps({"q": name, "a": "1"}).encode())
-    put(tmp_path / "a/README.md", b"# about")
+    for name in ("README.md", "_SUCCESS.json", "dataset_infos.json", "__MACOSX/._one.jsonl"):
+        put(tmp_path / "a" / name, b"about")
 
     def asked(source, **changes):
         return questions(own(source, **changes))
@@ -195,6 +198,23 @@ def test_a_glob_is_relative_to_the_working_folder(tmp_path, monkeypatch):
     put(tmp_path / "data/one.jsonl")
     monkeypatch.chdir(tmp_path)
     assert questions(own("data/*.jsonl")) == questions(own("*/one.jsonl")) == questions(own("./data")) == ASKED
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "shown"),
+    [
+        ("s3://bucket/dir", "bucket/dir/a.jsonl", "s3://bucket/dir/a.jsonl"),
+        ("s3://bucket/dir/a.jsonl", "bucket/dir/a.jsonl", "s3://bucket/dir/a.jsonl"),
+        ("gs://bucket", "bucket/a.jsonl", "gs://bucket/a.jsonl"),
+        ("hdfs://name:8020/dir", "/dir/a.jsonl", "hdfs://name:8020/dir/a.jsonl"),
+        ("memory://own", "/own/a.jsonl", "memory://own/a.jsonl"),
+        ("https://host/a.jsonl?x=1", "https://host/a.jsonl?x=1", "https://host/a.jsonl?x=1"),
+        ("/data", "/data/a.jsonl", "/data/a.jsonl"),
+    ],
+)
+def test_a_file_is_called_by_its_path_or_url(root, path, shown):
+    file = DataFile(root, path, "a.jsonl")
+    assert (str(file), file.kind, file.name) == (shown, ".jsonl", "a.jsonl")
 
 
 @pytest.mark.parametrize("source", [5, [], [""], "", ["hub", "x.jsonl"], {"a": 1}])

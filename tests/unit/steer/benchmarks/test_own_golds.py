@@ -158,6 +158,13 @@ def test_a_letter_may_be_marked(tmp_path, written):
     assert (row.error, row.question.gold) == ("", "B")
 
 
+def test_a_column_of_the_prompt_may_be_empty_and_not_missing(tmp_path):
+    rows = [{"q": "?", "a": 1, "context": context} for context in ("", "c", None, float("nan"))]
+    read = own(jsonl(tmp_path, *rows), prompt="{context}{question}")
+    assert [row.question.prompt for row in read] == ["?", "c?", "", ""]
+    assert all("'context' is missing" in row.error for row in read[2:])
+
+
 # --- lists ------------------------------------------------------------------------------------------------------------
 
 
