@@ -3,12 +3,14 @@
 Model output is hostile input.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from steer.grading.aime import grade_aime
 from steer.grading.choice import grade_choice
 from steer.grading.exact import grade_exact
+from steer.grading.golds import stands_for_nothing
 from steer.grading.kor import grade_kor
 from steer.grading.math import grade_math
 from steer.grading.qa import grade_qa
@@ -25,10 +27,19 @@ def grade(text: str, gold: str, grader: str, labels: Mapping[str, Any]) -> Verdi
     `labels` holds further inputs of some graders, all of them optional: `aliases` (math, choice, qa, exact: other
     right answers); `letters`, `options` (the options' texts) and `official` (choice); `subset` and `rule_id` (kor).
 
+    A gold answer that shows nothing, or for grader math spells a missing number (`nan`), is equal to no response.
     A trace without a response (status `error`) is not graded: its verdict is `NO_RESPONSE`.
     """
     text, gold = _storable(text), _storable(gold)
     golds = (gold, *labels.get("aliases", ()))
+    verdict = _verdict(text, golds, grader, labels)
+    if verdict.correct and all(stands_for_nothing(grader, right) for right in golds):
+        return replace(verdict, correct=False, rule=f"{verdict.rule.split(':')[0]}:no_gold", f1=verdict.f1 and 0.0)
+    return verdict
+
+
+def _verdict(text: str, golds: Sequence[str], grader: str, labels: Mapping[str, Any]) -> Verdict:
+    gold = golds[0]
     match grader:
         case "math":
             return _first_right(grade_math(text, right) for right in golds)
@@ -39,7 +50,7 @@ def grade(text: str, gold: str, grader: str, labels: Mapping[str, Any]) -> Verdi
             official = bool(labels.get("official", False))
             return _first_right(grade_choice(text, right, letters, options, official=official) for right in golds)
         case "qa":
-            return grade_qa(text, gold, labels.get("aliases", ()))
+            return grade_qa(text, gold, golds[1:])
         case "kor":
             return grade_kor(text, gold, str(labels.get("subset", "")), str(labels.get("rule_id", "")))
         case "exact":

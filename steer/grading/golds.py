@@ -58,6 +58,12 @@ def unreadable_gold(grader: str, gold: str, labels: Mapping[str, Any]) -> str | 
     return f"is no answer that grader {grader} can read in a response{_shown(gold)}"
 
 
+def stands_for_nothing(grader: str, gold: str) -> bool:
+    """Whether a gold answer shows nothing, or for grader math spells a missing number: no response equals it."""
+    bare = visible(gold).strip()
+    return not bare or (grader == "math" and _MISSING_NUMBER.fullmatch(bare.strip("$ ")) is not None)
+
+
 def _shown(gold: str) -> str:
     short = " ".join(gold.split())
     return f": it holds {short if len(short) <= SHOWN_CHARS else short[:SHOWN_CHARS] + '...'!r}"
@@ -65,7 +71,7 @@ def _shown(gold: str) -> str:
 
 def _unreadable_formula(gold: str) -> str | None:
     bare = visible(gold).strip()
-    if _MISSING_NUMBER.fullmatch(bare.strip("$ ")):
+    if stands_for_nothing("math", gold):
         return "stands for a missing number"
     content = _SPACING.sub("", bare)
     if not (_COMMAND.search(content) or any(char.isalnum() or char in _MATH_SIGNS for char in content)):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from steer.grading import GRADERS
+from steer.grading import GRADERS, grade
 from steer.grading.golds import unreadable_gold
 
 READABLE = [
@@ -97,3 +97,24 @@ def test_a_reason_shows_the_gold_and_no_more_than_its_beginning():
 )
 def test_any_text_gets_an_answer(grader, gold):
     assert unreadable_gold(grader, gold, {}) is None or len(unreadable_gold(grader, gold, {})) < 250
+
+
+@pytest.mark.parametrize("grader", GRADERS)
+@pytest.mark.parametrize("gold", ["", " ", "\u200b"])
+@pytest.mark.parametrize("response", ["\\boxed{}", "\\boxed{ }", "", "[[]]", "The answer is"])
+def test_no_response_equals_a_gold_that_shows_nothing(grader, gold, response):
+    assert not grade(response, gold, grader, {}).correct
+
+
+@pytest.mark.parametrize("gold", ["nan", "NaN", "null", "$nan$"])
+def test_no_response_of_mathematics_equals_a_missing_number(gold):
+    verdict = grade(f"\\boxed{{{gold}}}", gold, "math", {})
+    assert (verdict.correct, verdict.rule) == (False, "boxed:no_gold")
+    assert grade("\\boxed{nan}", "nan", "qa", {}).correct and grade("\\boxed{nan}", "nan", "exact", {}).correct
+
+
+@pytest.mark.parametrize(("grader", "golds"), [("math", "23"), ("choice", "BC"), ("qa", "xy"), ("exact", "xy")])
+def test_each_accepted_answer_is_right(grader, golds):
+    first, second = golds
+    for response, right in ((first, True), (second, True), ("D", False)):
+        assert grade(f"\\boxed{{{response}}}", first, grader, {"aliases": [second]}).correct is right
