@@ -92,21 +92,25 @@ class ControlTokens:
     @cached_property
     def _twin(self):
         """(a copy of the fast tokenizer that knows the control tokens by secret names alone, and their ids by those
-        that the names have in it). None if the tokenizer is not a fast one.
+        that the names have in it). None if the tokenizer is not a fast one, or has parts that cannot be copied.
 
-        A name is a whole token wherever the token was one, so what stands between gets the ids that it always gets.
+        A name is a whole token wherever the token was one, so what stands between gets the ids that it always gets. The
+        copy takes about a second for 150,000 entries, and is made when it is first needed.
         """
         from tokenizers import AddedToken
 
         fast = getattr(self._hf, "backend_tokenizer", None)
-        if fast is None:
+        try:
+            twin = copy.deepcopy(fast)
+        except Exception:  # tokenizers has no class of its own for parts written in Python, which cannot be copied
+            return None
+        if twin is None:
             return None
 
         def token(like: AddedToken, text: str, special: bool) -> AddedToken:
             flags = {name: getattr(like, name) for name in ("single_word", "lstrip", "rstrip", "normalized")}
             return AddedToken(text, special=special, **flags)
 
-        twin = copy.deepcopy(fast)
         twin.no_truncation()
         twin.no_padding()
         twin.add_special_tokens([token(t, str(t), True) for t in self._tokens.values()])

@@ -24,7 +24,7 @@ class Judge:
     @cached_property
     def digits(self) -> list[int]:
         """Token ids of "0" to "9", without a space in front. ValueError if a digit is not a single token."""
-        tokens = [self._tokenizer.encode(str(digit)) for digit in range(10)]
+        tokens = [self._tokenizer.encode_fixed(str(digit)) for digit in range(10)]
         several = [str(digit) for digit, ids in enumerate(tokens) if len(ids) != 1]
         if several:
             raise ValueError(

@@ -50,7 +50,7 @@ class RewardPrefixes(Prefixes):
         """`tokenizer`: the reward model's own. ValueError if it has no single token for the layout's separator."""
         super().__init__(tokenizer)
         self._layout = layout
-        self._separator = tokenizer.encode_separator(layout.separator)
+        self._separator = tokenizer.encode_fixed(layout.separator)
         if len(self._separator) != 1:
             raise ValueError(f"{path}: its tokenizer has no single token for the step separator {layout.separator!r}")
 

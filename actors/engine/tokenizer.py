@@ -7,7 +7,7 @@ of other models never bring a control token (`ControlTokens`).
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 
@@ -100,9 +100,9 @@ class Tokenizer:
         """Ids of a text in the middle of a trace. No special tokens are added, and what spells one is text."""
         return self._encode_middle(self._controls.hide(text))
 
-    def encode_separator(self, text: str) -> list[int]:
-        """Ids of a text in the middle of a trace, in which special tokens are meant."""
-        return self._encode_middle(text)
+    def encode_fixed(self, text: str) -> list[int]:
+        """Ids of a text of our own in the middle of a trace, such as a separator. Special tokens in it are meant."""
+        return self._in_the_middle(text, self._encode)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids in the middle of a trace. Special tokens (end of sequence) have no text."""
@@ -136,11 +136,14 @@ class Tokenizer:
 
     def _encode_middle(self, text: str) -> list[int]:
         """Ids in the middle of a trace, of a text whose contents went through `ControlTokens.hide`."""
+        return self._in_the_middle(text, self._controls.encode)
+
+    def _in_the_middle(self, text: str, encode: Callable[[str], list[int]]) -> list[int]:
         if not self._anchor:
-            return self._controls.encode(text)
-        ids = self._controls.encode("\n" + text)
+            return encode(text)
+        ids = encode("\n" + text)
         n = len(self._anchor)
-        return ids[n:] if ids[:n] == self._anchor else self._controls.encode(text)
+        return ids[n:] if ids[:n] == self._anchor else encode(text)
 
     def _plain_chat(self) -> str:
         """A conversation of plain words in the chat template. "" without a template, or if it refuses all of them."""

@@ -320,6 +320,18 @@ def test_a_tokenizer_without_a_fast_backend(question):
     assert tokenizer.encode(question) == list(map(ord, question))
 
 
+def test_a_fast_tokenizer_with_a_part_that_cannot_be_copied():
+    class Letters:
+        def pre_tokenize(self, text):
+            text.split(lambda _, word: [word[i : i + 1] for i in range(len(str(word)))])
+
+    backend = Backend(models.WordLevel({letter: i for i, letter in enumerate("abe<>?")}, unk_token="?"))
+    backend.add_special_tokens([special("<e>")])
+    hf = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<e>")
+    hf.backend_tokenizer.pre_tokenizer = pre_tokenizers.PreTokenizer.custom(Letters())
+    assert of(hf).encode("a<e>b") == [0, 3, 2, 4, 1]
+
+
 def test_what_cannot_be_text_is_refused():
     class OneLetter(Slow):
         added_tokens_decoder = {0: AddedToken("é", special=True)}
