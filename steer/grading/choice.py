@@ -5,32 +5,57 @@ of ACPBench accepts all three. Its rule is used only to compare with ACPBench's 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from steer.grading.answers import Stated, boxes, response_end, sayings
-from steer.grading.verdict import MAX_ANSWER_CHARS, NO_ANSWER, Verdict
-
-MAX_STATEMENTS = 50
-"""How many of the last boxes and of the last "answer is" are read. A model that writes more of them repeats itself."""
+from steer.grading.answers import Stated, response_end
+from steer.grading.responses.mentions import ARTICLE_OR_PRONOUN, LETTER_ENDS, Mention, mentions
+from steer.grading.responses.stance import CORRECTION, Stance
+from steer.grading.responses.statements import said_inside, statements
+from steer.grading.verdict import NO_ANSWER, Verdict
 
 _COMMAND = re.compile(
-    r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:bf|it|rm|sf|tt)|mbox|emph|boldsymbol|boxed|fbox)\s{0,4}(?=\{)"
+    r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:bf|it|rm|sf|tt)|mbox|emph|boldsymbol|underline|boxed|fbox)\s{0,4}(?=\{)"
 )
 _LATEX_SPACE = re.compile(r"\\[ ,;:!()\[\]]|\\(?:quad|left|right)(?![A-Za-z])")
 _MARKS = re.compile(r"[$*`\"“”‘’~\s]+")
-_BEFORE_LETTER = r"(?:(?:the\s)?(?:correct\s)?(?:option|choice|answer|letter)\b\s?:?\s?)?[(\[]{0,3}\s?"
-_SMALL_LETTER_ENDS = re.compile(r"\s?[.:)\]]{0,4}$|\s?\)|[.:]\s")
-# Words that follow the name of an option but hardly ever follow an article: "A is right", "A because ...".
-_AFTER_NAME = (
-    r"(?:is|are|was|were|and|or|but|nor|so|not|then|because|since|as|given|if|when|where|while|which|that|for|from|with"
-    r"|due|based|according|would|will|can|cannot|could|does|do|must|should|has|holds|matches|seems|follows|satisfies)\b"
+_EMPHASIS = re.compile(r"[$*`\"“”«»{}]+|(?<![A-Za-z])[‘’']|[‘’'](?![A-Za-z])")
+_UNDERSCORES = re.compile(r"(?<!\w)_{1,2}(\(?[A-Za-z]\)?)_{1,2}(?!\w)")
+_SPACES = re.compile(r"[^\S\n]+")
+_ADVERB = (
+    r"(?:(?:clearly|definitely|indeed|therefore|thus|hence|certainly|obviously|simply|just|actually|probably|likely"
+    r"|most likely|then|surely|still|only|either|both|between)\s){0,3}"
 )
-_ARTICLE_OR_PRONOUN = {
-    "A": re.compile(rf"\s(?!{_AFTER_NAME})[a-z]"),
-    "I": re.compile(r"\s(?!is\b)[a-z]"),
-}
-_SENTENCE_START = re.compile(r"(?:^|[.!?:;\n{]|\n\s{0,8}[-*•\"“(])\s{0,8}$")
+_BEFORE_LETTER = (
+    rf"{_ADVERB}(?:(?:the\s)?(?:correct\s)?(?:options?|choices?|answers?|letters?)\b\s?:?\s?)?[(\[]{{0,3}}\s?"
+)
+_OR_AND = (
+    r"(?:,? (?:and|or|&) |,? ?(?:和|或|と|か|와|과|또는|или|и) ?|[,;/&] ?)"
+    r"(?:(?:maybe|possibly|perhaps|even|also|both)\s)?(?:(?:option|choice)\s)?"
+)
+_OR = re.compile(r"\bor\b|/|或|か|또는|или")
+_SMALL_LETTER_ENDS = re.compile(r"\s?[.:)\]]{0,4}$|\s?\)|[.:]\s|,?\s(?:because|since|as)\b")
+_OPENING = re.compile(
+    r"\s*(?:(?:the\s)?(?:correct\s)?(?:option|choice|answer|letter)\s?:?\s?)?(?P<bracket>[(\[]{0,2})\s?", re.IGNORECASE
+)
+_AFTER_OPENING = re.compile(
+    r"\s?[)\]]{0,2}(?:[^\S\n]*(?:\n|$)|\s?[.:,;)–—-](?=\s|$)|[。，；]|\s(?:because|since|as|for|due|given)\b|\s[(–—-])|[)\]]\s?[A-Z]",
+    re.IGNORECASE,
+)
+_ALONE_ON_ITS_LINE = re.compile(r"\s?[)\]]{0,2}[.:]?[^\S\n]*(?:\n|$)")
+
+
+def _look_alikes() -> dict[int, str]:
+    """Letters in forms of their own (`Ｃ`, `Ⓒ`, `𝐂`) and the punctuation of East Asia, each as one ASCII character."""
+    blocks = (range(0xFF01, 0xFF5F), range(0x24B6, 0x24EA), range(0x1D400, 0x1D6A4))
+    plain = {code: unicodedata.normalize("NFKC", chr(code)) for block in blocks for code in block}
+    return {code: char for code, char in plain.items() if char.isascii()} | dict(
+        zip(map(ord, "【】「」『』〔〕、"), "[][][][],", strict=True)
+    )
+
+
+_LOOK_ALIKES = _look_alikes()
 
 
 class Chosen(NamedTuple):
@@ -62,25 +87,83 @@ def last_capital(text: str, letters: str) -> Chosen | None:
 def extract(text: str, letters: str = "ABCD", options: Sequence[str] = ()) -> Chosen | None:
     """Find the chosen option.
 
-    The last box or "answer is" that names a letter or an option's text decides; else the last letter that stands alone;
-    else the option whose text is quoted last.
+    The last box or "answer is" that names a letter or an option's text decides, unless a correction follows it ("wait,
+    it is B"). Else these decide, in this order: the last phrase that chooses an option; the letter that opens the
+    response; the last letter that stands alone; the option whose text is quoted last.
     """
-    end = response_end(text)
+    end = response_end(text).translate(_LOOK_ALIKES)
     texts = _option_texts(letters, options)
-    for statement in _last_statements(end):
-        if chosen := _read(statement, letters, texts):
-            return chosen
-    if letter := _last_letter(_without_quotations(end, letters, options), letters):
-        return Chosen(letter, "last_letter")
+    for statement in statements(end):
+        chosen = _read(said_inside(statement), letters, texts) or _read(statement, letters, texts)
+        if chosen:
+            # After a box, or inside the line of an "answer is".
+            later = end[statement.start if statement.where == "answer_is" else statement.end :]
+            return _corrected(_prose(later, letters, options), letters) or chosen
+    if chosen := _mentioned(_prose(end, letters, options), letters):
+        return chosen
     if letter := _quoted(_plain(end), texts):
         return Chosen(letter, "quoted_option")
     return None
 
 
-def _last_statements(text: str) -> Iterator[Stated]:
-    """Boxes and "answer is" statements, the last one first. A box on the line of an "answer is" comes later than it."""
-    statements = sorted([*boxes(text)[-MAX_STATEMENTS:], *sayings(text)[-MAX_STATEMENTS:]], key=lambda s: s.start)
-    return (s for s in reversed(statements) if 0 < len(s.text) <= MAX_ANSWER_CHARS)
+def _corrected(prose: str, letters: str) -> Chosen | None:
+    if not CORRECTION.search(prose):
+        return None
+    corrected = [mention for mention in mentions(prose, letters) if mention.stance == Stance.CORRECTED]
+    return Chosen(corrected[-1].letters[0], "correction") if corrected else None
+
+
+def _mentioned(prose: str, letters: str) -> Chosen | None:
+    """The option that a text chooses by naming letters, without a box and without "answer is"."""
+    named = mentions(prose, letters)
+    if not named:
+        return None
+    left = [mention for mention in named if mention.stance != Stance.DENIED]
+    if len(_letters(named)) == 1:
+        return Chosen(named[0].letters[0], "last_letter") if left else None
+    if chosen := _last(named, Stance.CORRECTED, Stance.CHOSEN):
+        return _one_of(chosen, "verdict")
+    if opening := _opening(prose, named, letters):
+        return Chosen(opening, "opening_letter")
+    affirmed = _letters([mention for mention in named if mention.stance == Stance.AFFIRMED])
+    if len(affirmed) == 1:
+        return Chosen(affirmed.pop(), "verdict")
+    # What fails may be what the question asks for. It is left out only if this leaves one option.
+    standing = [mention for mention in left if mention.stance != Stance.FAILS]
+    if len(_letters(standing)) == 1:
+        left = standing
+    capitals = [mention for mention in left if not mention.small]
+    return _one_of((capitals or left)[-1], "last_letter") if left else None
+
+
+def _letters(named: Sequence[Mention]) -> set[str]:
+    return {letter for mention in named for letter in mention.letters}
+
+
+def _last(named: Sequence[Mention], *stances: Stance) -> Mention | None:
+    return next((mention for mention in reversed(named) if mention.stance in stances), None)
+
+
+def _one_of(mention: Mention, rule: str) -> Chosen:
+    return Chosen(", ".join(mention.letters), rule if len(mention.letters) == 1 else f"{rule}:several")
+
+
+def _opening(prose: str, named: Sequence[Mention], letters: str) -> str:
+    """The letter that opens a response, alone on its line or before an explanation; "" if the options are gone through
+    from the first one on, as in "A. no. B. yes."."""
+    opening = _OPENING.match(prose)
+    first = named[0]
+    if not opening or opening.end() != first.start or len(first.letters) > 1:
+        return ""
+    if first.stance in (Stance.DENIED, Stance.FAILS) or not _AFTER_OPENING.match(prose, first.end):
+        return ""
+    if first.letters[0] == letters[:1] and not _ALONE_ON_ITS_LINE.match(prose, first.end):
+        others = "".join(_letters(named) - {first.letters[0]})
+        others = re.escape(others + others.lower())
+        item = rf"[\n.;!?]\s{{0,8}}(?:[-•]\s?)?(?:option\s|choice\s)?[(\[]?[{others}][.):\]]\s"
+        if re.search(item, prose[first.end :]):
+            return ""
+    return first.letters[0]
 
 
 def _read(statement: Stated, letters: str, texts: dict[str, str]) -> Chosen | None:
@@ -88,13 +171,10 @@ def _read(statement: Stated, letters: str, texts: dict[str, str]) -> Chosen | No
     whole = content.casefold().rstrip(" .")
     if texts.get(whole) and whole.upper() not in letters:
         return Chosen(texts[whole], f"{where}:option")
-    one = f"[{re.escape(letters)}]"
-    if re.fullmatch(rf"[(\[]?{one}[)\]]?(?:(?:,? (?:and|or|&) |[,;/&] ?)[(\[]?{one}[)\]]?)+\.?", content):
-        named = dict.fromkeys(re.findall(one, content))
-        if len(named) > 1:
-            return Chosen(", ".join(named), f"{where}:several")
+    if named := _hedged(content, letters):
+        return Chosen(", ".join(named), f"{where}:several")
     either = f"[{re.escape(letters + letters.lower())}]"
-    letter = re.match(rf"(?i:{_BEFORE_LETTER})({either})(?![\w'’])", content)
+    letter = re.match(rf"(?i:{_BEFORE_LETTER})({either}){LETTER_ENDS}(?!-\w)", content)
     if letter and _is_name(letter.group(1), content[letter.end() :]):
         return Chosen(letter.group(1).upper(), where)
     if quoted := _quoted(content.casefold(), texts):
@@ -102,26 +182,28 @@ def _read(statement: Stated, letters: str, texts: dict[str, str]) -> Chosen | No
     return None
 
 
+def _hedged(content: str, letters: str) -> list[str]:
+    """Letters between which a statement does not decide: `A or B`, `A, B`. Empty if it decides."""
+    capital, either = f"[{re.escape(letters)}]", f"[{re.escape(letters + letters.lower())}]"
+    for one, end in ((capital, r"(?![\w'’])"), (either, r"\W*$")):
+        pattern = rf"(?i:{_BEFORE_LETTER})({one}(?:[)\]]?{_OR_AND}[(\[]?{one})+)[)\]]?{end}"
+        if several := re.match(pattern, content):
+            break
+    else:
+        return []
+    # "A, B is wrong" and "A and B fails" decide for A.
+    if content[several.end() :].strip(" .!?,;:)]") and not _OR.search(several.group(1)):
+        return []
+    named = dict.fromkeys(letter.upper() for letter in re.findall(rf"(?<!\w){either}(?!\w)", several.group(1)))
+    return list(named) if len(named) > 1 else []
+
+
 def _is_name(letter: str, behind: str) -> bool:
     """Whether the first letter of a statement names an option. In "the answer is a lack of ..." it does not."""
     if letter.islower():
-        return bool(_SMALL_LETTER_ENDS.match(behind))
-    word = _ARTICLE_OR_PRONOUN.get(letter)
+        return bool(_SMALL_LETTER_ENDS.match(behind)) or (letter not in "ai" and bool(re.match(r"[\s,;]", behind)))
+    word = ARTICLE_OR_PRONOUN.get(letter)
     return not (word and word.match(behind))
-
-
-def _last_letter(text: str, letters: str) -> str:
-    """The last capital that is not part of a word or of initials (`D.C.`), and not an article or a pronoun."""
-    one = f"[{re.escape(letters)}]"
-    last = ""
-    for match in re.finditer(rf"(?<![\w\\'’])(?<![A-Z]\.){one}(?![\w'’]|\.[A-Z]\b|-\w)", text):
-        word = _ARTICLE_OR_PRONOUN.get(match.group())
-        if word and word.match(text, match.end()):
-            # Inside a sentence, a capital "A" is the name of an option. "I" is a pronoun everywhere.
-            if match.group() == "I" or _SENTENCE_START.search(text[max(0, match.start() - 20) : match.start()]):
-                continue
-        last = match.group()
-    return last
 
 
 def _without_quotations(text: str, letters: str, options: Sequence[str]) -> str:
@@ -159,6 +241,13 @@ def _last_match(option: str, text: str) -> re.Match[str] | None:
     for match in re.finditer(rf"(?<!\w){re.escape(option)}(?!\w)", text):
         last = match
     return last
+
+
+def _prose(text: str, letters: str, options: Sequence[str]) -> str:
+    """A text without quoted options and without formatting; lines stay."""
+    text = _LATEX_SPACE.sub(" ", _COMMAND.sub(" ", _without_quotations(text, letters, options)))
+    text = _UNDERSCORES.sub(r"\1", _EMPHASIS.sub("", text).replace("’", "'"))
+    return _SPACES.sub(" ", text)
 
 
 def _plain(text: str) -> str:

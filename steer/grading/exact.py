@@ -1,14 +1,15 @@
 """Grader `exact`: the stated answer equals the gold character by character.
 
-Spaces at the ends and invisible characters are ignored.
+Spaces at the ends and invisible characters are ignored. A number is a text like any other: `27.0` is not `27`.
 """
 
-from steer.grading.answers import Stated, response_end, stated, visible
+from steer.grading.answers import Stated, response_end, visible
+from steer.grading.responses.statements import last_statement
 from steer.grading.verdict import MAX_ANSWER_CHARS, NO_ANSWER, Verdict
 
 
 def grade_exact(text: str, gold: str) -> Verdict:
-    """Compare the box, else the line after "answer is" (with or without its full stop), else the whole response."""
+    """Compare the last box or line after "answer is" (with or without its full stop); else the whole response."""
     gold = visible(gold).strip()
     found = extract(text, max(MAX_ANSWER_CHARS, len(gold)))
     if found is None:
@@ -21,7 +22,7 @@ def grade_exact(text: str, gold: str) -> Verdict:
 
 def extract(text: str, max_whole_chars: int = MAX_ANSWER_CHARS) -> Stated | None:
     """Find the stated answer. A response that states none is its own answer if it has at most `max_whole_chars`."""
-    found = stated(response_end(text))
+    found = last_statement(response_end(text))
     if found is not None:
         return found
     whole = visible(text).strip()

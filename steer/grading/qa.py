@@ -1,7 +1,13 @@
 """Grader `qa`: a short text answer against the gold answer and its aliases, after SQuAD's normalisation.
 
-The SQuAD script removes ASCII punctuation only. This grader also removes typographic quotes, dashes and all other
-Unicode punctuation, because models write it where the gold has `'` or `-`.
+It departs from the SQuAD script in three places:
+
+- The script removes ASCII punctuation only. This grader also removes typographic quotes, dashes and all other Unicode
+  punctuation, because models write it where the gold has `'` or `-`.
+- A symbol that belongs to a name or a number stays: `C++` and `C#` are not `C`, `5%` is not `5`, `-40` is not `40`, and
+  `2.5` is not `25`.
+- To the script all answers of which it leaves nothing are equal. Here they are compared by what is left before the
+  articles are removed (`The The`), or else before the punctuation is (`!!!`).
 """
 
 import re
@@ -10,52 +16,75 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-from steer.grading.answers import Stated, answer_is, boxed, response_end, visible
+from steer.grading.answers import Stated, response_end, visible
+from steer.grading.responses.statements import last_statement, said_inside
 from steer.grading.verdict import MAX_ANSWER_CHARS, NO_ANSWER, Verdict
 
-_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_OPENING = "\"'“‘`*(["
+_SYMBOLS = "+#%$"
+"""Symbols of ASCII that the SQuAD script counts as punctuation. Other symbols (`€`, `°`, `♯`) it keeps by itself."""
+_ARTICLES = re.compile(rf"(?<![\w{_SYMBOLS}])(?:a|an|the)(?![\w{_SYMBOLS}])")
+# What a symbol must stand beside to belong to it: `C++`, `A+`, `18+`, `F#`; `5%`; `$5`, `5$`.
+_LOOSE_SYMBOL = re.compile(r"(?<![\w+#])[+#]+|(?<![\d.])%|(?<!\d)\$(?!\d)")
+_MONEY = re.compile(r"(?<!\$)\$*+(\d++)\$*+")
+_SPACE_BEFORE_SIGN = re.compile(r"(?<=\d)\s+(?=[%$](?!\w))|(?<=\$)\s+(?=\d)")
+# A minus sign begins a number at the start or after a word: `-40`. In `1950-1953` and `B-52` it is a hyphen.
+_MINUS = re.compile(rf"(?:(?<![^\s{_OPENING}])(?<![\d)]\s)|(?<=\$))-(?=\$?\d)")
+# In `1.500` the point may divide thousands, and in `12.5.1990` it is no decimal point.
+_DECIMAL_POINT = re.compile(r"(?<![\d.,])(\d++)\.(?!\d{3}(?!\d))(?=\d++(?![.,]\d))")
+_KEPT = str.maketrans("\x01\x02", "-.")
+_ESCAPED = re.compile(rf"\\([{_SYMBOLS}])")
+_FORMULA = re.compile(r"(?<!\\)\$([^$]{1,200})(?<!\\)\$")
+_QUOTATION_MARKS = "\"'“”‘’`*«»"
 _ASCII_PUNCTUATION = frozenset(string.punctuation)
 _TEXT_COMMAND = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|up)?|math(?:bf|it|rm|sf|tt)|mbox|emph|operatorname)\s{0,4}\{")
+_ONE_FORM = str.maketrans("−♯", "-#")
 _LATEX_SPACE = re.compile(r"\\[ ,;:]")
 
 
 def grade_qa(text: str, gold: str, aliases: Iterable[str] = ()) -> Verdict:
     """Grade one response: `correct` is the exact match, and `f1` is the token F1.
 
-    Both take the best value over the gold answer and the aliases. An answer that is empty after normalisation (articles
-    and punctuation only) matches nothing.
+    Both take the best value over the gold answer and the aliases. An empty answer matches nothing.
     """
     found = extract(text)
     if found is None:
         return Verdict(NO_ANSWER.extracted, False, NO_ANSWER.rule, 0.0)
-    answer = normalised(found.text)
+    answers = _readings(found.text)
     golds = [normalised(right) for right in (gold, *aliases)]
-    f1 = max(token_f1(answer, right) for right in golds)
-    if answer and answer in golds:
-        return Verdict(found.text, True, f"{found.where}:{'answer' if answer == golds[0] else 'alias'}", f1)
+    f1 = max(token_f1(answer, right) for answer in answers for right in golds)
+    if equal := [right for right in golds if right and right in answers]:
+        return Verdict(found.text, True, f"{found.where}:{'answer' if golds[0] in equal else 'alias'}", f1)
     return Verdict(found.text, False, f"{found.where}:different", f1)
 
 
 def extract(text: str) -> Stated | None:
-    """The last box or "answer is", whichever comes later. A response without either is its own answer."""
+    """The last box or "answer is", whichever comes later. A response without either is its own answer.
+
+    If "answer is" stands inside the box, the text after it is the answer.
+    """
     end = response_end(text)
-    box, said = boxed(end), answer_is(end)
-    if box and (said is None or said.start < box.end):
-        # If the box is on the line after "answer is", the box is the answer. If "answer is" stands inside the box, the
-        # text after it is the answer.
-        return answer_is(box.text) or box
-    if said:
-        return said
+    if found := last_statement(end):
+        return said_inside(found)
     whole = end.strip()
     return Stated(whole, "whole", 0, len(whole)) if 0 < len(whole) <= MAX_ANSWER_CHARS else None
 
 
 def normalised(answer: str) -> str:
-    """Lower case, no punctuation, no articles, single spaces. Formatting commands of LaTeX are removed first."""
+    """Lower case, no punctuation, no articles, single spaces. Formatting commands of LaTeX are removed first.
+
+    If only articles are left, they stay. If only punctuation is left, the text is returned in lower case, without
+    quotation marks around it and without a full stop at its end.
+    """
     plain = unicodedata.normalize("NFC", visible(answer))
     plain = _LATEX_SPACE.sub(" ", _TEXT_COMMAND.sub("", plain)).lower()
-    plain = "".join(char for char in plain if not _is_punctuation(char))
-    return " ".join(_ARTICLES.sub(" ", plain).split())
+    # `visible` has removed all control characters, so two of them can stand for signs that are not punctuation.
+    words = _DECIMAL_POINT.sub("\\1\x02", _MINUS.sub("\x01", _ESCAPED.sub(r"\1", plain.translate(_ONE_FORM))))
+    words = "".join(char for char in words if char in _SYMBOLS or not _is_punctuation(char))
+    words = _LOOSE_SYMBOL.sub("", _SPACE_BEFORE_SIGN.sub("", words))
+    words = _MONEY.sub(lambda money: f"${money[1]}" if "$" in money[0] else money[0], words)
+    words = " ".join(words.translate(_KEPT).split())
+    return " ".join(_ARTICLES.sub(" ", words).split()) or words or _bare(plain)
 
 
 def token_f1(answer: str, gold: str) -> float:
@@ -67,3 +96,20 @@ def token_f1(answer: str, gold: str) -> float:
 
 def _is_punctuation(char: str) -> bool:
     return char in _ASCII_PUNCTUATION or unicodedata.category(char).startswith("P")
+
+
+def _readings(answer: str) -> list[str]:
+    """The answer normalised; and once more if it has a part between two dollar signs, which may be LaTeX or money."""
+    readings = [normalised(answer)]
+    if (plain := _FORMULA.sub(r" \1 ", answer)) != answer:
+        readings.append(normalised(plain))
+    return readings
+
+
+def _bare(punctuation: str) -> str:
+    bare = _without_stop(" ".join(punctuation.split()))
+    return _without_stop(bare.strip(_QUOTATION_MARKS)) or bare
+
+
+def _without_stop(text: str) -> str:
+    return text[:-1].rstrip() if len(text) > 1 and text.endswith(".") and not text.endswith("..") else text

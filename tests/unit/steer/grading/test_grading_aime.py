@@ -42,7 +42,16 @@ CASES = [
     (r"\boxed{33} or rather \boxed{34}", "33", False, "boxed:different"),
     (r"\boxed{33} \boxed{", "33", True, "boxed:integer"),
     ("\\boxed{3\u200b3}", "33", True, "boxed:integer"),
-    (r"\boxed{33} is not the answer is 34", "33", True, "boxed:integer"),
+    (r"\boxed{33}? No: the answer is 34", "34", True, "answer_is:integer"),
+    (r"\boxed{33} The answer is clear.", "33", True, "boxed:integer"),
+    (r"\boxed{33} The answer is found by adding 12 and 21.", "33", True, "boxed:integer"),
+    (r"\boxed{33} but the answer is 1/2", "33", False, "answer_is:not_an_integer"),
+    (r"\boxed{12}. Final answer: $m + n = 33$, as 12 + 21 = 33.", "33", True, "answer_is:integer"),
+    (r"Write it in \boxed{}. The answer is 33.", "33", True, "answer_is:integer"),
+    (r"The answer is 33. \boxed{}", "33", True, "answer_is:integer"),
+    (r"\boxed{\text{your answer}}: the answer is 33", "33", True, "answer_is:integer"),
+    (r"Write it in \boxed{}. We get 33", "33", True, "last_integer:integer"),
+    (r"\boxed{\text{The answer is } 33}", "33", True, "answer_is:integer"),
     (r"\boxed{34}", "33", False, "boxed:different"),
     (r"\boxed{33}", "1033", False, "boxed:different"),
     (r"\boxed{33}", "x", False, "boxed:different"),
@@ -53,7 +62,6 @@ CASES = [
     (r"\boxed{-33}", "33", False, "boxed:out_of_range"),
     (r"\boxed{−33}", "33", False, "boxed:out_of_range"),
     (r"\boxed{" + "9" * 1_990 + "}", "999", False, "boxed:out_of_range"),
-    (r"\boxed{33.0}", "33", False, "boxed:not_an_integer"),
     (r"\boxed{.5}", "5", False, "boxed:not_an_integer"),
     (r"\boxed{66/2}", "33", False, "boxed:not_an_integer"),
     (r"\boxed{\frac{66}{2}}", "33", False, "boxed:not_an_integer"),
@@ -98,6 +106,61 @@ CASES = [
     ("", "0", False, "none"),
 ]
 
+SAME_AS_33 = [
+    *(r"33 \pmod{1000}", r"33\pmod {1000}", r"33 \bmod 1000", r"33 \mod{1000}", "33 (mod 1000)", "33 mod 1000"),
+    *(r"33 \text{ (mod 1000)}", r"33 \text{ mod } 1000", r"33\ (\mathrm{mod}\ 1000)", "33 modulo 1,000"),
+    *(r"33 \pmod{10^3}", r"33 \left(\bmod\ 1{,}000\right)", r"33 \operatorname{mod} 997", r"33 \pmod{34}"),
+    *(r"N \equiv 33 \pmod{1000}", r"\equiv 33", "N ≡ 33 (mod 1000)", r"3^{4} \equiv 1033 \equiv 33 \pmod{1000}"),
+    *("33_{10}", "33_10", r"33_{\text{ten}}", "(33)_{10}", r"\mathrm{33}_{10}", r"33 \text{ (base 10)}"),
+    *("33.0", "33.", "33.00", "033.0", r"33.0^\circ", r"33^\circ", r"\underline{33}", r"33\text{ cm}^2", "x = 33.0"),
+]
+NOT_33 = [
+    *("33.5", "33!", "33e0", "3.3e1", "33_{8}", "100001_2", "33_{100}", r"33_{\text{eight}}", r"33 \text{ base eight}"),
+    *(r"33 \pmod{30}", r"33 \pmod{33}", r"1033 \pmod{1000}", r"-33 \pmod{1000}", r"33 \pmod n", r"33 \pmod{1000.5}"),
+    *(
+        "33/1",
+        r"\sqrt{1089}",
+        "33^1",
+        r"33!\text{ ways}",
+        "33, 34",
+        "33 or 34",
+        r"33 \text{ or } 34",
+        r"33 \text{ thousand}",
+    ),
+    *(r"\approx 33", "33.0.0", "33x", "33 - 0", r"\pmod{33}", "mod 33", r"33^{10}", ".33"),
+]
+
+
+@pytest.mark.parametrize("written", SAME_AS_33)
+def test_an_integer_with_a_modulus_a_base_of_ten_or_zero_decimals(written):
+    assert grade(rf"\boxed{{{written}}}", "33", "aime", {}).rule == "boxed:integer"
+    assert grade(rf"\boxed{{{written}}}", "34", "aime", {}).rule == "boxed:different"
+    assert grade(f"The answer is ${written}$.", "033", "aime", {}).correct
+    assert grade(r"\boxed{33}", written, "aime", {}).correct
+
+
+@pytest.mark.parametrize("written", NOT_33)
+def test_what_is_not_an_integer_as_it_stands(written):
+    assert grade(rf"\boxed{{{written}}}", "33", "aime", {}).rule == "boxed:not_an_integer"
+
+
+@pytest.mark.parametrize(
+    "text", ["so N ≡ 33 (mod 1000)", "that is 33 mod 1000", r"$33 \pmod{1000}$", "it is 33.0", "$33_{10}$"]
+)
+def test_the_last_integer_is_not_the_modulus_or_the_base(text):
+    assert grade(text, "33", "aime", {}).rule == "last_integer:integer"
+
+
+@pytest.mark.parametrize("gold", ["27.0", "027", "27.", " 27 ", r"27 \pmod{1000}"])
+def test_golds_that_are_integers_in_another_form(gold):
+    assert grade(r"\boxed{27}", gold, "aime", {}).correct
+    assert not grade(r"\boxed{270}", gold, "aime", {}).correct
+
+
+@pytest.mark.parametrize("gold", ["", "nan", "inf", "27.5", "2.7e1"])
+def test_no_response_equals_a_gold_that_is_no_integer(gold):
+    assert not any(grade(rf"\boxed{{{answer}}}", gold, "aime", {}).correct for answer in ("27", "", gold))
+
 
 @pytest.mark.parametrize(("text", "gold", "correct", "rule"), CASES, ids=range(len(CASES)))
 def test_verdict(text, gold, correct, rule):
@@ -127,8 +190,9 @@ def test_every_integer_of_the_range_and_no_other():
         "\\text{" * 40_000,
         "=" * 200_000,
     ]
-    + [r"\boxed{" + "1 " * 900 + "}", r"\boxed{" + "x=" * 900 + "}", "\\mathbf{3" * 20_000, "answer is 1." * 20_000],
-    ids=range(11),
+    + [r"\boxed{" + "1 " * 900 + "}", r"\boxed{" + "x=" * 900 + "}", "\\mathbf{3" * 20_000, "answer is 1." * 20_000]
+    + ["70 (mod " * 20_000, "70_" * 50_000, "\\quad" * 30_000, "answer is 1 or " * 10_000],
+    ids=range(15),
 )
 def test_hostile_text_is_wrong_and_cheap(text):
     with cheap():

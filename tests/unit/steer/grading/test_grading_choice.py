@@ -58,9 +58,9 @@ LETTERS = [
     ("The answer is B. I hope that this answer is helpful, or else A or C.", "B", True, "answer_is"),
     ("The answer is A or B.", "A", False, "answer_is:several"),
     ("the answer is a lack of B", "B", True, "last_letter"),
-    ("the answer isn't A but B", "B", True, "last_letter"),
+    ("the answer isn't A but B", "B", True, "verdict"),
     ("Answer: A car is at l1", "A", False, "none"),
-    ("Either A or C, so C", "C", True, "last_letter"),
+    ("Either A or C, so C", "C", True, "verdict"),
     ("So I choose **B**", "B", True, "last_letter"),
     ("B", "B", True, "last_letter"),
     ("(B)", "B", True, "last_letter"),
@@ -80,6 +80,107 @@ LETTERS = [
     ("Α В С", "A", False, "none"),
     ("I do not know", "A", False, "none"),
     ("", "A", False, "none"),
+]
+
+OPENS = [
+    ("C\n\nA cannot be, because the crane is at the other depot.", "C", True, "opening_letter"),
+    ("**C**\n\nIn A the crate is still in the truck.", "C", True, "opening_letter"),
+    ("Option C\n\nNeither A nor B can be loaded.", "C", True, "opening_letter"),
+    ("(C) because A needs an empty truck", "C", True, "opening_letter"),
+    ("[C] A would need an empty truck.", "C", True, "opening_letter"),
+    ("C since B takes two trucks", "C", True, "opening_letter"),
+    ("C: in A and B the crane is busy", "C", True, "opening_letter"),
+    ("C - A takes longer", "C", True, "opening_letter"),
+    ("C) lift the crate. A) takes longer.", "C", True, "opening_letter"),
+    ("(c) as (a) takes longer", "C", True, "opening_letter"),
+    ("\\textbf{(C)}: \\textbf{(A)} takes longer", "C", True, "opening_letter"),
+    ("A\n\nB takes longer.", "A", True, "opening_letter"),
+    ("C\nA: too long\nB: too long\nD: too long", "C", True, "opening_letter"),
+    ("C。AとBは時間がかかる。", "C", True, "opening_letter"),
+    # The options are gone through from the first on.
+    ("A. lift: takes longer.\nB. drop: the shortest.\n\nSo B.", "B", True, "verdict"),
+    ("A. takes longer. B. is the shortest. C. takes longer.", "A", False, "last_letter"),
+    ("A crane is needed, then B", "B", True, "last_letter"),
+    ("A and B both take longer than C", "C", True, "last_letter"),
+]
+VERDICTS = [
+    ("So C holds. The rest (A, B, D) fail.", "C", True, "verdict"),
+    ("I choose C. Options A and D are wrong.", "C", True, "verdict"),
+    ("**C** is correct: A and D take two trucks.", "C", True, "verdict"),
+    ("Choice (C) is right. (D) isn't.", "C", True, "verdict"),
+    ("Option C is what we need; D and B are not", "C", True, "verdict"),
+    ("I would go with C rather than D.", "C", True, "verdict"),
+    ("The correct option is (c). Option (d) takes longer.", "C", True, "verdict"),
+    ("The correct choice is c and (d) is out", "C", True, "verdict"),
+    ("The best option is C, D being longer", "C", True, "verdict"),
+    ("Only C works: A, B, and D break the rule.", "C", True, "verdict"),
+    ("That leaves C, as A, B and D have been ruled out.", "C", True, "verdict"),
+    ("A: wrong\nB: wrong\nC: right\nD: wrong", "C", True, "verdict"),
+    ("A ✗, B ✗, C ✓, D ✗", "C", True, "verdict"),
+    ("A is right? No, the crane is busy. C is right, not D.", "C", True, "verdict"),
+    ("If A is right, the truck is full. It is empty. Hence C, and not B.", "C", True, "verdict"),
+    ("It cannot be D, so it must be C.", "C", True, "verdict"),
+    ("C is right, I thought; but in fact B is right.", "B", True, "verdict"),
+    ("D is not the right one, so take C.", "C", True, "verdict"),
+    ("A. Wait, actually B.", "B", True, "verdict"),
+    ("\\mathrm{C} is right, \\mathrm{A} is wrong", "C", True, "verdict"),
+    ("A fails, B fails, C reaches it, D fails", "C", True, "last_letter"),
+    ("A is excluded. With C one gets there. Not D.", "C", True, "last_letter"),
+    # Denied, hedged, or asked.
+    ("I do not choose C.", "C", False, "none"),
+    ("It is not C.", "C", False, "none"),
+    ("C is wrong, D is right", "C", False, "verdict"),
+    ("B or C", "C", False, "last_letter:several"),
+    ("Either B or C.", "C", False, "last_letter:several"),
+    ("I think it is B or C.", "C", False, "verdict:several"),
+    ("Both B and C are correct.", "C", False, "verdict:several"),
+    ("B, C", "C", False, "last_letter:several"),
+    ("The answer is either B or C, hard to say", "C", False, "answer_is:several"),
+    (r"\boxed{\text{B or C}}", "C", False, "boxed:several"),
+    (r"\boxed{b or c}", "C", False, "boxed:several"),
+]
+SMALL = [
+    ("The correct option is (c).", "C", True, "last_letter"),
+    ("option c", "C", True, "last_letter"),
+    ("So choice (c) remains.", "C", True, "last_letter"),
+    ("Answer: c", "C", True, "answer_is"),
+    ("Answer: c, as the crane is busy", "C", True, "answer_is"),
+    ("The correct choice is: c", "C", True, "last_letter"),
+    ("option a", "A", True, "last_letter"),
+    ("The option a driver takes", "A", False, "none"),
+    ("c", "C", False, "none"),
+    ("f(c) = 3", "C", False, "none"),
+]
+OTHER_SCRIPTS = [
+    ("정답은 C입니다.", "C", True, "last_letter"),
+    ("정답은 C이고 A는 오답입니다.", "C", True, "verdict"),
+    ("C번이 정답이고 A번은 틀립니다.", "C", True, "verdict"),
+    ("正确答案是C。", "C", True, "last_letter"),
+    ("答案：C。A、B都不对。", "C", True, "verdict"),
+    ("应选C，而不是A", "C", True, "verdict"),
+    ("答えはCです。", "C", True, "last_letter"),
+    ("Cが正解で、Aは間違いです。", "C", True, "verdict"),
+    ("Правильный ответ: C, вариант A неверен.", "C", True, "verdict"),
+    ("الإجابة الصحيحة هي C وليس A", "C", True, "verdict"),
+    ("La respuesta correcta es C, no A.", "C", True, "verdict"),
+    ("Die Antwort ist C, denn A ist falsch.", "C", True, "verdict"),
+    ("Cevap C'dir.", "C", True, "last_letter"),
+    ("Ｃ", "C", True, "last_letter"),
+    ("Answer：（Ｃ）", "C", True, "answer_is"),
+    ("【C】", "C", True, "last_letter"),
+    ("Ⓒ", "C", True, "last_letter"),
+    ("Cтатья", "C", True, "last_letter"),
+    ("Cé", "C", False, "none"),
+]
+LAST_STATEMENT = [
+    (r"Put the letter into \boxed{}. The answer is C.", "C", True, "answer_is"),
+    (r"\boxed{your answer} then: the answer is C", "C", True, "answer_is"),
+    (r"The answer is C. \boxed{\ldots}", "C", True, "answer_is"),
+    (r"\boxed{} C is right, A is wrong.", "C", True, "verdict"),
+    ("Answer: A. Wait, it should be C.", "C", True, "correction"),
+    (r"\boxed{A} Hmm, actually C.", "C", True, "correction"),
+    (r"\boxed{C} No, A cannot be.", "C", True, "boxed"),
+    (r"\boxed{C} Wait, A is wrong, so it stays.", "C", True, "boxed"),
 ]
 
 FERRY = ("travel by sea from l2 to l1", "the ferry is at l1", "the ferry is at l1 and c2 is at l0", "A car is at l1")
@@ -122,6 +223,44 @@ OFFICIAL = [
 def test_letters(text, gold, correct, rule):
     verdict = grade(text, gold, "choice", {})
     assert (verdict.correct, verdict.rule) == (correct, rule)
+
+
+@pytest.mark.parametrize(("text", "gold", "correct", "rule"), OPENS, ids=range(len(OPENS)))
+def test_the_letter_that_opens_a_response_beats_those_of_its_explanation(text, gold, correct, rule):
+    verdict = grade(text, gold, "choice", {})
+    assert (verdict.correct, verdict.rule) == (correct, rule)
+
+
+@pytest.mark.parametrize(("text", "gold", "correct", "rule"), VERDICTS, ids=range(len(VERDICTS)))
+def test_a_stated_choice_beats_letters_that_are_mentioned_or_denied(text, gold, correct, rule):
+    verdict = grade(text, gold, "choice", {})
+    assert (verdict.correct, verdict.rule) == (correct, rule)
+
+
+@pytest.mark.parametrize(("text", "gold", "correct", "rule"), SMALL, ids=range(len(SMALL)))
+def test_a_small_letter_counts_in_brackets_and_after_the_word_option(text, gold, correct, rule):
+    verdict = grade(text, gold, "choice", {})
+    assert (verdict.correct, verdict.rule) == (correct, rule)
+
+
+@pytest.mark.parametrize(("text", "gold", "correct", "rule"), OTHER_SCRIPTS, ids=range(len(OTHER_SCRIPTS)))
+def test_letters_beside_words_of_other_scripts_and_languages(text, gold, correct, rule):
+    verdict = grade(text, gold, "choice", {"letters": "ABCDE"})
+    assert (verdict.correct, verdict.rule) == (correct, rule)
+
+
+@pytest.mark.parametrize(("text", "gold", "correct", "rule"), LAST_STATEMENT, ids=range(len(LAST_STATEMENT)))
+def test_the_last_statement_counts_and_an_empty_box_is_none(text, gold, correct, rule):
+    verdict = grade(text, gold, "choice", {})
+    assert (verdict.correct, verdict.rule) == (correct, rule)
+
+
+def test_the_order_of_an_explanation_does_not_matter():
+    for wrong in (("A", "B", "D"), ("D", "B", "A")):
+        denials = " ".join(f"Option {letter} is incorrect, since the crane is busy." for letter in wrong)
+        for text in (f"Option C is correct. {denials}", f"{denials} Option C is correct."):
+            assert grade(text, "C", "choice", {}).correct
+            assert not any(grade(text, letter, "choice", {}).correct for letter in wrong)
 
 
 @pytest.mark.parametrize(("text", "gold", "correct", "rule"), QUOTED, ids=range(len(QUOTED)))
@@ -174,8 +313,12 @@ def test_a_text_that_two_options_share_names_neither():
         r"\text{" * 40_000,
         r"\boxed{" + "(A)," * 400 + "x}",
         "[" * 200_000,
+        "A, B and " * 20_000,
+        "wait, it is A. " * 10_000,
+        r"\boxed{A} " + "wait, it is " * 10_000,
+        "A is " + "the " * 50_000,
     ],
-    ids=range(8),
+    ids=range(12),
 )
 @pytest.mark.parametrize("official", [False, True])
 def test_hostile_text_is_wrong_and_cheap(text, official):

@@ -30,7 +30,7 @@ CASES = [
     ("The answer is not Ada Moss", "Ada Moss", False, "answer_is:different"),
     ("The answer is Ada", "Ada Moss", False, "answer_is:different"),
     ("The answer is ...", "", False, "answer_is:different"),
-    ("The answer is the", "The", False, "answer_is:different"),
+    ("The answer is the", "The", True, "answer_is:answer"),
     ("The answer is NYC", "New York", True, "answer_is:alias"),
     ("The answer is the Big Apple", "New York", True, "answer_is:alias"),
     ("The answer is N.Y.C.", "New York", True, "answer_is:alias"),
@@ -73,6 +73,78 @@ CASES = [
     ("The answer is Ada\tMoss", "Ada Moss", True, "answer_is:answer"),
 ]
 
+EMPTIED = [
+    (r"\boxed{A}", "A", True),
+    ("The answer is a.", "A", True),
+    ("The answer is The The.", "The The", True),
+    (r"\boxed{\text{the  the}}", "The The", True),
+    ("!!!", "!!!", True),
+    ("The answer is !!!.", "!!!", True),
+    ('The answer is "!!!".', "!!!", True),
+    ("**Answer**: **?**", "?", True),
+    (r"\boxed{+}", "+", True),
+    ("The", "A", False),
+    ("The", "The The", False),
+    ("!", "!!!", False),
+    ("?", "!", False),
+    ("the !!!", "!!!", False),
+    ("+", "-", False),
+    (r"\boxed{}", "", False),
+    (r"\boxed{ }", "?", False),
+]
+SYMBOLS = [
+    ("C++", "C", False),
+    ("C#", "C", False),
+    ("C++", "C#", False),
+    ("Q+", "Q", False),
+    ("LGBTQ+", "LGBTQ", False),
+    ("60%", "60", False),
+    ("$60", "60", False),
+    ("€60", "60", False),
+    ("-60", "60", False),
+    ("3.5", "35", False),
+    ("3.5 million", "35 million", False),
+    ("c++", "C++", True),
+    (r"\text{C}++", "C++", True),
+    (r"\text{C\#}", "C#", True),
+    ("C♯", "C#", True),
+    ("A+", "the A+", True),
+    ("60 %", "60%", True),
+    (r"60\%", "60%", True),
+    (r"\$60", "$60", True),
+    ("$1,060$", "$1,060", True),
+    ("$1,060$", "1060", True),
+    (r"$\$1{,}060$", "$1060", True),
+    ("−60 °C", "-60 °C", True),
+    ("3.5.", "3.5", True),
+]
+AS_OFFICIALLY = [
+    ("U.S.", "US"),
+    ("AC/DC", "ACDC"),
+    ("Jay-Z", "JayZ"),
+    ("O'Hara", "OHara"),
+    ("M*A*S*H", "MASH"),
+    ("R&B", "RB"),
+    ("#1", "1"),
+    ("Yahoo!", "Yahoo"),
+    ("Ada + Moss", "Ada Moss"),
+    ("1,500", "1500"),
+    ("1.500", "1500"),
+    ("10:30", "1030"),
+    ("12.5.1990", "1251990"),
+    ("1950-1953", "1950–1953"),
+    ("B-52", "B52"),
+    ("- 60", "60"),
+]
+LAST_STATEMENT = [
+    (r"Put it into \boxed{}. The answer is Rome.", "Rome", True, "answer_is:answer"),
+    (r"The answer is Rome. \boxed{}", "Rome", True, "answer_is:answer"),
+    (r"\boxed{your answer} The answer is Rome.", "Rome", True, "answer_is:answer"),
+    (r"\boxed{\text{final answer here}} Answer: Rome", "Rome", True, "answer_is:answer"),
+    (r"\boxed{Rome} I hope that the answer is correct.", "Rome", True, "boxed:answer"),
+    (r"\boxed{Paris}? No. The answer is Rome.", "Paris", False, "answer_is:different"),
+]
+
 F1 = [
     ("The answer is Ada Moss", "Ada Moss", [], 1.0),
     ("The answer is Ada", "Ada Moss", [], 2 / 3),
@@ -82,7 +154,7 @@ F1 = [
     ("The answer is Vale", "Ada Moss", [], 0.0),
     ("The answer is Vale", "Ada Moss", ["Ada Vale"], 2 / 3),
     ("The answer is Ada Vale", "Ada Moss", ["Ada Vale", "Vale"], 1.0),
-    ("The answer is ...", "...", [], 0.0),
+    ("The answer is ...", "...", [], 1.0),
     ("", "Ada Moss", [], 0.0),
 ]
 
@@ -90,6 +162,31 @@ F1 = [
 @pytest.mark.parametrize(("text", "gold", "correct", "rule"), CASES, ids=range(len(CASES)))
 def test_exact_match(text, gold, correct, rule):
     verdict = grade(text, gold, "qa", {"aliases": ["NYC", "The Big Apple"]})
+    assert (verdict.correct, verdict.rule) == (correct, rule)
+
+
+@pytest.mark.parametrize(("text", "gold", "correct"), EMPTIED, ids=range(len(EMPTIED)))
+def test_an_answer_of_which_normalisation_leaves_nothing_equals_itself_alone(text, gold, correct):
+    verdict = grade(text, gold, "qa", {})
+    assert (verdict.correct, verdict.f1 == 1.0) == (correct, correct)
+
+
+@pytest.mark.parametrize(("answer", "gold", "correct"), SYMBOLS, ids=range(len(SYMBOLS)))
+def test_a_symbol_of_a_name_or_a_number_counts(answer, gold, correct):
+    for form in (r"\boxed{ANSWER}", "The answer is ANSWER", "ANSWER"):
+        verdict = grade(form.replace("ANSWER", answer), gold, "qa", {})
+        assert (verdict.correct, verdict.f1 == 1.0) == (correct, correct)
+
+
+@pytest.mark.parametrize(("answer", "gold"), AS_OFFICIALLY, ids=range(len(AS_OFFICIALLY)))
+def test_other_punctuation_is_removed_as_the_squad_script_does(answer, gold):
+    assert grade(rf"\boxed{{{answer}}}", gold, "qa", {}).correct
+    assert grade(rf"\boxed{{{gold}}}", answer, "qa", {}).correct
+
+
+@pytest.mark.parametrize(("text", "gold", "correct", "rule"), LAST_STATEMENT, ids=range(len(LAST_STATEMENT)))
+def test_the_last_statement_counts_and_an_empty_box_is_none(text, gold, correct, rule):
+    verdict = grade(text, gold, "qa", {})
     assert (verdict.correct, verdict.rule) == (correct, rule)
 
 
