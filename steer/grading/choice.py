@@ -160,7 +160,7 @@ def _opening(prose: str, named: Sequence[Mention], letters: str) -> str:
     if first.letters[0] == letters[:1] and not _ALONE_ON_ITS_LINE.match(prose, first.end):
         others = "".join(_letters(named) - {first.letters[0]})
         others = re.escape(others + others.lower())
-        item = rf"[\n.;!?]\s{{0,8}}(?:[-•]\s?)?(?:option\s|choice\s)?[(\[]?[{others}][.):\]]\s"
+        item = rf"[\n.;!?]\s{{0,8}}(?:[-•]\s?)?(?:option\s|choice\s)?[(\[]?[{others}](?:[.):\]]\s|\s\()"
         if re.search(item, prose[first.end :]):
             return ""
     return first.letters[0]

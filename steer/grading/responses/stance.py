@@ -165,6 +165,7 @@ _NEGATED = re.compile(
     r"(?:\b(?:not|never|cannot|neither|nor|no longer|hardly)\b|n't\b)(?!.*\b(?:but|rather|instead)\b)[^,]*$",
     re.IGNORECASE,
 )
+_REMARK = re.compile(r"^\s?(?:\([^()]{1,80}\)|(?:[:.,–—-]\s)?…,?)")
 _BOUNDARY = re.compile(r"[.!?;\n](?=\s|$|[)\"])|[。！？；\n]")
 CORRECTION = re.compile(rf"\b{_CORRECTION}", re.IGNORECASE)
 """A word that takes back what was said before."""
@@ -177,20 +178,22 @@ def stance(prose: str, start: int, end: int, *, several: bool) -> Stance:
     boundary = _BOUNDARY.search(text_after)
     before = _BOUNDARY.split(text_before)[-1]
     after = text_after[: boundary.start()] if boundary else text_after
+    # "Option C (lift the crate) is right": what stands in brackets, or is blanked out as a quotation, is skipped.
+    verb = _REMARK.sub("", after, count=1)
     asked = boundary is not None and boundary.group() in "?？"
     unsure = asked or _UNSURE_BEFORE.search(before)
-    if _DENIED_AFTER.match(after):
+    if _DENIED_AFTER.match(after) or _DENIED_AFTER.match(verb):
         return Stance.MENTIONED if unsure else Stance.DENIED
-    if _CHOSEN_AFTER.match(after) or _CHOSEN_NEXT.match(text_after):
+    if _CHOSEN_AFTER.match(after) or _CHOSEN_AFTER.match(verb) or _CHOSEN_NEXT.match(text_after):
         return Stance.MENTIONED if unsure or _UNSURE_AFTER.match(after) else _unless_negated(before)
     if _DENIED_BEFORE.search(before):
         return Stance.DENIED
-    if _FAILS_AFTER.match(after) or _FAILS_NEXT.match(text_after):
+    if _FAILS_AFTER.match(verb) or _FAILS_NEXT.match(text_after):
         return Stance.MENTIONED if unsure else Stance.FAILS
     ends = _NOTHING_FOLLOWS.match(after)
     if ends and not several and not asked and _CORRECTED_BEFORE.search(text_before):
         return Stance.CORRECTED
-    affirmed = _AFFIRMED_AFTER.match(after)
+    affirmed = _AFFIRMED_AFTER.match(verb)
     chosen = (ends or not several) and _CHOSEN_BEFORE.search(before)
     if chosen or ((ends or affirmed) and _CONCLUDED_BEFORE.search(before)):
         return Stance.MENTIONED if unsure else _unless_negated(before)

@@ -126,6 +126,7 @@ VERDICTS = [
     ("\\mathrm{C} is right, \\mathrm{A} is wrong", "C", True, "verdict"),
     ("A fails, B fails, C reaches it, D fails", "C", True, "last_letter"),
     ("A is excluded. With C one gets there. Not D.", "C", True, "last_letter"),
+    ("Option A (lift) is wrong.\nOption B (drop) is right.\nOption C (move) is wrong.", "B", True, "verdict"),
     # Denied, hedged, or asked.
     ("I do not choose C.", "C", False, "none"),
     ("It is not C.", "C", False, "none"),
