@@ -209,7 +209,8 @@ def _is_name(letter: str, behind: str) -> bool:
 def _without_quotations(text: str, letters: str, options: Sequence[str]) -> str:
     """Blank out quoted options: a capital in an option's text ("A thermograph0 mode image ...") is not an answer."""
     for option in options:
-        if option.strip().upper() not in letters:
+        # One word holds no letter that stands alone, and may be `wait`, `no` or another word that a phrase needs.
+        if option.strip().upper() not in letters and not option.strip().isalpha():
             words = r"\s+".join(map(re.escape, option.split()))
             text = re.sub(rf"(?<!\w){words}(?!\w)", "…", text, flags=re.IGNORECASE)
     return text

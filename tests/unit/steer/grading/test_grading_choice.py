@@ -297,6 +297,13 @@ def test_options_that_are_letters_themselves_do_not_take_the_place_of_letters():
     assert extract(r"\boxed{B is on top of C}", "ABC", ["C is clear", "A is clear", "B is on top of C"]).text == "C"
 
 
+def test_options_of_one_word_are_still_words_of_a_phrase():
+    options = ["wait", "correct", "no", "move"]
+    assert extract("Answer: A. Wait, it should be C.", "ABCD", options) == ("C", "correction")
+    assert extract("C is correct, not A.", "ABCD", options) == ("C", "verdict")
+    assert extract("I would move", "ABCD", options) == ("D", "quoted_option")
+
+
 def test_a_text_that_two_options_share_names_neither():
     assert extract(r"\boxed{go}", "ABC", ["go", "stay", "go"]) is None
     assert extract(r"\boxed{stay}", "ABC", ["go", "stay", "go"]).text == "B"
