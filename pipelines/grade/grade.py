@@ -28,7 +28,6 @@ from steer.benchmarks.fields import (
     gold,
     is_missing,
     is_scalar,
-    plain,
     require_readable,
     text,
 )
@@ -36,6 +35,7 @@ from steer.benchmarks.files import DataFile, as_file, data_files
 from steer.benchmarks.records import Record, read_records
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.grading import GRADERS, grade
+from steer.grading.golds import plain
 from steer.statistics.intervals import accuracy_interval
 from steer.storage.filesystem import written_whole
 from steer.storage.schemas import VERDICT_FIELDS

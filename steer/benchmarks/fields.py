@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from steer.grading.golds import unreadable_gold
+from steer.grading.golds import Scalar, plain, unreadable_gold
 
-Scalar = str | int | float | Decimal
 MAX_NAMES_SHOWN = 6
 """How many keys of an object a message names."""
 _ACCEPT_SEVERAL = ("math", "choice", "qa", "exact")
@@ -103,20 +102,6 @@ def is_missing(value: Any) -> bool:
 def is_scalar(value: Any) -> bool:
     """Whether a value is a text or a number. A truth value is neither."""
     return isinstance(value, Scalar) and not isinstance(value, bool)
-
-
-def plain(value: Scalar) -> str:
-    """A text without spaces at its ends; a number as its shortest exact decimal: 27.0 is `27`, 1e-05 `0.00001`."""
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, int):
-        return str(value)
-    exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
-    if not exact.is_finite():
-        return str(float(exact))
-    digits = f"{exact:f}"
-    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
-    return "0" if digits == "-0" else digits
 
 
 def described(value: Any) -> str:

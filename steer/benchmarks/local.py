@@ -23,13 +23,13 @@ from steer.benchmarks.fields import (
     is_missing,
     is_scalar,
     lacks,
-    plain,
     require_readable,
     text,
 )
 from steer.benchmarks.files import DataFile, data_files, several
 from steer.benchmarks.records import Record, read_records
 from steer.config.run import BenchmarkConfig
+from steer.grading.golds import plain
 from steer.traces import Question
 
 LEAST_LETTERS = 4

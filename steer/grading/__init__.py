@@ -10,7 +10,7 @@ from typing import Any
 from steer.grading.aime import grade_aime
 from steer.grading.choice import grade_choice
 from steer.grading.exact import grade_exact
-from steer.grading.golds import stands_for_nothing
+from steer.grading.golds import Scalar, plain, stands_for_nothing
 from steer.grading.kor import grade_kor
 from steer.grading.math import grade_math
 from steer.grading.qa import grade_qa
@@ -21,8 +21,10 @@ __all__ = ["GRADERS", "NO_RESPONSE", "Verdict", "grade"]
 GRADERS = ("math", "aime", "choice", "qa", "kor", "exact")
 
 
-def grade(text: str, gold: str, grader: str, labels: Mapping[str, Any]) -> Verdict:
-    """Grade one response. Raises ValueError for an unknown grader.
+def grade(text: str, gold: Scalar, grader: str, labels: Mapping[str, Any]) -> Verdict:
+    """Grade one response. A gold answer that is a number counts as its plain decimal text (27.0 as `27`).
+
+    Raises ValueError for an unknown grader.
 
     `labels` holds further inputs of some graders, all of them optional: `aliases` (math, choice, qa, exact: other
     right answers); `letters`, `options` (the options' texts) and `official` (choice); `subset` and `rule_id` (kor).
@@ -30,7 +32,7 @@ def grade(text: str, gold: str, grader: str, labels: Mapping[str, Any]) -> Verdi
     A gold answer that shows nothing, or for grader math spells a missing number (`nan`), is equal to no response.
     A trace without a response (status `error`) is not graded: its verdict is `NO_RESPONSE`.
     """
-    text, gold = _storable(text), _storable(gold)
+    text, gold = _storable(text), _storable(gold if isinstance(gold, str) else plain(gold))
     golds = (gold, *labels.get("aliases", ()))
     verdict = _verdict(text, golds, grader, labels)
     if verdict.correct and all(stands_for_nothing(grader, right) for right in golds):
@@ -60,9 +62,14 @@ def _verdict(text: str, golds: Sequence[str], grader: str, labels: Mapping[str, 
 
 
 def _first_right(verdicts: Iterable[Verdict]) -> Verdict:
-    """The first verdict that is right, else the first."""
-    read = list(verdicts)
-    return next((verdict for verdict in read if verdict.correct), read[0])
+    """The first verdict that is right, else the first. Verdicts behind a right one are not asked for."""
+    first = None
+    for verdict in verdicts:
+        if verdict.correct:
+            return verdict
+        first = first or verdict
+    assert first is not None, "there is a gold answer"
+    return first
 
 
 def _storable(text: str) -> str:

@@ -5,6 +5,7 @@ through `response_end`.
 """
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from steer.grading.verdict import MAX_ANSWER_CHARS, MAX_TEXT_CHARS
@@ -22,10 +23,32 @@ class Stated(NamedTuple):
 
 
 # A doubled backslash is a line break, except before "boxed": models write `\\boxed{` as if in JSON.
-_BRACE = re.compile(r"(?P<box>\\{1,2}(?:boxed|fbox)\s{0,8}\{)|(?P<open>\{)|(?P<close>\})|\\[\\{}]")
+# `\beginboxed{` is a box that models garble.
+_BRACE = re.compile(r"(?P<box>\\{1,2}(?:begin)?(?:boxed|fbox)\s{0,8}\{)|(?P<open>\{)|(?P<close>\})|\\[\\{}]")
 _ANSWER_IS = re.compile(r"(?<![^\W_])answer[\s*_]{0,8}(?:is\b|:)", re.IGNORECASE)
 _CLOSING_REVERSED = re.compile(r"\A[\s*]*")
 _OPENING = re.compile(r"\A[\s:*_]*")
+# What stands between the boxes of one statement: delimiters, spacing, a separator, and the name of the next value.
+_BETWEEN_BOXES = re.compile(
+    r"(?:\$|\\[()\[\]]|\\q?quad|\\[,;:! ]|\s|\\text\w{0,2}\s?\{|[{}]|[,;&*]|\\\\"
+    r"|(?<![A-Za-z])(?:and|or|also)(?![A-Za-z])|for (?:part|case) \(?\w\)?"
+    r"|(?:\\[A-Za-z]{1,12}|[A-Za-z])(?:_\{?\w{1,3}\}?)?\s?(?:=|\\in(?![A-Za-z])|:))*+"
+)
+_MAX_BETWEEN_BOXES = 60
+_DRESS = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|up)?|math(?:bf|it|rm|sf|tt)|mbox|emph|boldsymbol|operatorname|displaystyle|q?quad)"
+    r"(?![A-Za-z])|\\[ ,;:!]|[\s{}$*\"'“”‘’`<>~]+"
+)
+_BLANK = re.compile(r"[()\[\]]*(?:[.…_?□▢-]|\\(?:l|c|v)?dots|\\_|\\(?:square|Box|underline))*[()\[\]]*\.?")
+_ECHO = re.compile(
+    r"[(\[]?(?:(?:insert|put|write|place|enter|give|state|type) )?"
+    r"(?:(?:(?:the|your|my|final|correct|numerical|numeric|integer|short|actual) )*answer(?: (?:goes )?here)?"
+    r"|(?:your|my) (?:(?:final|own) )?(?:result|solution|response|number|value|integer|letter|option|choice|text)"
+    r"(?: (?:goes )?here)?"
+    r"|(?:result|solution|response|number|value|integer|letter|option|choice|text) (?:goes )?here)[)\]]?\.?"
+)
+# `<|im_end|>`, `</s>`, `<eos>`: the marks at which other systems end a turn.
+_TURN_END = re.compile(r"(?:\s|<\|[^|<>\s]{1,40}\|>|</?s>|<eos>|<end_of_turn>|\[/?INST\])+\Z")
 _INVISIBLE = dict.fromkeys(
     [
         *(code for code in range(0x20) if chr(code) not in "\n\t"),
@@ -50,8 +73,20 @@ def visible(text: str) -> str:
 
 
 def response_end(text: str) -> str:
-    """The part of a response that graders search for an answer, without invisible characters."""
-    return visible(text[-MAX_TEXT_CHARS:])
+    """The part of a response that graders search for an answer, without invisible characters and marks of a turn's
+    end."""
+    return without_turn_end(visible(text[-MAX_TEXT_CHARS:]))
+
+
+def without_turn_end(text: str) -> str:
+    """Remove chat markers (`<|im_end|>`, `</s>`) at the end of a text."""
+    last = text.rstrip()[-1:]
+    if last not in ("", ">", "]"):
+        return text
+    while last in (">", "]") and (mark := _TURN_END.search(text, max(0, len(text) - 60))) and mark.group().strip():
+        text = text[: mark.start()]
+        last = text.rstrip()[-1:]
+    return text
 
 
 def boxes(text: str) -> list[Stated]:
@@ -76,6 +111,46 @@ def boxed(text: str) -> Stated | None:
     """The last balanced box; None if there is none or if it is too long for an answer."""
     found = boxes(text)
     return found[-1] if found and len(found[-1].text) <= MAX_ANSWER_CHARS else None
+
+
+def is_placeholder(content: str) -> bool:
+    """Whether the content of a box is empty, dots or another blank to fill in, or words such as "your answer"."""
+    if len(content) > 100:
+        return False
+    plain = " ".join(_DRESS.sub(" ", content).split()).casefold()
+    return bool(_BLANK.fullmatch(plain.replace(" ", "")) or _ECHO.fullmatch(plain))
+
+
+def closing_boxes(text: str) -> list[Stated]:
+    """The boxes of the statement that stands last: the last box that is no placeholder, and those before it from which
+    only separators, `and`, `or` or the next value's name (`y =`) divide it. Empty if the last box is too long."""
+    found = [box for box in boxes(text) if not is_placeholder(box.text)]
+    if not found or len(found[-1].text) > MAX_ANSWER_CHARS:
+        return []
+    first = len(found) - 1
+    while first and _in_one_statement(text, found[first - 1], found[first]):
+        first -= 1
+    return found[first:]
+
+
+def listed(statement: Sequence[Stated]) -> Stated:
+    """Several boxes of one statement as one list (`boxes`); one box, or several of one content, as it is."""
+    contents = list(dict.fromkeys(box.text for box in statement))
+    if len(contents) == 1:
+        return statement[-1]
+    joined = ", ".join(contents)
+    if len(joined) > MAX_ANSWER_CHARS:
+        return statement[-1]
+    return Stated(joined, "boxes", statement[0].start, statement[-1].end)
+
+
+def _in_one_statement(text: str, one: Stated, next_one: Stated) -> bool:
+    between = text[one.end : next_one.start]
+    return (
+        len(between) <= _MAX_BETWEEN_BOXES
+        and "\n\n" not in between.strip()
+        and (_BETWEEN_BOXES.fullmatch(between) is not None)
+    )
 
 
 def sayings(text: str) -> list[Stated]:

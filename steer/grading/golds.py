@@ -6,18 +6,20 @@ forms in which responses state an answer.
 
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from steer.grading.aime import grade_aime
 from steer.grading.answers import visible
 from steer.grading.choice import grade_choice
 from steer.grading.exact import grade_exact
+from steer.grading.formulas.limits import MAX_NESTING, nesting
 from steer.grading.kor import grade_kor
-from steer.grading.limits import MAX_NESTING, nesting
 from steer.grading.math import grade_math
 from steer.grading.qa import grade_qa
 from steer.grading.verdict import MAX_ANSWER_CHARS
 
+Scalar = str | int | float | Decimal
 SHOWN_CHARS = 60
 """How much of a gold answer a reason shows."""
 
@@ -33,6 +35,20 @@ _SPACING = re.compile(
 _COMMAND = re.compile(r"\\[A-Za-z]|\\\{")
 _MATH_SIGNS = frozenset("∞∅<>=≤≥≠+±%°")
 """Signs that can be a whole answer to a question of mathematics."""
+
+
+def plain(value: Scalar) -> str:
+    """A text without spaces at its ends; a number as its shortest exact decimal: 27.0 is `27`, 1e-05 `0.00001`."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, int):
+        return str(value)
+    exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
+    if not exact.is_finite():
+        return str(float(exact))
+    digits = f"{exact:f}"
+    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return "0" if digits == "-0" else digits
 
 
 def unreadable_gold(grader: str, gold: str, labels: Mapping[str, Any]) -> str | None:

@@ -11,21 +11,17 @@ answers does not equal one of them; the gold answer is subject to the same limit
 import re
 from functools import lru_cache
 
-from steer.grading.answers import Stated, answer_is, boxed, boxes, response_end, visible
-from steer.grading.forms import has_variable, same, shape
-from steer.grading.latex import is_words, normalised, text_form
-from steer.grading.limits import MAX_NESTING, is_plausible, is_small, nesting
-from steer.grading.numbers import as_number, is_long_integer
+from steer.grading.answers import Stated, answer_is, boxes, closing_boxes, is_placeholder, listed, response_end, visible
+from steer.grading.formulas.expressions import first_expression, has_prose, last_expression, whole
+from steer.grading.formulas.forms import has_variable, may_cancel, same, shape
+from steer.grading.formulas.latex import is_words, normalised, same_words, text_form
+from steer.grading.formulas.limits import MAX_NESTING, is_plausible, is_small, nesting
+from steer.grading.formulas.numbers import as_number, is_long_integer
+from steer.grading.formulas.qualifiers import statement, unqualified, with_definition
+from steer.grading.formulas.worker import symbolic
 from steer.grading.verdict import MAX_ANSWER_CHARS, NO_ANSWER, Verdict
-from steer.grading.worker import symbolic
 
 _RIGHT = frozenset(("exact", "normalised", "number", "symbolic"))
-_IN_TEXT = re.compile(
-    r"-?\\[dt]?frac\{[^{}]{1,50}\}\{[^{}]{1,50}\}"
-    # A minus sign after an operand is a subtraction.
-    # The pattern takes a run of digits as a whole, however long: the model did not state a part of it.
-    r"|(?<![\w.)])[+-]?\d{1,3}(?:,\d{3}){1,60}(?:\.\d++)?(?!\d)|(?:(?<![\w.)])[+-])?\d++(?:\.\d++|/\d++)?"
-)
 _FORMULA = r"(?:\$\$?[^$]{1,500}\$\$?|\\\((?:(?!\\\)).){1,500}\\\)|\\\[(?:(?!\\\]).){1,500}\\\])"
 _FORMULAS = re.compile(rf"{_FORMULA}(?:\s{{0,4}}(?:,|;|,?\s?and|,?\s?or)\s{{0,4}}{_FORMULA}){{0,20}}")
 _ONE_FORMULA = re.compile(_FORMULA)
@@ -35,49 +31,102 @@ _OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{([^\n$]{0,2000})")
 _WORDS_BEFORE = re.compile(r"[A-Za-z ,:$'\u2019]{0,80}")
 _NEGATION = re.compile(r"\b(?:not|no|never|neither)\b", re.IGNORECASE)
 _MORE_OF_IT = re.compile(r"\s{0,4}\$?\s{0,4}(?:[-+*/^=<>\\_(){}\[\]\w]|[,;]?\s?(?:or|and)\b|[,;]\s?\$?[-+]?\d)")
+# A word or a calculation in brackets behind a number explains it: `12 (twelve)`, `15 (7 + 8)`.
+_ASIDE = re.compile(r"\A\s{1,4}\((?:[^()]{0,100}[A-Za-z]{3}[^()]{0,100}|[\d\s+*/=.,-]{1,100})\)")
 _WORD_AFTER = re.compile(r"\s{1,4}(?!or\b|and\b)[A-Za-z]{2,}")
 # A space between two digits stays: it may be all that separates two numbers.
 _SPACE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _SUM = re.compile(r"\\(?:sum|prod)")
 _EITHER = re.compile(r"\s+OR\s+")
 _CONGRUENCE = re.compile(r"\\equiv\s*(-?\d{1,50})\s*\\pmod")
-_PROSE = re.compile(r"\b[A-Za-z]{2,}\s+[A-Za-z]{2,}\b")
+_RESIDUE = re.compile(
+    r"(?:[^=]{1,40}\\equiv\s*)?(.{1,200}?)\s*(?:\\pmod\s?(?:\{[^{}]{1,30}\}|\w)|\(?\\?b?mod\s?\{?\w{1,30}\}?\)?"
+    r"|\\text\s?\{\s*\(?mod(?:ulo)?\s?\w{1,30}\)?\s*\})",
+    re.DOTALL,
+)
 _BASED = re.compile(r"-?[0-9A-F]+_\{-?\d+\}")
 
 
 def grade_math(text: str, gold: str) -> Verdict:
     """Grade one response.
 
-    The verdict's rule is `boxed:`, `answer_is:`, `last_number:`, `last_formula:` or `open_box:`, followed by `exact`,
-    `normalised`, `number`, `symbolic`, `different`, `timeout` or `refused`; or `none` if the response has no answer.
+    The verdict's rule says where the answer was found, and which comparison decided. Where: `boxed`, `boxes` (several
+    in one statement), `answer_is`, `whole` (the response is the answer), `last_line`, `last_number`,
+    `last_expression`, `last_list`, `last_formula` or `open_box`. How: `exact`, `normalised`, `number`, `symbolic`,
+    `different`, `timeout` or `refused`. It is `none` if the response has no answer.
 
     Raises OSError if no worker process can be created, and WorkerError if the worker does not start.
     """
     end = response_end(text)
-    found = boxed(end) or _said(end) or _last(end)
+    shown = [box for box in boxes(end) if is_placeholder(box.text)]
+    end = _without(end, shown)
+    found = _stated(end, gold) or _whole(end, gold) or _last(end) or (shown[-1] if shown else None)
     if found is None:
         return NO_ANSWER
     how = _compared(found.text, gold)
-    if how not in _RIGHT and found.where == "answer_is":
-        within = _first_number(found.text) or _first_formula(found.text)
-        if within and (retry := _compared(within, gold)) in _RIGHT:
-            found, how = found._replace(text=within), retry
+    if how not in _RIGHT and (within := _first_answer(found)) and (retry := _compared(within, gold)) in _RIGHT:
+        found, how = found._replace(text=within), retry
     return Verdict(found.text, how in _RIGHT, f"{found.where}:{how}")
 
 
+def _without(text: str, shown: list[Stated]) -> str:
+    """A text without its boxes of no answer, which are written as spaces."""
+    pieces, at = [], 0
+    for box in shown:
+        pieces += [text[at : box.start], " " * (box.end - box.start)]
+        at = box.end
+    return "".join([*pieces, text[at:]])
+
+
 def readings(gold: str) -> tuple[str, ...]:
-    """The possible readings of a gold answer: the answer itself, the box in it, each side of an OR, the residue of a
-    congruence, and the last formula of a sentence."""
+    """The possible readings of a gold answer: the answer itself, the list of the boxes in its last statement, each side
+    of an OR, the residue of a congruence, what a sentence states without its conditions (see `qualifiers`), and the
+    same with a defined name replaced by its value."""
     found = [gold.strip(), visible(gold).strip()]
-    if inner := boxes(gold):
-        found.append(inner[-1].text)
+    if inner := closing_boxes(gold):
+        found.append(listed(inner).text)
     if len(sides := _EITHER.split(gold)) > 1:
         found.extend(sides)
     found.extend(match[1] for match in _CONGRUENCE.finditer(gold))
-    formula = _last_formula(gold)
-    if formula and _PROSE.search(gold):
-        found.append(formula.text)
+    if not inner:
+        found.append(_undelimited(statement(gold)))
+        found.extend(filter(None, [with_definition(gold)]))
     return tuple(dict.fromkeys(found))
+
+
+def _stated(text: str, gold: str) -> Stated | None:
+    """What stands last of the boxes and the text after "answer is". Such a text without an answer in it ("the answer is
+    in the box above") does not take a box's place."""
+    closing, said = closing_boxes(text), _said(text)
+    if not closing:
+        return said
+    box = listed(closing)
+    return said if said and said.start >= box.end and _is_answer(said.text, gold) else box
+
+
+def _is_answer(said: str, gold: str) -> bool:
+    if _first_number(said) or _first_formula(said):
+        return True
+    if is_words(gold):
+        return text_form(said) == text_form(gold) or len(text_form(said).split()) == 1
+    return not has_prose(said) and is_plausible(normalised(said))
+
+
+def _first_answer(found: Stated) -> str | None:
+    """The number or formula at the beginning of what "answer is" says."""
+    return (_first_number(found.text) or _first_formula(found.text)) if found.where == "answer_is" else None
+
+
+def _whole(text: str, gold: str) -> Stated | None:
+    """The whole response, if it is an answer without prose around it, or the gold answer word for word."""
+    bare = text.strip()
+    if len(bare) <= MAX_ANSWER_CHARS and "\n\n" not in bare:
+        if _SPACE.sub("", bare) in {_SPACE.sub("", reading) for reading in readings(gold)} or (
+            is_words(gold) and text_form(bare) == text_form(gold)
+        ):
+            return Stated(bare, "whole", 0, len(text))
+    found = None if _OPEN_BOX.search(text) else whole(text)
+    return found and found._replace(text=_undelimited(found.text))
 
 
 def _said(text: str) -> Stated | None:
@@ -91,13 +140,11 @@ def _said(text: str) -> Stated | None:
 
 def _first_number(line: str) -> str | None:
     """The number at the beginning of a sentence ("5 apples"), unless it is part of a formula, a list or a negation."""
-    number = _IN_TEXT.search(line)
-    if number is None:
+    number = first_expression(line)
+    if number is None or not _leads_in(line[: number.start]):
         return None
-    if not _leads_in(line[: number.start()]):
-        return None
-    after = line[number.end() :]
-    return None if _MORE_OF_IT.match(after) and not _WORD_AFTER.match(after) else number.group()
+    after = _ASIDE.sub("", line[number.end :])
+    return None if _MORE_OF_IT.match(after) and not _WORD_AFTER.match(after) else number.text
 
 
 def _first_formula(line: str) -> str | None:
@@ -126,11 +173,8 @@ def _last(text: str) -> Stated | None:
         candidates = [(match.end() + 1, Stated(match[1].rstrip(". "), "open_box", match.start(), match.end()))]
     if formula := _last_formula(text):
         candidates.append((formula.end, formula))
-    last = None
-    for match in _IN_TEXT.finditer(text):
-        last = match
-    if last:
-        candidates.append((last.end(), Stated(last.group(), "last_number", last.start(), last.end())))
+    if last := last_expression(text):
+        candidates.append((last.end, last))
     return max(candidates, key=lambda candidate: candidate[0])[1] if candidates else None
 
 
@@ -149,9 +193,22 @@ def _last_formula(text: str) -> Stated | None:
 
 
 def _compared(answer: str, gold: str) -> str:
+    """How an answer compares; if it is different with its qualification, how without: see `qualifiers.unqualified`."""
     if len(gold) > MAX_ANSWER_CHARS:
         return "different"
     golds = readings(gold)
+    how = _compared_with(golds, answer)
+    if how in _RIGHT or is_words(gold):
+        return how
+    stated = unqualified(answer)
+    if stated != answer.strip() and (without := _compared_with(golds, stated)) in _RIGHT:
+        return without
+    if (residue := _RESIDUE.fullmatch(answer.strip())) and "mod" not in gold:
+        return retry if (retry := _compared_with(golds, residue[1])) in _RIGHT else how
+    return how
+
+
+def _compared_with(golds: tuple[str, ...], answer: str) -> str:
     if answer.strip() in golds:
         return "exact"
     bare = _SPACE.sub("", answer)
@@ -159,8 +216,10 @@ def _compared(answer: str, gold: str) -> str:
     spelled_golds = [normalised(reading) for reading in golds]
     if any(bare == _SPACE.sub("", reading) for reading in golds) or (spelled and spelled in spelled_golds):
         return "normalised"
-    if is_words(gold):
-        return "normalised" if text_form(answer) == text_form(gold) else "different"
+    if same_words(answer, golds[0]):
+        return "normalised"
+    if is_words(golds[0]):
+        return "normalised" if text_form(answer) == text_form(golds[0]) else "different"
     if nesting(spelled) > MAX_NESTING:
         return "refused"
     undecided = []
@@ -205,8 +264,12 @@ class QuickLeaf:
             return False
         if not gold or not answer:
             return False
-        # A number never equals a formula with a variable. The index of a sum does not count as a variable.
-        return None if has_variable(gold) == has_variable(answer) or _SUM.search(gold + answer) else False
+        if r"\begin" in gold + answer:
+            return None
+        # A number equals a formula with a variable only if the variable cancels. A sum's index is no variable.
+        if has_variable(gold) == has_variable(answer) or _SUM.search(gold + answer):
+            return None
+        return None if may_cancel(gold) or may_cancel(answer) else False
 
     def proportional(self, gold: str, answer: str, signed: bool) -> bool | None:
         return True if gold == answer else None

@@ -4,8 +4,8 @@ It departs from the SQuAD script in three places:
 
 - The script removes ASCII punctuation only. This grader also removes typographic quotes, dashes and all other Unicode
   punctuation, because models write it where the gold has `'` or `-`.
-- A symbol that belongs to a name or a number stays: `C++` and `C#` are not `C`, `5%` is not `5`, `-40` is not `40`, and
-  `2.5` is not `25`.
+- Signs that are part of a name or a number stay: `C++` and `C#` are not `C`, `-40` is not `40`, and `2.5` is not `25`.
+  Units (`5%`, `$5`) are punctuation, as in the script.
 - To the script all answers of which it leaves nothing are equal. Here they are compared by what is left before the
   articles are removed (`The The`), or else before the punctuation is (`!!!`).
 """
@@ -21,20 +21,17 @@ from steer.grading.responses.statements import last_statement, said_inside
 from steer.grading.verdict import MAX_ANSWER_CHARS, NO_ANSWER, Verdict
 
 _OPENING = "\"'“‘`*(["
-_SYMBOLS = "+#%$"
-"""Symbols of ASCII that the SQuAD script counts as punctuation. Other symbols (`€`, `°`, `♯`) it keeps by itself."""
+_SYMBOLS = "+#"
+"""Symbols of names that the SQuAD script counts as punctuation."""
 _ARTICLES = re.compile(rf"(?<![\w{_SYMBOLS}])(?:a|an|the)(?![\w{_SYMBOLS}])")
-# What a symbol must stand beside to belong to it: `C++`, `A+`, `18+`, `F#`; `5%`; `$5`, `5$`.
-_LOOSE_SYMBOL = re.compile(r"(?<![\w+#])[+#]+|(?<![\d.])%|(?<!\d)\$(?!\d)")
-_MONEY = re.compile(r"(?<!\$)\$*+(\d++)\$*+")
-_SPACE_BEFORE_SIGN = re.compile(r"(?<=\d)\s+(?=[%$](?!\w))|(?<=\$)\s+(?=\d)")
+# What a symbol must stand behind to belong to it: `C++`, `A+`, `18+`, `F#`.
+_LOOSE_SYMBOL = re.compile(r"(?<![\w+#])[+#]+")
 # A minus sign begins a number at the start or after a word: `-40`. In `1950-1953` and `B-52` it is a hyphen.
 _MINUS = re.compile(rf"(?:(?<![^\s{_OPENING}])(?<![\d)]\s)|(?<=\$))-(?=\$?\d)")
 # In `1.500` the point may divide thousands, and in `12.5.1990` it is no decimal point.
 _DECIMAL_POINT = re.compile(r"(?<![\d.,])(\d++)\.(?!\d{3}(?!\d))(?=\d++(?![.,]\d))")
 _KEPT = str.maketrans("\x01\x02", "-.")
 _ESCAPED = re.compile(rf"\\([{_SYMBOLS}])")
-_FORMULA = re.compile(r"(?<!\\)\$([^$]{1,200})(?<!\\)\$")
 _QUOTATION_MARKS = "\"'“”‘’`*«»"
 _ASCII_PUNCTUATION = frozenset(string.punctuation)
 _TEXT_COMMAND = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|up)?|math(?:bf|it|rm|sf|tt)|mbox|emph|operatorname)\s{0,4}\{")
@@ -50,10 +47,10 @@ def grade_qa(text: str, gold: str, aliases: Iterable[str] = ()) -> Verdict:
     found = extract(text)
     if found is None:
         return Verdict(NO_ANSWER.extracted, False, NO_ANSWER.rule, 0.0)
-    answers = _readings(found.text)
+    answer = normalised(found.text)
     golds = [normalised(right) for right in (gold, *aliases)]
-    f1 = max(token_f1(answer, right) for answer in answers for right in golds)
-    if equal := [right for right in golds if right and right in answers]:
+    f1 = max(token_f1(answer, right) for right in golds)
+    if equal := [right for right in golds if right and right == answer]:
         return Verdict(found.text, True, f"{found.where}:{'answer' if golds[0] in equal else 'alias'}", f1)
     return Verdict(found.text, False, f"{found.where}:different", f1)
 
@@ -81,9 +78,7 @@ def normalised(answer: str) -> str:
     # `visible` has removed all control characters, so two of them can stand for signs that are not punctuation.
     words = _DECIMAL_POINT.sub("\\1\x02", _MINUS.sub("\x01", _ESCAPED.sub(r"\1", plain.translate(_ONE_FORM))))
     words = "".join(char for char in words if char in _SYMBOLS or not _is_punctuation(char))
-    words = _LOOSE_SYMBOL.sub("", _SPACE_BEFORE_SIGN.sub("", words))
-    words = _MONEY.sub(lambda money: f"${money[1]}" if "$" in money[0] else money[0], words)
-    words = " ".join(words.translate(_KEPT).split())
+    words = " ".join(_LOOSE_SYMBOL.sub("", words).translate(_KEPT).split())
     return " ".join(_ARTICLES.sub(" ", words).split()) or words or _bare(plain)
 
 
@@ -96,14 +91,6 @@ def token_f1(answer: str, gold: str) -> float:
 
 def _is_punctuation(char: str) -> bool:
     return char in _ASCII_PUNCTUATION or unicodedata.category(char).startswith("P")
-
-
-def _readings(answer: str) -> list[str]:
-    """The answer normalised; and once more if it has a part between two dollar signs, which may be LaTeX or money."""
-    readings = [normalised(answer)]
-    if (plain := _FORMULA.sub(r" \1 ", answer)) != answer:
-        readings.append(normalised(plain))
-    return readings
 
 
 def _bare(punctuation: str) -> str:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from campaigns.hostile_outputs import GOLDS, LABELS, hostile_outputs
 from campaigns.watch import Watch, peak_mib
 
-from steer.grading import GRADERS, Verdict, grade, worker
+from steer.grading import GRADERS, Verdict, grade
+from steer.grading.formulas import worker
 
 SHORT_GOLD_CHARS = 3
 """A letter or three digits may stand in any text. A longer gold stands in none of the outputs."""

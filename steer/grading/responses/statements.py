@@ -7,26 +7,13 @@ neither does a remark such as "I hope that the answer is correct".
 import re
 from collections.abc import Iterator
 
-from steer.grading.answers import Stated, answer_is, boxes, sayings, stated
+from steer.grading.answers import Stated, answer_is, boxes, is_placeholder, sayings, stated
 from steer.grading.verdict import MAX_ANSWER_CHARS
 
 MAX_STATEMENTS = 50
 """How many of the last boxes and of the last "answer is" are read. A model that writes more of them repeats itself."""
 
 _BOX = re.compile(r"\\{1,2}(?:boxed|fbox)\s{0,8}\{([^{}]{0,100}|\\[a-z]{2,12}\s{0,4}\{[^{}]{0,100}\})\}")
-_DRESS = re.compile(
-    r"\\(?:text(?:bf|it|rm|sf|tt|up)?|math(?:bf|it|rm|sf|tt)|mbox|emph|boldsymbol|operatorname|displaystyle|q?quad)"
-    r"(?![A-Za-z])|\\[ ,;:!]|[\s{}$*\"'“”‘’`<>~]+"
-)
-_BLANK = re.compile(r"[()\[\]]*(?:[.…_?□▢-]|\\(?:l|c|v)?dots|\\_|\\(?:square|Box|underline))*[()\[\]]*\.?")
-_ECHO = re.compile(
-    r"[(\[]?(?:(?:insert|put|write|place|enter|give|state|type) )?"
-    r"(?:(?:(?:the|your|my|final|correct|numerical|numeric|integer|short|actual) )*answer(?: (?:goes )?here)?"
-    r"|(?:your|my) (?:(?:final|own) )?(?:result|solution|response|number|value|integer|letter|option|choice|text)"
-    r"(?: (?:goes )?here)?"
-    r"|(?:result|solution|response|number|value|integer|letter|option|choice|text) (?:goes )?here)[)\]]?\.?"
-)
-
 _REMARK = re.compile(
     r"\W*(?:(?:indeed|also|clearly|therefore|probably|not) )?(?:correct|right|wrong|clear|plausible|reasonable|sensible"
     r"|valid|consistent|confirmed|verified|unique|useful|helpful|(?:as |given |stated |boxed )?above|boxed|in the box)"
@@ -43,13 +30,13 @@ def statements(text: str) -> Iterator[Stated]:
     found_boxes, said = boxes(text)[-MAX_STATEMENTS:], sayings(text)[-MAX_STATEMENTS:]
     for found in reversed(sorted([*found_boxes, *said], key=lambda s: s.start)):
         if found.where == "boxed":
-            content = "" if _nothing(found.text) else found.text
+            content = "" if is_placeholder(found.text) else found.text
         elif any(box.start < found.start < box.end for box in found_boxes):
             continue
         else:
             # "The answer is 5. \boxed{}" states 5.
-            content = _BOX.sub(lambda box: "" if _nothing(box.group(1)) else box.group(), found.text).strip()
-            content = "" if _nothing(content) or _REMARK.match(content) else content
+            content = _BOX.sub(lambda box: "" if is_placeholder(box.group(1)) else box.group(), found.text).strip()
+            content = "" if is_placeholder(content) or _REMARK.match(content) else content
         if 0 < len(content) <= MAX_ANSWER_CHARS:
             yield found._replace(text=content)
 
@@ -62,11 +49,3 @@ def last_statement(text: str) -> Stated | None:
 def said_inside(found: Stated) -> Stated:
     """The text after an "answer is" that stands inside a box; else the statement as it is."""
     return (found.where == "boxed" and answer_is(found.text)) or found
-
-
-def _nothing(content: str) -> bool:
-    """Whether a content is empty, dots or another blank to fill in, or words such as "your answer"."""
-    if len(content) > 100:
-        return False
-    plain = " ".join(_DRESS.sub(" ", content).split()).casefold()
-    return bool(_BLANK.fullmatch(plain.replace(" ", "")) or _ECHO.fullmatch(plain))

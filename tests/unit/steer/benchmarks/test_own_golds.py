@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from steer.benchmarks import load_benchmark
-from steer.benchmarks.fields import RowError, gold, plain
+from steer.benchmarks.fields import RowError, gold
 from steer.config.run import BenchmarkConfig
 from steer.grading import grade
+from steer.grading.golds import plain
 
 
 def own(path, **changes):

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from math_cases import RESPONSES, RIGHT, WRONG
 from paths import ROOT, SHARED
 
-from steer.grading.latex import normalised
-from steer.grading.limits import MAX_NESTING, is_plausible, is_small, nesting
+from steer.grading.formulas.latex import normalised
+from steer.grading.formulas.limits import MAX_NESTING, is_plausible, is_small, nesting
+from steer.grading.formulas.numbers import as_number
 from steer.grading.math import _symbolic, grade_math, readings
-from steer.grading.numbers import as_number
 
 DATA = SHARED / "data"
 needs_rows = pytest.mark.skipif(not DATA.is_dir(), reason="the real benchmark rows are not here")

@@ -98,8 +98,6 @@ SYMBOLS = [
     ("C++", "C#", False),
     ("Q+", "Q", False),
     ("LGBTQ+", "LGBTQ", False),
-    ("60%", "60", False),
-    ("$60", "60", False),
     ("€60", "60", False),
     ("-60", "60", False),
     ("3.5", "35", False),
@@ -119,6 +117,8 @@ SYMBOLS = [
     ("3.5.", "3.5", True),
 ]
 AS_OFFICIALLY = [
+    ("60%", "60"),
+    ("$60", "60"),
     ("U.S.", "US"),
     ("AC/DC", "ACDC"),
     ("Jay-Z", "JayZ"),

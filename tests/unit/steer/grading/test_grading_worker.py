@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
-from steer.grading import worker as worker_module
-from steer.grading.worker import Worker, WorkerError, symbolic
+from steer.grading.formulas import worker as worker_module
+from steer.grading.formulas.worker import Worker, WorkerError, symbolic
 
 # Both are beyond the limits that the grader keeps before it asks a worker.
 ENDLESS = r"\sum_{k=1}^{1000000000}\sin(k^{3})"
@@ -149,7 +149,7 @@ def test_child_of_a_fork_starts_its_own_and_leaves_the_parents_alone():
 @pytest.mark.parametrize("ending", ["pass", "os._exit(1)", "os.kill(os.getpid(), 9)"])
 def test_worker_ends_with_its_parent_however_that_ends(ending):
     code = (
-        "import os\nfrom steer.grading import worker\n"
+        "import os\nfrom steer.grading.formulas import worker\n"
         rf"worker.symbolic('\\sqrt{{8}}', '2\\sqrt{{2}}'); print(worker._WORKER.pid, flush=True); {ending}"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -10,8 +10,8 @@ from campaigns.hostile_grading import check, grade_hostile_outputs
 from campaigns.hostile_outputs import KINDS, hostile_outputs
 from sympy.parsing.sympy_parser import parse_expr
 
-from steer.grading import worker
-from steer.grading.worker import Worker
+from steer.grading.formulas import worker
+from steer.grading.formulas.worker import Worker
 
 MOST_TIMED_OUT = 6
 

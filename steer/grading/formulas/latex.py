@@ -6,12 +6,19 @@ Invariants: the functions are total on text, and take linear time up to the nest
 
 import re
 
-from steer.grading.limits import MAX_NESTING, nesting
+from steer.grading.formulas.limits import MAX_NESTING, nesting
+from steer.grading.formulas.spellings import both_hold, plain_calls, plain_spellings
 
 _SYMBOLS = {
     **{"−": "-", "–": "-", "×": r"\cdot ", "·": r"\cdot ", "⋅": r"\cdot ", "∗": "*", "÷": "/", "√": r"\sqrt "},
-    **{"π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∈": r"\in "},
+    **{"π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≠": r"\ne ", "∪": r"\cup ", "∈": r"\in "},
     **{"±": r"\pm ", "∓": r"\mp ", "²": "^2", "³": "^3", "½": r"\frac12 ", "θ": r"\theta ", "∅": r"\emptyset "},
+    **{"≥": r"\ge ", "⩾": r"\ge ", "⩽": r"\le ", "≈": r"\approx ", "→": r"\to ", "∧": r"\land ", "∨": " or "},
+    **{"⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∣": "|", "∠": r"\angle "},
+    **{"φ": r"\varphi ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "μ": r"\mu ", "ω": r"\omega "},
+    **{"¼": r"\frac14 ", "¾": r"\frac34 ", "⅓": r"\frac13 ", "⅔": r"\frac23 ", "⅛": r"\frac18 ", "⅕": r"\frac15 "},
+    **{char: f"^{digit}" for digit, char in zip("01456789n", "⁰¹⁴⁵⁶⁷⁸⁹ⁿ", strict=True)},
+    **{char: f"_{digit}" for digit, char in enumerate("₀₁₂₃₄₅₆₇₈₉")},
     **{"′": "'", "’": "'", "“": '"', "”": '"', "\u00a0": " ", "º": "°", "⟨": r"\langle ", "⟩": r"\rangle "},
     # Rows of Omni-MATH hold the characters `\f` and `\b`, from string literals that were not raw.
     **{"\x0crac": r"\frac", "\x08inom": r"\binom"},
@@ -26,6 +33,7 @@ _COMMANDS = {
     **{"lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")"},
     **{"infin": r"\infty", "varnothing": r"\emptyset", "degree": "°", "degrees": "°", "circ": "°", "percent": "%"},
     **{"dots": r"\ldots", "cdots": r"\ldots", "setminus": "\\setminus", "pmod": r"\pmod", "lg": r"\log_{10}"},
+    **{"infinity": r"\infty", "wedge": r"\land", "lor": " or ", "thickapprox": r"\approx"},
     **dict.fromkeys(("lvert", "rvert", "vert"), "|"),
     **dict.fromkeys(("displaystyle", "textstyle", "limits", "nolimits", "left", "right", "middle", "thinspace"), " "),
     **dict.fromkeys(("big", "Big", "bigl", "bigr", "Bigl", "Bigr", "bigg", "Bigg", "biggl", "biggr"), " "),
@@ -36,19 +44,22 @@ _SPACES = re.compile(r"(?<!\\)\\[,;: ]|~")
 _SPACE_RUN = re.compile(r"\s+")
 _DOUBLE_BACKSLASH = re.compile(r"\\\\(?=[A-Za-z])")
 _DELIMITER = re.compile(r"(?<!\\)\\[()\[\]]|\\?\$")
-_SEPARATOR = re.compile(r"(?<=\d)(?:\{,\}|,?\\!,?|\{\\,\}|\\,)(?=\d{3}(?!\d))")
+# `11,\! 111` and `1{,} 000` are one number; `2, 345` and `2,\,345` may be two.
+_SEPARATOR = re.compile(r"(?<=\d)(?:\{,\}\s?(?:\\[,!]\s?)?|,?\s?(?:\\!\s?)+,?\s?|\{\\,\}|\\,\s?)(?=\d{3}(?!\d))")
 _NEGATIVE_SPACE = re.compile(r"(?<!\\)\\!")
 _THOUSANDS = re.compile(r"(?<![\d.,(\[])(?<!\\\{)(\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+)(?![\d,]|\s?/)")
 _TEXT_COMMANDS = r"\\(?:text|textrm|textbf|textit|textnormal|mbox|hbox|mathrm|mathit|mathbf|mathsf|operatorname)\*?"
 _TEXT = re.compile(_TEXT_COMMANDS + r"\s?\{([^{}]{0,200})\}")
 _FUNCTIONS = frozenset("arcsin arccos arctan sin cos tan cot sec csc sinh cosh tanh ln log exp max min gcd lcm".split())
-_BARE_FUNCTION = re.compile(r"(?<![A-Za-z\\])(arcsin|arccos|arctan|sqrt|sin|cos|tan|ln|log|pi)(?![A-Za-z])")
+_BARE_FUNCTION = re.compile(
+    r"(?<![A-Za-z\\])(arc(?:sin|cos|tan)|sqrt|(?:sin|cos|tan)h?|cot|sec|csc|exp|ln|log|pi)(?![A-Za-z])"
+)
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
 _DEGREES = re.compile(r"\^\s?\{\s?°\s?\}|\^?\s?°")
 _CONJUNCTION = re.compile(r"\s{0,4},?\s{0,4}(?<![A-Za-z\\])(?:and|or|AND|OR)(?![A-Za-z])\s{0,4},?")
 _BASE = re.compile(r"_\s?\{?\s?(two|three|four|five|six|seven|eight|nine|ten)\s?\}?(?![A-Za-z])")
 _BASES = dict(zip("two three four five six seven eight nine ten".split(), range(2, 11), strict=True))
-_CHOOSE = re.compile(r"\{([^{}]{1,50})\\choose([^{}]{1,50})\}")
+_CHOOSE = re.compile(r"\{([^{}]{1,50})\\(choose|over)(?![A-Za-z])([^{}]{1,50})\}")
 
 _UNIT_TEXT = re.compile(r"\s*(?:\\cdot|/)?\s*" + _TEXT_COMMANDS + r"\s?\{([^{}]{0,60})\}\s*(?:\^\s?\{?-?\d\}?)?\s*$")
 _MEASURED = re.compile(r"(?=.*(?:\d|\\pi\b)).*[\w})!°%]\s*$", re.DOTALL)
@@ -59,7 +70,7 @@ _IMAGINARY = frozenset("eix")
 _UNIT_WORD = re.compile(
     r"(?<=[\d})%°])\s*(?:(?:square|cubic|sq\.?|cu\.?)\s)?\s*"
     r"(?:(?:centi|milli|kilo)?met(?:er|re)s?|inch(?:es)?|f(?:oo|ee)t|yards?|miles?|degrees?|dollars?|cents?|units?|"
-    r"hours?|minutes?|seconds?|days?|weeks?|months?|years?|percent|pounds?|(?:kilo)?grams?|lit(?:er|re)s?|"
+    r"hours?|minutes?|seconds?|days?|weeks?|months?|years?|percent|pct\.?|pounds?|(?:kilo)?grams?|lit(?:er|re)s?|"
     r"cm|mm|km|ft|kg|mph|lbs?|km/h|m/s|ft/s)(?:\s?\^\s?\{?[23]\}?)?(?:\s(?:squared|cubed))?\.?\s*$"
 )
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
@@ -68,10 +79,13 @@ _DECIMAL = re.compile(r"(\d*)\.(\d+)")
 _DEGREES_OF = re.compile(r"(\d+(?:\.\d+)?|[A-Za-z])°")
 _FACTORIAL_POWER = re.compile(r"(\d+|(?<![A-Za-z\\])[A-Za-z])!\^")
 _TRANSPOSED = re.compile(r"(?<![A-Za-z\\])T(?![A-Za-z_])")
-_PARSER_TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\d+|.", re.DOTALL)
+_PARSER_TOKEN = re.compile(r"\\(?:begin|end)\{[A-Za-z]{1,12}\}|\\[A-Za-z]+|\\.|\d+|.", re.DOTALL)
 _MIXED = re.compile(r"\\frac\{(\d+)\}\{(\d+)\}")
 _APPLIED = frozenset(f"\\{name}" for name in "sin cos tan cot sec csc sinh cosh tanh log ln sum prod".split())
+# Names in plain text that are no words.
+_NAMES = re.compile(r"(?<![A-Za-z])(?:infinity|sqrt|atan|arctan|asin|acos|sinh|cosh|tanh)(?![A-Za-z])", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]{4,}|\b(?:yes|no)\b", re.IGNORECASE)
+_FILLERS = frozenset("all any every each the a an is are must be only of for".split())
 _ARTICLE = re.compile(r"^(?:the|an|a)\s")
 _TEXT_MARKS = re.compile(r"[\s$.,;:!?\"'`*(){}\\]+")
 
@@ -87,12 +101,12 @@ def normalised(answer: str) -> str:
     text = _COMMAND.sub(lambda match: _COMMANDS.get(match[1], match.group()), text)
     # The patterns below match spaces in several places. On a long run of spaces they would try every way to divide it.
     text = _SPACE_RUN.sub(" ", text)
-    text = _without_units(text.strip().rstrip(".,;: "))
-    text = _TEXT.sub(_unwrapped, text)
+    text = _without_units(plain_spellings(text.strip()).rstrip(".,;: "))
+    text = plain_calls(_TEXT.sub(_unwrapped, text))
     text = _DEGREES.sub("°" if _TRIGONOMETRY.search(text) else "", text.replace("%", " "))
     text = _BASE.sub(lambda match: f"_{{{_BASES[match[1]]}}}", text)
-    text = _BARE_FUNCTION.sub(r"\\\1", _CONJUNCTION.sub(",", text).replace("**", "^"))
-    text = _CHOOSE.sub(r"\\binom{\1}{\2}", _THOUSANDS.sub(lambda match: re.sub("[, ]", "", match[1]), text))
+    text = _BARE_FUNCTION.sub(r"\\\1", _CONJUNCTION.sub(",", both_hold(text)).replace("**", "^"))
+    text = _CHOOSE.sub(_chosen, _THOUSANDS.sub(lambda match: re.sub("[, ]", "", match[1]), text))
     if nesting(text) > MAX_NESTING:
         return "".join(text.split())
     text = "".join(_Canonical(text).group())
@@ -154,10 +168,26 @@ def text_form(answer: str) -> str:
 
 def is_words(answer: str) -> bool:
     """Whether an answer is text: one letter in brackets, or words without a number or a formula."""
-    bare = _TEXT.sub(r"\1", answer).strip().strip("$. ")
+    bare = _NAMES.sub(" ", _TEXT.sub(r"\1", answer).strip().strip("$. "))
     if re.fullmatch(r"\(?[A-Z]\)?", bare):
         return "(" in bare or "\\" in answer
     return bool(_WORD.search(bare)) and not re.search(r"[\d\\^_=<>+*/|]", bare)
+
+
+def same_words(answer: str, gold: str) -> bool:
+    """Whether two short answers have the same words, whatever their order: `n \\text{ odd}` and `all odd $n$`.
+
+    The gold answer must have a word and at most three words, letters and numbers in all, so that the order decides
+    nothing.
+    """
+    words = _word_bag(gold)
+    return len(words) <= 3 and any(len(word) > 2 and word.isalpha() for word in words) and words == _word_bag(answer)
+
+
+def _word_bag(answer: str) -> list[str]:
+    if len(answer) > 100:
+        return []
+    return sorted(word for word in text_form(answer).split() if word not in _FILLERS)
 
 
 def _without_units(text: str) -> str:
@@ -170,6 +200,10 @@ def _without_units(text: str) -> str:
             break
         text = text[: match.start()].rstrip()
     return _UNIT_WORD.sub("", text).rstrip(" /")
+
+
+def _chosen(match: re.Match[str]) -> str:
+    return f"\\{'binom' if match[2] == 'choose' else 'frac'}{{{match[1]}}}{{{match[3]}}}"
 
 
 def _unwrapped(match: re.Match[str]) -> str:

@@ -34,7 +34,7 @@ MEMORY_LIMIT_BYTES = 1 << 30
 Outcome = Literal["same", "different", "refused", "timeout"]
 
 _HEADER = struct.Struct(">I")
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 
 
 class WorkerError(RuntimeError):
@@ -130,7 +130,7 @@ class Worker:
         paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         process = subprocess.Popen(
             # -P: never import from the caller's current folder.
-            [sys.executable, "-P", "-m", "steer.grading.symbolic", str(cpu_limit_s), str(memory_limit_bytes)],
+            [sys.executable, "-P", "-m", "steer.grading.formulas.symbolic", str(cpu_limit_s), str(memory_limit_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -145,7 +145,7 @@ class Worker:
             status = self._end(patience_s=5.0)
             raise WorkerError(
                 f"the symbolic worker ended with status {status} before it was ready;"
-                f" `{sys.executable} -m steer.grading.symbolic {cpu_limit_s} {memory_limit_bytes}` shows why"
+                f" `{sys.executable} -m steer.grading.formulas.symbolic {cpu_limit_s} {memory_limit_bytes}` shows why"
             )
         return running
 

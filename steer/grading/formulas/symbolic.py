@@ -1,8 +1,8 @@
 """The program of the symbolic worker: it decides whether two canonical answers are equal as mathematics.
 
-`worker.Worker` runs it as `python -m steer.grading.symbolic CPU_SECONDS MEMORY_BYTES`. It reads requests from standard
-input and writes replies to standard output. Each is a length (four bytes, big-endian) and a JSON object. This is the
-only module that imports math_verify and sympy.
+`worker.Worker` runs it as `python -m steer.grading.formulas.symbolic CPU_SECONDS MEMORY_BYTES`. It reads requests from
+standard input and writes replies to standard output. Each is a length (four bytes, big-endian) and a JSON object. This
+is the only module that imports math_verify and sympy.
 
 How two formulas are compared: math-verify's parser reads both. Constants are equal if their difference has no
 significant digit in `MAX_DIGITS` digits. Formulas with variables are equal if that holds at every point of a fixed
@@ -31,8 +31,8 @@ from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
 from math_verify import verify
 from sympy.core.function import AppliedUndef
 
-from steer.grading.forms import same, shape
-from steer.grading.latex import explicit
+from steer.grading.formulas.forms import same, shape
+from steer.grading.formulas.latex import explicit
 
 MAX_DIGITS = 3_000
 """Digits to which a difference of constants is computed. Without its last term, 4^2017 - 2*3^2017 + 2^2017 differs only
@@ -104,6 +104,8 @@ def parsed(text: str, natural: bool) -> sympy.Basic | None:
             normalization_config=None,
             conversion_config=ConversionConfig(lowercase_symbols=False),
         )
+        if isinstance(read, sympy.MatrixBase):
+            read = sympy.ImmutableMatrix(read)
         if not isinstance(read, sympy.Basic) or (isinstance(read, sympy.Expr) and read.has(*_UNWANTED)):
             return None
         return read.subs({symbol: sympy.I for symbol in read.free_symbols if symbol.name == "i"})
@@ -118,11 +120,29 @@ def equal(gold: sympy.Basic, answer: sympy.Basic) -> bool:
     """Whether two expressions have the same value; with variables, at every point of the sample."""
     if gold == answer:
         return True
+    matrices = [_is_matrix(read) for read in (gold, answer)]
+    if any(matrices):
+        return all(matrices) and _equal_matrices(_worked_out(gold), _worked_out(answer))
     if isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr):
         verdict = _equal_values(gold, answer)
         if verdict is not None:
             return verdict
     return bool(verify(gold, answer, timeout_seconds=None))
+
+
+def _is_matrix(value: sympy.Basic) -> bool:
+    # sympy does not take a power of a matrix with numbers for a matrix before it is worked out.
+    return bool(value.is_Matrix or (isinstance(value, sympy.Pow) and value.base.is_Matrix))
+
+
+def _worked_out(value: sympy.Basic) -> sympy.MatrixBase:
+    """The matrix that a sum, product or power of matrices is. Raises what sympy raises where the shapes do not fit."""
+    value = value.doit()
+    return value if isinstance(value, sympy.MatrixBase) else value.as_explicit()
+
+
+def _equal_matrices(gold: sympy.MatrixBase, answer: sympy.MatrixBase) -> bool:
+    return gold.shape == answer.shape and all(equal(one, other) for one, other in zip(gold, answer, strict=True))
 
 
 def proportional(gold: sympy.Basic, answer: sympy.Basic, signed: bool) -> bool:

@@ -7,7 +7,7 @@ line of defence: a formula that passes them still runs under the worker's limits
 import math
 import re
 
-from steer.grading.numbers import MAX_DIGITS
+from steer.grading.formulas.numbers import MAX_DIGITS
 
 MAX_SYMBOLIC_CHARS = 500
 """Longest formula. The longest gold answer of MATH-500 and Omni-MATH has 170 characters."""

@@ -17,7 +17,7 @@ _FRACTION = re.compile(
     rf"([+-]?)(?:\\frac\{{([+-]?{_UNSIGNED})\}}\{{([+-]?{_UNSIGNED})\}}|({_UNSIGNED})/({_UNSIGNED}))"
 )
 _MIXED = re.compile(rf"([+-]?)({_INTEGER})(?:\\frac\{{({_INTEGER})\}}\{{({_INTEGER})\}}| ({_INTEGER})/({_INTEGER}))")
-_SCIENTIFIC = re.compile(rf"([+-]?)({_UNSIGNED})\\cdot10\^\{{([+-]?\d{{1,3}})\}}")
+_SCIENTIFIC = re.compile(rf"([+-]?)(?:({_UNSIGNED})\\cdot)?10\^\{{([+-]?\d{{1,3}})\}}")
 _THOUSANDS = re.compile(r"([+-]?)(\d{1,3}(?:,\d{3}){1,60}(?:\.\d{1,200})?)")
 _LONG_INTEGER = re.compile(r"[+-]?\d+")
 
@@ -33,9 +33,10 @@ def as_number(text: str) -> Fraction | None:
         return _signed(match[1], over / under) if under else None
     if match := _MIXED.fullmatch(text):
         whole, numerator, denominator = int(match[2]), int(match[3] or match[5]), int(match[4] or match[6])
-        return _signed(match[1], whole + Fraction(numerator, denominator)) if denominator else None
+        # `11 6/6` is no mixed number: the fraction of one is less than 1.
+        return _signed(match[1], whole + Fraction(numerator, denominator)) if numerator < denominator else None
     if match := _SCIENTIFIC.fullmatch(text):
-        return _signed(match[1], Fraction(match[2].rstrip(".")) * Fraction(10) ** int(match[3]))
+        return _signed(match[1], Fraction((match[2] or "1").rstrip(".")) * Fraction(10) ** int(match[3]))
     return None
 
 

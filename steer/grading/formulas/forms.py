@@ -7,18 +7,25 @@ answer can matter.
 
 Rules:
 - Order matters in tuples, but not in lists and sets: `3,5`, `\\{5,3\\}` and `x=3 \\text{ or } x=5` are the same list.
+  An answer may repeat an item. A gold answer that repeats one outside `\\{\\}` means it: `2,2,3` is not `2,3`.
   A formula with `\\pm` is the list of its two values.
 - Brackets matter: `(1,2)`, `[1,2)` and `\\{1,2\\}` all differ. `(1,2)` is a point or an open interval; the comparison
   does not need to know which.
-- `x=5` equals `5`, and any `m+n=34` equals a gold answer `34`. `1<x` equals `(1,\\infty)`, and `x \\in A` equals `A`.
+- `x=5` equals `5`, and any `m+n=34` equals a gold answer `34`. Of a gold answer, `|AB|=1`, `m+n=34` and `S_1:S=7:32`
+  equal their right sides, but `2x=4`, `x^2+y^2=25` and `|x|=5` do not.
+- `1<x` equals `(1,\\infty)`, `-x>-1` equals `x<1`, two inequalities that both hold are their intersection, and
+  `x \\in A` equals `A`.
 
 Invariant: the functions are total on texts whose brackets nest at most `limits.MAX_NESTING` deep; they evaluate
 nothing.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
+
+from steer.grading.formulas.numbers import as_number
 
 MAX_ITEMS = 60
 """Longest list that is compared item by item; longer ones are compared as text."""
@@ -59,6 +66,8 @@ _LEFT_SIDE = re.compile(
 )
 _OF_VARIABLE = re.compile(r"[A-Za-z](?:\([a-z]\))?")
 _LETTER = re.compile(r"(?<![\\A-Za-z])[A-Za-z]")
+_ZERO = re.compile(r"(?<![\d.])0(?![\d.])")
+_SIZE_OF_UNKNOWN = re.compile(r"\|[^|]{0,20}(?<![\\A-Za-z])[a-z](?![A-Za-z(])")
 _INDEX = re.compile(r"\(\d+\)|_\{\d+\}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 
@@ -71,10 +80,14 @@ def shape(text: str) -> Shape:
         if len(parts) > MAX_ITEMS or not all(parts):
             return Shape("text", text)
         return _listed([shape(part) for part in parts])
+    sides = _split(text, frozenset((r"\land",)))
+    if len(sides) > 1:
+        both = [shape(side) for side in sides]
+        return (_intersection(*both) if len(both) == 2 else None) or Shape("text", text)
     relation = _relation(text)
     if relation is not None:
         return relation
-    if match := _MATRIX.fullmatch(text):
+    if (match := _MATRIX.fullmatch(text)) and sum(t.text == r"\begin" and t.depth == 0 for t in _tokens(text)) == 1:
         rows = [row for row in _split(match[2], frozenset((r"\\",))) if row]
         kind = "determinant" if match[1] in ("v", "V") else "matrix"
         return Shape(kind, "", tuple(Shape("row", "", tuple(map(shape, _split(row, frozenset("&"))))) for row in rows))
@@ -85,10 +98,12 @@ def shape(text: str) -> Shape:
             # `\{x : x>3\}` is the set that its condition describes.
             return shape(parts[1]) if len(parts) == 2 and _NAME.fullmatch(parts[0]) else Shape("text", text)
         inner = shape(inside)
-        return inner if inner.kind in ("list", "formula") else Shape("list", "", (inner,))
+        items = inner.items if inner.kind == "list" else (inner,)
+        return inner if inner.kind == "formula" else Shape("list", "", tuple(dict.fromkeys(items)))
     if brackets:
         items = tuple(shape(part) for part in _split(inside, frozenset(",;")))
-        return items[0] if len(items) == 1 and brackets == "()" else Shape("tuple", brackets, items)
+        grouped = len(items) == 1 and (brackets == "()" or (brackets == "[]" and items[0].kind == "matrix"))
+        return items[0] if grouped else Shape("tuple", brackets, items)
     ratio = _split(text, frozenset(":"))
     if len(ratio) > 1:
         return Shape("ratio", "", tuple(map(shape, ratio)))
@@ -107,12 +122,12 @@ def same(gold: Shape, answer: Shape, leaf: Leaf) -> bool | None:
         return leaf.equal(gold.mark, answer.mark)
     if gold.kind == "relation":
         return _same_relation(gold, answer, leaf)
+    if gold.kind == "list":
+        return _same_unordered(gold.items, answer.items, leaf)
     if gold.mark != answer.mark or len(gold.items) != len(answer.items):
         return False
     if gold.name and answer.name and gold.name != answer.name:
         return False
-    if gold.kind == "list":
-        return _same_unordered(gold.items, answer.items, leaf)
     return _all(same(mine, other, leaf) for mine, other in zip(gold.items, answer.items, strict=True))
 
 
@@ -121,7 +136,15 @@ def has_variable(text: str) -> bool:
     return bool(set(_LETTER.findall(_COMMAND.sub(" ", text))) - {"i", "e", "I"})
 
 
+def may_cancel(text: str) -> bool:
+    """Whether the variables of a formula may cancel (`x-x+5`): each occurs twice, or there is a factor 0."""
+    letters = Counter(_LETTER.findall(_COMMAND.sub(" ", text)))
+    return min(letters.values(), default=0) > 1 or _ZERO.search(text) is not None
+
+
 def _same_unordered(gold: tuple[Shape, ...], answer: tuple[Shape, ...], leaf: Leaf) -> bool | None:
+    """Whether two lists have the same items. Each item of the gold answer needs one of the answer for itself; what the
+    answer has beyond these must repeat an item of the gold answer."""
     left = list(answer)
     unknown = False
     for item in gold:
@@ -132,6 +155,15 @@ def _same_unordered(gold: tuple[Shape, ...], answer: tuple[Shape, ...], leaf: Le
             unknown = True
         else:
             return False
+    if unknown:
+        # What is left over cannot be told from what matches an undecided item.
+        return None
+    for extra in left:
+        verdicts = [same(item, extra, leaf) for item in gold]
+        if True not in verdicts:
+            if None not in verdicts:
+                return False
+            unknown = True
     return None if unknown else True
 
 
@@ -152,14 +184,50 @@ def _same_relation(gold: Shape, answer: Shape, leaf: Leaf) -> bool | None:
 
 def _across_kinds(gold: Shape, answer: Shape, leaf: Leaf) -> bool | None:
     """Compare shapes of two kinds: `x=5` with `5`, and a list of one item with the item."""
-    if gold.kind == "relation" and gold.mark == "=" and _is_name(gold.items[0]):
+    if gold.kind == "relation" and gold.mark == "=" and answer.kind != "relation" and _is_known_quantity(gold.items[0]):
         return same(gold.items[1], answer, leaf)
     if answer.kind == "relation" and answer.mark == "=" and gold.kind != "relation" and _is_quantity(answer.items[0]):
         return same(gold, answer.items[1], leaf)
     for one, other in ((gold, answer), (answer, gold)):
         if one.kind == "list" and len(one.items) == 1:
             return same(*((one.items[0], other) if one is gold else (other, one.items[0])), leaf)
+    if r"\begin" in gold.mark + answer.mark and {gold.kind, answer.kind} == {"matrix", "formula"}:
+        return leaf.equal(_latex(gold), _latex(answer))
+    for one, other in ((gold, answer), (answer, gold)):
+        if one.kind == "relation" and one.mark in ("<", r"\le") and (half_line := _half_line(other)):
+            return _same_relation(*((one, half_line) if one is gold else (half_line, one)), leaf)
     return False
+
+
+def _latex(form: Shape) -> str:
+    """A matrix of formulas, or a formula, as canonical text."""
+    if form.kind != "matrix":
+        return form.mark
+    rows = (r"&".join(item.mark for item in row.items) for row in form.items)
+    return r"\begin{pmatrix}" + r"\\".join(rows) + r"\end{pmatrix}"
+
+
+def _half_line(interval: Shape) -> Shape | None:
+    """The inequality from which an interval without one of its ends was made; None for other shapes."""
+    if interval.kind != "tuple" or not interval.name:
+        return None
+    low, high = interval.items
+    name = Shape("formula", interval.name)
+    if low.mark == r"-\infty":
+        return Shape("relation", "<" if interval.mark[1] == ")" else r"\le", (name, high))
+    if high.mark == r"\infty":
+        return Shape("relation", "<" if interval.mark[0] == "(" else r"\le", (low, name))
+    return None
+
+
+def _intersection(one: Shape, other: Shape) -> Shape | None:
+    """`x>0` and `x<12`: the interval between; None unless the two are half-lines of one name in opposite directions."""
+    if one.kind != "tuple" or other.kind != "tuple" or not one.name or one.name != other.name:
+        return None
+    up, down = (one, other) if one.items[1].mark == r"\infty" else (other, one)
+    if up.items[1].mark != r"\infty" or down.items[0].mark != r"-\infty":
+        return None
+    return Shape("tuple", up.mark[0] + down.mark[1], (up.items[0], down.items[1]), one.name)
 
 
 def _all(verdicts: Iterable[bool | None]) -> bool | None:
@@ -183,9 +251,19 @@ def _is_quantity(side: Shape) -> bool:
     calculation. The left side of an equation such as `2x-4=0` is not such a quantity; its coefficient shows that."""
     if side.kind == "tuple" and side.mark == "[]" and len(side.items) == 1:
         side = side.items[0]
+    if side.kind == "ratio":
+        return all(map(_is_quantity, side.items))
     if _is_name(side) or side.kind != "formula":
         return _is_name(side)
     return not has_variable(side.mark) or not re.search(r"\d", _INDEX.sub("", side.mark))
+
+
+def _is_known_quantity(side: Shape) -> bool:
+    """Whether a gold answer's right side is the value of this left side: a name, a length `|AB|`, a ratio, a function's
+    value, or a sum or product without numbers such as `m+n`. `|x|=5` is not 5: the unknown has two values."""
+    if side.kind == "ratio":
+        return all(_is_known_quantity(item) for item in side.items)
+    return _is_name(side) or (_is_quantity(side) and _SIZE_OF_UNKNOWN.search(side.mark) is None)
 
 
 def _names_only(side: Shape) -> bool:
@@ -202,6 +280,11 @@ def _listed(items: list[Shape]) -> Shape:
         name = first.items[0]
         if all(item.kind != "relation" or (item.mark == "=" and item.items[0] == name) for item in flat):
             flat = [item.items[1] if item.kind == "relation" else item for item in flat]
+    if len(flat) == 2 and (between := _intersection(flat[0], flat[1])) is not None:
+        low, high = (as_number(end.mark) for end in between.items)
+        if low is not None and high is not None and low < high:
+            # Nobody writes `x>0, x<12` for all numbers.
+            return between
     return Shape("list", "", tuple(flat))
 
 
@@ -238,7 +321,7 @@ def _inequality(sides: list[str], marks: list[str]) -> Shape:
     opening = "(" if marks[0] == "<" else "["
     closing = ")" if marks[-1] == "<" else "]"
     if len(sides) == 3:
-        if _NAME.fullmatch(sides[1]):
+        if _LEFT_SIDE.fullmatch(sides[1]):
             return Shape("tuple", opening + closing, (shape(sides[0]), shape(sides[2])), sides[1])
         return Shape("text", marks[0].join((sides[0], sides[1])) + marks[1] + sides[2])
     low, high = sides

@@ -1,0 +1,86 @@
+"""Spellings of mathematics in plain text, and rare ones of LaTeX, rewritten as the LaTeX that `latex.normalised` knows.
+
+`>=`, `!=`, `+-`, `7.5e7`, `1.5 x 10^-5`, `abs(x)`, `infinity`, `atan`, `array` and `smallmatrix` become `\\ge`, `\\ne`,
+`\\pm`, `7.5\\cdot 10^{7}` and so on.
+
+Invariants: the functions are total on text, take linear time on texts of an answer's length, and never change a value.
+"""
+
+import re
+
+_SPELLINGS = (
+    (re.compile(r"<=|=<"), r"\\le "),
+    (re.compile(r">="), r"\\ge "),
+    # `5!=120` holds a factorial. After a letter or a space, the two signs are one.
+    (re.compile(r"(?<=[A-Za-z\s])!=|<>|\\not\s?="), r"\\ne "),
+    # Between two operands without spaces, `3+-2` is a sum.
+    (re.compile(r"\+/-|(?:(?<![^=,(\[{])|(?<=[=,(\[{]\s))(?:\+-|-\+)|(?<=\s)\+-(?=\s)"), r"\\pm "),
+    (re.compile(r"(?<![A-Za-z\\])(?:infinity|inf)(?![A-Za-z])", re.IGNORECASE), r"\\infty "),
+    (re.compile(r"(?<![A-Za-z\\])\\?a(sin|cos|tan)(?![A-Za-z])"), r"\\arc\1 "),
+    # A multiplication sign that was typed as a letter.
+    (re.compile(r"(?<=\d)\s?[xX]\s?(?=10\s?\^)|(?<=\d)\s[xX]\s(?=\d)"), r"\\cdot "),
+    (re.compile(r"\^\s?(?:\{\s?\\prime\s?\}|\\prime)"), "'"),
+    (re.compile(r"\\q?quad(?=[A-Za-z])"), " "),
+    (re.compile(r"\\\\\s?\[\s?-?[\d.]{1,6}\s?(?:pt|em|ex|mm|cm|in)\s?\]"), r"\\\\"),
+    (re.compile(r"\\hline(?![A-Za-z])"), " "),
+    (re.compile(r"\\begin\s?\{array\}\s?\{[lcr|@ ]{0,40}\}"), r"\\begin{matrix}"),
+    (re.compile(r"\\end\s?\{array\}"), r"\\end{matrix}"),
+    (re.compile(r"\\(begin|end)\s?\{([pbvBV]?)smallmatrix\*?\}"), r"\\\1{\2matrix}"),
+    (
+        re.compile(r"[(\[]\s?\\begin\{matrix\}([^()]{0,2000}?)\\end\{matrix\}\s?[)\]]"),
+        r"\\begin{pmatrix}\1\\end{pmatrix}",
+    ),
+    (re.compile(r"\|\s?\\begin\{matrix\}([^|]{0,2000}?)\\end\{matrix\}\s?\|"), r"\\begin{vmatrix}\1\\end{vmatrix}"),
+)
+_SCIENTIFIC = re.compile(r"(?<![\w\\.])(\d+(?:\.\d*)?|\.\d+)([eE])([+-]?)(\d{1,3})(?![\w.^])")
+_CALL = re.compile(r"(?P<call>(?<![A-Za-z])\\?(?P<name>abs|floor|ceil)\s?\()|(?P<open>\()|(?P<close>\))")
+_CALLED = {"abs": ("|", "|"), "floor": (r"\lfloor ", r"\rfloor "), "ceil": (r"\lceil ", r"\rceil ")}
+_AND = re.compile(r"\s(?:and|AND|\\land|\\wedge|\\text\s?\{\s?and\s?\})\s|\s?\\land\s?")
+_ORDER = re.compile(r"[<>]|\\[lg]e(?![A-Za-z])")
+
+
+def plain_spellings(text: str) -> str:
+    """Rewrite a text whose runs of spaces are single spaces."""
+    for pattern, latex in _SPELLINGS:
+        text = pattern.sub(latex, text)
+    return _SCIENTIFIC.sub(_scientific, text)
+
+
+def plain_calls(text: str) -> str:
+    """Rewrite `abs(x)`, `floor(x)` and `ceil(x)` by their brackets. A call that nothing closes stays."""
+    if _CALL.search(text) is None or not any(name in text for name in _CALLED):
+        return text
+    pieces: list[str] = []
+    opened: list[tuple[int, str] | None] = []
+    at = 0
+    for match in _CALL.finditer(text):
+        pieces.append(text[at : match.start()])
+        at = match.end()
+        if match["call"]:
+            opened.append((len(pieces), match["name"]))
+        elif match["open"]:
+            opened.append(None)
+        elif opened and (call := opened.pop()):
+            position, name = call
+            pieces[position] = _CALLED[name][0]
+            pieces.append(_CALLED[name][1])
+            continue
+        pieces.append(match.group())
+    return "".join([*pieces, text[at:]])
+
+
+def both_hold(text: str) -> str:
+    """Write the `and` between two inequalities as `\\land`: both hold, while a comma may mean either."""
+    sides = _AND.split(text)
+    if len(sides) != 2 or not all(_ORDER.search(side) for side in sides):
+        return text
+    return r"\land ".join(sides)
+
+
+def _scientific(match: re.Match[str]) -> str:
+    """`7.5e7` as a power of ten. With Euler's number, `2e-3` is a difference: a negative exponent counts only after a
+    capital E, a decimal point, or with a leading zero (`1e-05`)."""
+    mantissa, mark, sign, digits = match.groups()
+    if sign == "-" and mark == "e" and "." not in mantissa and not (len(digits) == 2 and digits[0] == "0"):
+        return match.group()
+    return rf"{mantissa}\cdot 10^{{{sign.replace('+', '')}{digits}}}"
