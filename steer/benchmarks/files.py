@@ -6,10 +6,12 @@ any machine that has it. Folders named `key=value` (hive partitions) are columns
 
 import io
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
+from os.path import commonprefix
 from pathlib import Path, PurePosixPath
 from textwrap import shorten
 from typing import Any, BinaryIO
@@ -36,7 +38,7 @@ class DataFile:
     path: str
     """The path in that file system."""
     label: str
-    """The path below the source, or the file's name: the same on every machine."""
+    """The path below the source, or the file's name: the same on every machine, and no other file's of the sources."""
 
     def __str__(self) -> str:
         if self.is_local or _is_web(self.root):
@@ -141,7 +143,25 @@ def data_files(source: str | Path | Sequence[str | Path], *preferred: str) -> li
     """
     sources = [source] if isinstance(source, str | Path) else list(source)
     found = [file for one in sources for file in _found(str(one), preferred)]
-    return list({(file.root.partition("://")[0] * ("://" in file.root), file.path): file for file in found}.values())
+    return _told_apart(
+        list({(file.root.partition("://")[0] * ("://" in file.root), file.path): file for file in found}.values())
+    )
+
+
+def _told_apart(files: list[DataFile]) -> list[DataFile]:
+    """The files with distinct labels: if two are equal, the paths below the deepest folder that holds all files."""
+    if len({file.label for file in files}) == len(files):
+        return files
+    # A web address may end with a key that nobody else should see.
+    paths = [(urlsplit(str(file)).path if _is_web(file.root) else str(file)).split("/") for file in files]
+    shared = len(commonprefix([path[:-1] for path in paths]))
+    labels = ["/".join(path[shared:]).lstrip("/") for path in paths]
+    seen: Counter[str] = Counter()
+    apart = []
+    for file, label in zip(files, labels, strict=True):
+        seen[label] += 1
+        apart.append(replace(file, label=label if seen[label] == 1 else f"{label} ({seen[label]})"))
+    return apart
 
 
 def _found(source: str, preferred: Sequence[str]) -> list[DataFile]:
