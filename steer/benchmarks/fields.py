@@ -35,6 +35,9 @@ class Gold(NamedTuple):
 
 def text(values: Mapping[str, Any], *names: str) -> str:
     """The first of these fields that the row has, as stripped text. Numbers become text."""
+    first = values.get(names[0])
+    if isinstance(first, str) and (bare := first.strip()):
+        return checked(bare, repr(names[0]))
     name = next((name for name in names if not is_missing(values.get(name))), names[0])
     value: Any = values.get(name)
     if is_missing(value):
@@ -70,9 +73,9 @@ def gold(values: Mapping[str, Any], name: str, grader: str, answers: str | None 
 
 def require_readable(read: Gold, name: str, grader: str, labels: Mapping[str, Any]) -> None:
     """Raise RowError for a gold answer with which no response could be right."""
-    reasons = [unreadable_gold(grader, answer, labels) for answer in (read.text, *read.aliases)]
-    if all(reasons):
-        raise RowError(f"field {name!r} {reasons[0]}")
+    first = unreadable_gold(grader, read.text, labels)
+    if first and all(unreadable_gold(grader, alias, labels) for alias in read.aliases):
+        raise RowError(f"field {name!r} {first}")
 
 
 def items(values: Mapping[str, Any], name: str) -> list[Any]:
@@ -94,9 +97,9 @@ def items(values: Mapping[str, Any], name: str) -> list[Any]:
 
 def is_missing(value: Any) -> bool:
     """None, a blank text, or NaN, as which pandas and NumPy write a number that is not there."""
-    if isinstance(value, float | Decimal):
-        return value != value
-    return value is None or (isinstance(value, str) and not value.strip())
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float | Decimal) and value != value)
 
 
 def is_scalar(value: Any) -> bool:
@@ -127,8 +130,10 @@ def lacks(name: str) -> RowError:
 
 def checked(value: str, what: str) -> str:
     """Refuse lone surrogates: JSON can spell half of a surrogate pair (`\\ud800`), but UTF-8 cannot encode it."""
-    if any("\ud800" <= char <= "\udfff" for char in value):
-        raise RowError(f"field {what} holds a lone surrogate: remove that character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise RowError(f"field {what} holds a lone surrogate: remove that character") from None
     return value
 
 

@@ -187,7 +187,7 @@ class OwnShard:
                 prompt=row.prompt,
                 gold=row.gold,
                 grader=self.grader,
-                labels=json.dumps(row.labels, ensure_ascii=False),
+                labels=json.dumps(row.labels, ensure_ascii=False) if row.labels else "{}",
             )
             yield Key(question.id, place, self.split, question.id), BenchmarkRow(question, error)
 

@@ -68,8 +68,12 @@ def read_records(file: DataFile | Path) -> Iterator[Record]:
     if not file.kind:
         raise ValueError(f"benchmark source: {file} is none of {FORMATS}: convert it or name it so")
     try:
-        for record in _READERS[file.kind](file):
-            yield Record(record.number, {**file.partitions, **record.values}) if not record.error else record
+        records, above = _READERS[file.kind](file), file.partitions
+        if not above:
+            yield from records
+            return
+        for record in records:
+            yield Record(record.number, {**above, **record.values}) if not record.error else record
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not UTF-8 (byte {error.start}): save it as UTF-8") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -138,7 +142,7 @@ def _jsonl(file: DataFile) -> Iterator[Record]:
         # A row may follow its first line with empty ones: the second line that holds something shows what the file is.
         begun: list[tuple[int, bytes]] = []
         for number, line in enumerate(stream, start=1):
-            if not line.removeprefix(codecs.BOM_UTF8).strip():
+            if line.isspace() or (number == 1 and not line.removeprefix(codecs.BOM_UTF8).strip()):
                 continue
             if len(begun) < 2:
                 begun.append((number, line))

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from steer.grading.aime import grade_aime
-from steer.grading.answers import visible
+from steer.grading.aime import grade_aime, integer
+from steer.grading.answers import is_placeholder, visible
 from steer.grading.choice import grade_choice
 from steer.grading.exact import grade_exact
 from steer.grading.formulas.limits import MAX_NESTING, nesting
@@ -20,11 +20,18 @@ from steer.grading.qa import grade_qa
 from steer.grading.verdict import MAX_ANSWER_CHARS
 
 Scalar = str | int | float | Decimal
+MAX_PLAIN_CHARS = 200
+"""Longest gold answer that is not given to its grader to see whether it can be read."""
 SHOWN_CHARS = 60
 """How much of a gold answer a reason shows."""
 
 _MISSING_NUMBER = re.compile(r"[+-]?nan|null|nat|<na>|#?n/a|undefined", re.IGNORECASE)
 """How pandas, NumPy, JSON and JavaScript spell a number that is not there."""
+_NUMERAL = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
+_LETTER_OR_INTEGER = re.compile(r"[A-Z]|[0-9]{1,3}")
+_PLAIN_ANSWER = re.compile(r"-?[^\W_](?:[\w ,.'-]*[\w.'])?")
+# A formula of ASCII with a digit, without a box of its own and without a backslash at its end.
+_ONE_STATEMENT = re.compile(r"(?!.*(?:box|<|\\$))(?=[^0-9]*[0-9])[!-~](?:[ -~]*[!-~])?")
 _ESCAPE_OR_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BRACKET = re.compile(r"[()\[\]]")
 _NO_DELIMITER = re.compile(r"\\(?:left|right)\s*\.")
@@ -58,25 +65,45 @@ def unreadable_gold(grader: str, gold: str, labels: Mapping[str, Any]) -> str | 
     `labels` are those of `steer.grading.grade`. Any string is safe: nothing is evaluated. Raises ValueError for an
     unknown grader, and what grader `math` raises if it needs its worker and cannot start it.
     """
-    gold = gold.encode("utf-8", "replace").decode()
-    if not visible(gold).strip():
+    if not gold.isprintable():  # A line break, an invisible character or half of a surrogate pair.
+        gold = gold.encode("utf-8", "replace").decode()
+        if not visible(gold).strip():
+            return "is empty"
+    elif not gold.strip():
         return "is empty"
+    if grader == "math" and _NUMERAL.fullmatch(gold):
+        return None
     if grader == "choice" and gold.strip().upper() not in set(str(labels.get("letters", "ABCD"))):
         return f"is no letter of {labels.get('letters', 'ABCD')}, which grader choice needs{_shown(gold)}"
+    if grader == "aime" and integer(gold).kind != "integer":
+        return f"is no integer from 0 to 999, which grader aime needs{_shown(gold)}"
     if grader == "math" and (reason := _unreadable_formula(gold)):
         return f"{reason}{_shown(gold)}"
+    if _is_plainly_readable(gold, grader):
+        return None
     if any(_is_right(response, gold, grader, labels) for response in _stating(gold, grader)):
         return None
-    if grader == "aime":
-        return f"is no integer from 0 to 999, which grader aime needs{_shown(gold)}"
     if len(gold) > MAX_ANSWER_CHARS and grader != "exact":
         return f"is longer than {MAX_ANSWER_CHARS:,} characters, the longest answer that counts{_shown(gold)}"
     return f"is no answer that grader {grader} can read in a response{_shown(gold)}"
 
 
+def _is_plainly_readable(gold: str, grader: str) -> bool:
+    """Whether a box of this gold is right for sure, so that no grader need be asked: grading costs ten times the
+    reading of a row. The gold can be read as far as its kind goes: a letter, an integer, a balanced formula."""
+    if grader in ("choice", "aime"):
+        return _LETTER_OR_INTEGER.fullmatch(gold) is not None
+    if grader not in ("math", "qa", "exact") or len(gold) > MAX_PLAIN_CHARS:
+        return False
+    # A word or a number stays one whatever a grader removes, and no box is taken for a blank to fill in.
+    if _PLAIN_ANSWER.fullmatch(gold):
+        return "answer" not in gold.lower() and not is_placeholder(gold)
+    return grader == "math" and _ONE_STATEMENT.fullmatch(gold) is not None and "answer" not in gold.lower()
+
+
 def stands_for_nothing(grader: str, gold: str) -> bool:
     """Whether a gold answer shows nothing, or for grader math spells a missing number: no response equals it."""
-    bare = visible(gold).strip()
+    bare = (gold if gold.isprintable() else visible(gold)).strip()
     return not bare or (grader == "math" and _MISSING_NUMBER.fullmatch(bare.strip("$ ")) is not None)
 
 
@@ -86,8 +113,8 @@ def _shown(gold: str) -> str:
 
 
 def _unreadable_formula(gold: str) -> str | None:
-    bare = visible(gold).strip()
-    if stands_for_nothing("math", gold):
+    bare = (gold if gold.isprintable() else visible(gold)).strip()
+    if stands_for_nothing("math", bare):
         return "stands for a missing number"
     content = _SPACING.sub("", bare)
     if not (_COMMAND.search(content) or any(char.isalnum() or char in _MATH_SIGNS for char in content)):
