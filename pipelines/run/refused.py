@@ -1,13 +1,17 @@
 """Rows that cannot be asked or graded, in a sentence: how many, the commonest reason, and an example.
 
-Invariant: reasons that differ only in what the row holds (`...: it holds '27.5'`) count as one.
+Invariant: reasons that differ only in what the row holds (`...: it holds '27.5'`, `a list of 3 texts`, the place of an
+error in its text) count as one.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 _HOLDS = ": it holds "
+# The name of a field (`field 'a'`) is part of the reason. Other quoted parts, numbers and asides are the row's own.
+_OF_THE_ROW = re.compile(r"""(?<!field )(?:'[^']*'|"[^"]*")|\((?:[^()]|\([^()]*\))*\)|\d+""")
 
 
 class Refusal(NamedTuple):
@@ -24,9 +28,10 @@ def commonest(refusals: Sequence[Refusal]) -> str:
     """
     if not refusals:
         return ""
-    counts = Counter(_reason(refusal) for refusal in refusals)
-    reason, count = counts.most_common(1)[0]
-    example = next(refusal for refusal in refusals if _reason(refusal) == reason)
+    kinds = [_OF_THE_ROW.sub("*", _reason(refusal)) for refusal in refusals]
+    kind, count = Counter(kinds).most_common(1)[0]
+    example = refusals[kinds.index(kind)]
+    reason = _reason(example)
     held = example.error.partition(_HOLDS)[2]
     where = f"as {example.place}{f', which holds {held}' if held else ''}"
     return f"{reason} ({count} row{'s' * (count > 1)}, {where})"

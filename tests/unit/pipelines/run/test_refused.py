@@ -1,5 +1,7 @@
 """Refused rows as a run tells of them: how many, the commonest reason, an example."""
 
+import pytest
+
 from pipelines.report.printed import refused
 from pipelines.run.refused import Refusal, commonest, none_left
 
@@ -20,6 +22,27 @@ def test_reasons_that_differ_in_what_the_row_holds_are_one():
     said = commonest(LOST)
     assert said.startswith("field 'a' is no integer from 0 to 999, which grader aime needs (2 rows, as d.jsonl row 4")
     assert "which holds '27.5'" in said
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "field 'a' is a list of {} texts, and grader aime takes one answer: keep one",
+        "is not valid JSON (Expecting ',' delimiter: line 1 column {} (char {})): mend or remove the row",
+        "has {} cells, and the header has 2 names: mend or remove the row",
+        "id 'x{}' does not begin with the number of hops, as 2hop__",
+        "field 'a' is an object (key_{}, other): write the text that is meant to a field of its own",
+    ],
+)
+def test_reasons_that_differ_in_a_number_or_a_quoted_part_are_one(kind):
+    many = [row(i, kind.format(i, i)) for i in range(5, 9)]
+    said = commonest([*LOST[:1], *many, LOST[0]._replace(place="d.jsonl row 30")])
+    assert said == f"{kind.format(5, 5)} (4 rows, as d.jsonl row 5)"
+
+
+def test_the_same_problem_of_two_fields_is_two_reasons():
+    missing = [row(i, f"field {name!r} is missing or empty") for i, name in enumerate("aab")]
+    assert commonest(missing).startswith("field 'a' is missing or empty (2 rows")
 
 
 def test_the_only_reason_is_the_commonest():
