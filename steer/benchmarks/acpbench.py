@@ -64,9 +64,6 @@ def _asked(values: Mapping[str, Any], source: Source) -> Asked:
         or not (letters.isascii() and letters.isupper())
     ):
         raise RowError("field 'choices' must have a capital letter for each of its texts")
-    gold = text(values, "answer")
-    if gold not in labels:
-        raise RowError(f"answer {gold!r} is none of the choices {', '.join(labels)}")
     group = text(values, "group") if source.subset == "" else ""
     subset = source.subset or next((task for task, name in TASKS.items() if name == group), group)
     listed = [f"{letter}. {option}" for letter, option in zip(labels, options, strict=True)]
@@ -77,11 +74,18 @@ def _asked(values: Mapping[str, Any], source: Source) -> Asked:
             "question": _stem(text(values, "question"), listed),
             "options": "\n".join(listed),
         },
-        gold=gold,
+        gold=lambda: _gold(values, labels),
         subset=subset,
         difficulty="",
         labels={"letters": letters, "options": options},
     )
+
+
+def _gold(values: Mapping[str, Any], labels: Sequence[str]) -> str:
+    gold = text(values, "answer")
+    if gold not in labels:
+        raise RowError(f"answer {gold!r} is none of the choices {', '.join(labels)}")
+    return gold
 
 
 def _stem(question: str, listed: list[str]) -> str:

@@ -29,17 +29,21 @@ def _files(sources: Sequence[str]) -> list[FileSource]:
 
 
 def _asked(values: Mapping[str, Any], source: Source) -> Asked:
-    gold = text(values, "answer", "expected_answer")
-    if not re.fullmatch(r"\d{1,3}", gold, re.ASCII):
-        raise RowError(f"answer {gold!r} is no integer from 0 to 999: mend or remove the row")
     year, contest, number = _contest(values)
     return Asked(
         id=f"{year}-{contest}-{number}",
         filling={"problem": text(values, "problem")},
-        gold=gold,
+        gold=lambda: _gold(values),
         subset=year,
         difficulty="",
     )
+
+
+def _gold(values: Mapping[str, Any]) -> str:
+    gold = text(values, "answer", "expected_answer")
+    if not re.fullmatch(r"\d{1,3}", gold, re.ASCII):
+        raise RowError(f"answer {gold!r} is no integer from 0 to 999: mend or remove the row")
+    return gold
 
 
 def _contest(values: Mapping[str, Any]) -> tuple[str, str, int]:

@@ -42,6 +42,9 @@ class KorFiles:
     def place(self, number: int) -> str:
         return f"{self.file} row {number}"
 
+    def name(self, number: int) -> str:
+        return f"{self.subset}/{self.file.name} row {number}"
+
 
 @dataclass(frozen=True)
 class KorHub:
@@ -58,6 +61,9 @@ class KorHub:
 
     def place(self, number: int) -> str:
         return f"{self.root}/{self.subset}/sample.jsonl row {number}"
+
+    def name(self, number: int) -> str:
+        return self.place(number)
 
     def _streamed(self, part: str) -> Iterator[dict[str, Any]]:
         from datasets import load_dataset
@@ -105,7 +111,7 @@ def _asked(values: Mapping[str, Any], source: Source) -> Asked:
     return Asked(
         id=f"{source.subset}/{text(values, 'idx')}",
         filling={"rule": text(values, "rule_content"), "question": text(values, "question")},
-        gold=text(values, "answer"),
+        gold=lambda: text(values, "answer"),
         subset=source.subset,
         difficulty="",
         labels={"subset": source.subset, "rule_id": rule_id},

@@ -21,7 +21,7 @@ def _asked(values: Mapping[str, Any], source: Source) -> Asked:
     return Asked(
         id=text(values, "unique_id"),
         filling={"problem": text(values, "problem")},
-        gold=text(values, "answer"),
+        gold=lambda: text(values, "answer"),
         subset=text(values, "subject"),
         difficulty=text(values, "level"),
     )

@@ -47,7 +47,7 @@ def _asked(values: Mapping[str, Any], source: Source) -> Asked:
             "paragraphs": "\n\n".join(_paragraph(p) for p in items(values, "paragraphs")),
             "question": text(values, "question"),
         },
-        gold=text(values, "answer"),
+        gold=lambda: text(values, "answer"),
         subset=question_id.split("__")[0],
         difficulty=hops[1],
         labels={"aliases": [checked(alias, "'answer_aliases'") for alias in aliases]},

@@ -30,7 +30,7 @@ def _asked(values: Mapping[str, Any], source: Source) -> Asked:
     return Asked(
         id=hashlib.blake2b(problem.encode(), digest_size=8).hexdigest(),
         filling={"problem": problem},
-        gold=_closed(text(values, "answer")),
+        gold=lambda: _closed(text(values, "answer")),
         subset=domain[min(1, len(domain) - 1)],
         difficulty=_level(values),
     )

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from steer.benchmarks.benchmark import SAMPLE_RULE, BenchmarkRow, Key, unread_id
@@ -24,7 +24,13 @@ class Source(Protocol):
 
     def records(self) -> Iterator[Record]: ...
 
-    def place(self, number: int) -> str: ...
+    def place(self, number: int) -> str:
+        """A row by its number, for messages."""
+        ...
+
+    def name(self, number: int) -> str:
+        """The same, but equal on every machine: without the folders above the source."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class Asked:
     id: str
     filling: dict[str, str]
     """Values for the fields of the benchmark's prompt."""
-    gold: str
+    gold: Callable[[], str]
+    """Reads the gold answer. Called last, so that a row whose gold is refused keeps its id and its subset."""
     subset: str
     difficulty: str
     labels: dict[str, Any] = field(default_factory=dict)
@@ -85,21 +92,29 @@ class PublicShard:
             repeat = f"-{seen[asked.id]}" if self.definition.repeats and seen[asked.id] > 1 else ""
             question = self._question(asked, f"{asked.id}{repeat}")
         except RowError as error:
-            # The id could not be read, so the place of the row names it.
-            unread = Question(unread_id(place), 0, self.definition.name, "", "", self.grader, self.source.subset)
-            return Key(unread.id, place, self.split, unread.id), BenchmarkRow(unread, f"{place}: {error}")
-        return Key(question.id, place, self.split, asked.id), BenchmarkRow(question)
+            # The id may be what could not be read, so the number of the row names it.
+            id = unread_id(self.source.name(record.number))
+            unread = Question(id, 0, self.definition.name, "", "", self.grader, self.source.subset)
+            return Key(id, place, self.split, id), BenchmarkRow(unread, f"{place}: {error}")
+        key = Key(question.id, place, self.split, asked.id)
+        try:
+            question = replace(question, gold=asked.gold())
+            labels = json.loads(question.labels)
+            require_readable(Gold(question.gold, tuple(labels.get("aliases", ()))), "answer", self.grader, labels)
+        except RowError as error:
+            return key, BenchmarkRow(question, f"{place}: {error}")
+        return key, BenchmarkRow(question)
 
     def _question(self, asked: Asked, question_id: str) -> Question:
+        """The question without its gold answer."""
         prompt = PROMPTS[self.definition.name]
         labels = {**asked.labels, **({"official": True} if self.official_choice else {})}
-        require_readable(Gold(asked.gold, tuple(labels.get("aliases", ()))), "answer", self.grader, labels)
         return Question(
             id=checked(question_id, "of its id"),
             sample=0,
             benchmark=self.definition.name,
             prompt=checked(prompt.user.format(**asked.filling), "of its prompt"),
-            gold=asked.gold,
+            gold="",
             grader=self.grader,
             subset=asked.subset,
             difficulty=asked.difficulty,

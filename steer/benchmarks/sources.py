@@ -23,6 +23,9 @@ class FileSource:
     def place(self, number: int) -> str:
         return f"{self.file} row {number}"
 
+    def name(self, number: int) -> str:
+        return f"{self.file.label} row {number}"
+
 
 @dataclass(frozen=True)
 class HubSource:
@@ -50,6 +53,9 @@ class HubSource:
 
     def place(self, number: int) -> str:
         return f"{self._name()} row {number}"
+
+    def name(self, number: int) -> str:
+        return self.place(number)
 
     def _name(self) -> str:
         return "/".join(filter(None, (self.repo, self.config, self.hub_split)))

@@ -229,3 +229,33 @@ def test_every_real_row_is_a_question(name, rows):
     read = load(name, DATA / name).rows
     assert len(read) == rows
     assert not [row.error for row in read if row.error]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "changes"),
+    [
+        ("math500", "test.jsonl", {"answer": ""}),
+        ("math500", "test.jsonl", {"answer": "(1"}),
+        ("omni_math", "test.jsonl", {"answer": None}),
+        ("aime", "aime_2022_2024.jsonl", {"answer": "1000"}),
+        ("acpbench", "app/test.mcq.json", {"answer": "E"}),
+        ("musique", "musique_ans_dev.jsonl", {"answer": " "}),
+        ("kor_bench", "cipher/sample.jsonl", {"answer": None}),
+    ],
+)
+def test_a_row_whose_gold_alone_is_refused_keeps_its_id_subset_and_prompt(changed, name, file, changes):
+    expected = {row.question.id: row.question for row in load(name).rows}
+    (lost,) = (row.question for row in load(name, changed(name, file, **changes)).rows if row.error)
+    whole = expected[lost.id]
+    assert (lost.subset, lost.difficulty, lost.prompt) == (whole.subset, whole.difficulty, whole.prompt)
+
+
+def test_the_split_does_not_depend_on_the_folder_of_the_files(tmp_path):
+    row = {"problem": "?", "answer": "1", "subject": "Algebra", "level": 1}
+    rows = [{**row, **({"unique_id": f"x/{i}"} if i % 3 else {})} for i in range(30)]
+    ids = []
+    for folder in (tmp_path / "here", tmp_path / "there/below"):
+        folder.mkdir(parents=True)
+        (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        ids.append([row.question.id for row in load("math500", folder, split="validation").rows])
+    assert ids[0] == ids[1] and len(ids[0]) == 6
