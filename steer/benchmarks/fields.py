@@ -6,6 +6,7 @@ Invariants: a number becomes its plain decimal text, without an exponent and wit
 
 import ast
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -45,6 +46,14 @@ def text(values: Mapping[str, Any], *names: str) -> str:
     if not is_scalar(value):
         raise RowError(f"field {name!r} is {described(value)}, not text{_remedy(value)}")
     return checked(plain(value), repr(name))
+
+
+def identity(values: Mapping[str, Any], name: str) -> str:
+    """The id in a field."""
+    value = values.get(name)
+    if isinstance(value, float) and math.isinf(value):
+        raise RowError(f"field {name!r} is infinite, and no id: write the id as text")
+    return text(values, name)
 
 
 def gold(values: Mapping[str, Any], name: str, grader: str, answers: str | None = None) -> Gold:

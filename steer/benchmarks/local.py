@@ -20,6 +20,7 @@ from steer.benchmarks.fields import (
     RowError,
     checked,
     gold,
+    identity,
     is_missing,
     is_scalar,
     lacks,
@@ -93,9 +94,7 @@ def _scan(
         name = getattr(config, key)
         if name is not None and name not in columns:
             there = ", ".join(sorted(columns))
-            apart = next((sign for sign in (";", "\t", "|") if len(columns) == 1 and sign in there), None)
-            hint = f": its cells seem to be separated by {apart!r}: write it with commas" if apart else ""
-            raise ValueError(f"{shown} has no field {name!r} (benchmark {key}:) in any row; there are {there}{hint}")
+            raise ValueError(f"{shown} has no field {name!r} (benchmark {key}:) in any row; there are {there}")
     PromptTemplate(config.prompt, question, answer, columns)
     return frozenset(columns), string.ascii_uppercase[:last]
 
@@ -202,7 +201,7 @@ class OwnShard:
         if record.error:
             raise RowError(f"{record.error}: mend or remove the row")
         if self.config.id is not None:
-            row.id = text(record.values, self.config.id)
+            row.id = identity(record.values, self.config.id)
         try:
             question = text(record.values, self.question)
         except RowError as wrong:

@@ -9,14 +9,18 @@ import csv
 import gzip
 import io
 import json
+import math
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,6 +31,8 @@ PARQUET_ROWS = 256
 """How many rows of a Parquet file are in memory at once."""
 HEAD_BYTES = 64
 """How many bytes say what a file is."""
+MAX_DIGITS = 1_000
+"""Most digits with which a number of JSON is written out."""
 MAX_CELL_CHARS = 2**27
 """Longest cell of a CSV file. Python's own limit is 131,072, and a cell may hold a whole document."""
 
@@ -119,14 +125,30 @@ def _mapping(number: int, value: Any) -> Record:
 def _parsed(text: str) -> Any:
     # Deep nesting raises RecursionError. A very long integer raises a plain ValueError.
     try:
-        return json.loads(text)
+        return _DECODER.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _number(written: str) -> float | Decimal | str:
+    """A number of JSON with a point or an exponent. One that a double cannot hold is not infinite or 0 thereby; with
+    more digits than anyone would write it stays text."""
+    number = float(written)
+    if math.isfinite(number) and (number or not _NONZERO.match(written)):
+        return number
+    exact = Decimal(written)
+    return exact if abs(exact.adjusted()) <= MAX_DIGITS else written
+
+
+_NONZERO = re.compile(r"[-0.]*[1-9]")
+_DECODER = json.JSONDecoder(parse_float=_number)
 
 
 def _json(file: DataFile) -> Iterator[Record]:
     with _open(file) as stream:
         text = stream.read().decode("utf-8-sig")
+    if not text.strip():
+        raise ValueError(f"{file} is empty")
     try:
         values = _parsed(text)
     except ValueError as error:
@@ -169,15 +191,30 @@ def _refuse_json(file: DataFile, begun: Sequence[tuple[int, bytes]]) -> None:
         text = stream.read().decode("utf-8-sig")
     try:
         values = _parsed(text)
-    except ValueError:
-        if first.strip() not in (b"{", b"["):
-            return
-        remedy = "write each object in one line, or a list of them as .json"
-        raise ValueError(f"{named} and not valid JSON: the objects are indented: {remedy}") from None
+    except ValueError as error:
+        value, lines = _first_value(text)
+        if first.strip() == b"{" or (isinstance(value, dict) and lines > 1):
+            remedy = "write each object in one line, or a list of them as .json"
+            raise ValueError(f"{named}: the objects are indented, or lie over several lines: {remedy}") from None
+        if opening == b"[" and value is None and (first.strip() == b"[" or text.rstrip().endswith("]")):
+            raise ValueError(
+                f"{named}: the file holds one JSON list, which is not valid JSON ({error}): mend it and name it .json"
+            ) from None
+        return
     if isinstance(values, list) and (len(begun) > 1 or any(isinstance(value, dict) for value in values)):
         raise ValueError(f"{named}: the file holds one JSON list: name it .json, or write one row a line")
     if isinstance(values, dict):
         raise ValueError(f"{named} and not valid JSON: the file holds one indented object: write it in one line")
+
+
+def _first_value(text: str) -> tuple[Any, int]:
+    """The value with which a text begins, and over how many lines it lies; (None, 0) if it is not valid JSON."""
+    text = text.lstrip("\ufeff\r\n\t ")
+    try:
+        value, end = _DECODER.raw_decode(text)
+    except (ValueError, RecursionError):
+        return None, 0
+    return value, text.count("\n", 0, end) + 1
 
 
 def _line(number: int, line: bytes) -> Record:
@@ -186,6 +223,8 @@ def _line(number: int, line: bytes) -> Record:
     except UnicodeDecodeError as error:
         return Record(number, error=f"is not UTF-8 (byte {error.start} of the line)")
     except ValueError as error:
+        if line.rstrip().endswith(b"},"):
+            return Record(number, error=f"is not valid JSON ({error}): a comma at its end is none of the row's")
         return Record(number, error=f"is not valid JSON ({error})")
 
 
@@ -198,6 +237,11 @@ def _csv(file: DataFile) -> Iterator[Record]:
     with _open(file) as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
         rows = _csv_rows(file, text)
         header = _column_names(next(rows, []))
+        if len(header) == 1 and (apart := next((sign for sign in ";\t|" if sign in header[0]), None)):
+            raise ValueError(
+                f"{file} has one column, {header[0]!r}: its cells seem to be separated by {apart!r}: write "
+                "it with commas"
+            )
         for number, cells in enumerate(rows, start=1):
             if len(cells) > len(header):
                 yield Record(number, error=f"has {len(cells)} cells, and the header has {len(header)} names")
@@ -243,17 +287,24 @@ def _column_names(header: Sequence[str]) -> list[str]:
 
 
 def _parquet(file: DataFile) -> Iterator[Record]:
-    with closing(_peekable(file.open())) as stream:
-        head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
+    # A path, or an open file: a web address would be fetched again each time that it is opened.
+    opened = file.open_seekable()
+    with open(opened, "rb") if isinstance(opened, str) else nullcontext(opened) as stream:
+        head = stream.read(HEAD_BYTES)
+        stream.seek(0)
+    if not head:
+        raise ValueError(f"{file} is empty")
     if not head.startswith(b"PAR1"):
         what, remedy = _foreign(head) or ("text or another format", f"name it so: {FORMATS}")
         raise ValueError(f"{file} cannot be read as Parquet: it is {what}: {remedy}")
     try:
-        with pq.ParquetFile(file.open_seekable()) as parquet:
+        with pq.ParquetFile(opened) as parquet:
             number = 0
+            halves = {column.name: column.type for column in parquet.schema_arrow if _has_halves(column.type)}
             for batch in parquet.iter_batches(PARQUET_ROWS):
                 for values in _as_written(batch).to_pylist():
                     number += 1
+                    values |= {name: _shortest(values[name], kind) for name, kind in halves.items()}
                     yield Record(number, values)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{file} cannot be read as Parquet: {error}") from None
@@ -272,12 +323,47 @@ def _as_written(batch: pa.RecordBatch) -> pa.Table:
 
 
 def _widened(kind: pa.DataType, wide: pa.DataType) -> pa.DataType:
-    """The type with `wide` in the place of single floats, in lists, too."""
-    if pa.types.is_float32(kind):
+    """The type with `wide` in the place of single floats, in lists, maps and objects, too."""
+    types = pa.types
+    if types.is_float32(kind):
         return wide
-    if pa.types.is_list(kind):
+    if types.is_dictionary(kind) and types.is_float32(kind.value_type):
+        return wide
+    if types.is_list(kind):
         return pa.list_(_widened(kind.value_type, wide))
+    if types.is_large_list(kind):
+        return pa.large_list(_widened(kind.value_type, wide))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(_widened(kind.value_type, wide), kind.list_size)
+    if types.is_struct(kind):
+        return pa.struct([(part.name, _widened(part.type, wide)) for part in kind])
+    if types.is_map(kind):
+        return pa.map_(_widened(kind.key_type, wide), _widened(kind.item_type, wide))
     return kind
+
+
+def _has_halves(kind: pa.DataType) -> bool:
+    """Whether floats of 16 bits are in a type. Arrow writes them with all digits of a double."""
+    if pa.types.is_struct(kind):
+        return any(_has_halves(part.type) for part in kind)
+    return pa.types.is_float16(kind) or (_is_list(kind) and _has_halves(kind.value_type))
+
+
+def _shortest(value: Any, kind: pa.DataType) -> Any:
+    """The value with its floats of 16 bits as doubles of the same shortest decimal."""
+    if value is None:
+        return None
+    if pa.types.is_float16(kind):
+        return float(str(np.float16(value)))
+    if _is_list(kind):
+        return [_shortest(item, kind.value_type) for item in value]
+    if pa.types.is_struct(kind):
+        return {part.name: _shortest(value[part.name], part.type) for part in kind}
+    return value
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 _READERS = {".json": _json, ".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}

@@ -3,6 +3,7 @@
 import gzip
 import json
 import threading
+from collections import Counter
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import fsspec
@@ -79,6 +80,17 @@ ASKED = [row["q"] for row in ROWS]
         ("d.jsonl", b"one\ntwo\n", "row 1 is not valid JSON"),
         ("d.jsonl", "é\n".encode("latin-1") * 3, "row 1 is not UTF-8"),
         ("d.csv", b"q;a\n?;1\n", "separated by ';'"),
+        ("d.csv", b"q;a\nOne, two;2\nThree;3\n", "separated by ';'"),
+        ("d.csv", b"q\ta\nOne, two\t2\n", r"separated by '\t'"),
+        ("d.csv", b"q|a|b\n1|2|3\n", "separated by '|'"),
+        ("d.jsonl", b'[\n{"q":"1","a":"2"},\n{"q":"1","a":"3"},\n]\n', "one JSON list, which is not valid JSON"),
+        ("d.jsonl", b'[{"q":"1","a":"2"},]\n', "one JSON list, which is not valid JSON"),
+        ("d.jsonl", b'{ "q": "1",\n  "a": "2" }\n{ "q": "1",\n  "a": "2" }\n', "over several lines"),
+        ("d.jsonl", b'{"q":\n"1",\n"a": "2"}\n{"q":\n"1",\n"a": "2"}\n', "over several lines"),
+        ("d.jsonl", b'{"q":"1","a":"2"},\n{"q":"1","a":"3"},\n', "a comma at its end"),
+        ("d.json", b"", "is empty"),
+        ("d.json", b" \n", "is empty"),
+        ("d.parquet", b"", "is empty"),
         ("d.json", b'{"data": [], "version": 1}', "an object (data, version)"),
     ],
 )
@@ -92,6 +104,16 @@ def test_a_file_that_cannot_be_read_says_what_it_is(tmp_path, name, content, wha
 def test_one_broken_line_at_the_start_is_one_error_row(tmp_path, first):
     benchmark = own(put(tmp_path / "d.jsonl", first.encode() + b"\n" + LINES))
     assert [bool(row.error) for row in benchmark.rows] == [True, False, False, False, False]
+
+
+def test_two_broken_lines_at_the_start_are_two_error_rows(tmp_path):
+    benchmark = own(put(tmp_path / "d.jsonl", b'{"q": "cut\n{"q": "cut, too\n' + LINES))
+    assert [bool(row.error) for row in benchmark.rows] == [True, True, *[False] * len(ROWS)]
+
+
+def test_a_row_that_ends_in_a_comma_is_one_error_row(tmp_path):
+    benchmark = own(put(tmp_path / "d.jsonl", LINES + b'{"q": "?", "a": "1"},\n'))
+    assert [row.error for row in benchmark.rows if row.error][0].count("a comma at its end") == 1
 
 
 def test_a_byte_order_mark_and_blank_lines_are_nothing(tmp_path):
@@ -315,8 +337,13 @@ def test_a_public_benchmark_is_read_from_a_url(memory):
 def test_a_web_address_is_read_even_from_a_server_without_ranges(tmp_path):
     put(tmp_path / "d.jsonl")
     put(tmp_path / "d.parquet", parquet_bytes(ROWS))
+    fetched = Counter()
 
     class Quiet(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            fetched[self.path] += 1
+            super().do_GET()
+
         def __init__(self, *arguments):
             super().__init__(*arguments, directory=str(tmp_path))
 
@@ -329,6 +356,7 @@ def test_a_web_address_is_read_even_from_a_server_without_ranges(tmp_path):
         try:
             assert questions(own(f"{address}/d.jsonl?download=true")) == ASKED
             assert questions(own(f"{address}/d.parquet")) == ASKED
+            assert fetched["/d.parquet"] == fetched["/d.jsonl?download=true"]  # Once for each reading.
             with pytest.raises(ValueError, match="cannot be read .*nothing.jsonl"):
                 own(f"{address}/nothing.jsonl")
         finally:

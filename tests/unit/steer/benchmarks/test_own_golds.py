@@ -3,6 +3,7 @@
 import json
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -166,6 +167,44 @@ def test_a_column_of_the_prompt_may_be_empty_and_not_missing(tmp_path):
     assert all("'context' is missing" in row.error for row in read[2:])
 
 
+@pytest.mark.parametrize(
+    ("column", "gold"),
+    [
+        (pa.array([[0.1]], pa.large_list(pa.float32())), "0.1"),
+        (pa.array([[0.1, 0.2]], pa.list_(pa.float32(), 2)), "0.1, 0.2"),
+        (pa.array([np.float16(0.1)], pa.float16()), "0.1"),
+        (pa.array([[np.float16(0.1)]], pa.list_(pa.float16())), "0.1"),
+        (pa.array([0.1], pa.float32()).dictionary_encode(), "0.1"),
+    ],
+)
+def test_narrow_floats_are_the_decimals_that_were_written(tmp_path, column, gold):
+    (row,) = own(parquet(tmp_path, column))
+    assert (row.question.gold, row.error) == (gold, "")
+
+
+def test_narrow_floats_inside_objects_are_shown_as_written(tmp_path):
+    kind = pa.struct([("x", pa.float32()), ("y", pa.list_(pa.float16())), ("z", pa.float64())])
+    path = tmp_path / "d.parquet"
+    values = pa.array([{"x": 0.1, "y": [np.float16(0.2)], "z": 0.1000000001}], kind)
+    pq.write_table(pa.table({"q": ["?"], "a": ["1"], "s": values}), path)
+    (row,) = own(path, prompt="{question}{s}")
+    assert row.question.prompt == '?{"x": 0.1, "y": [0.2], "z": 0.1000000001}'
+
+
+@pytest.mark.parametrize(
+    ("written", "gold"),
+    [("1e400", "1" + "0" * 400), ("-1.5e309", "-15" + "0" * 308), ("1e-350", "0." + "0" * 349 + "1")],
+)
+def test_a_json_number_beyond_a_double_is_that_number(tmp_path, written, gold):
+    (row,) = own(jsonl(tmp_path, f'{{"q": "?", "a": {written}}}'), grader="exact")
+    assert row.question.gold == gold
+
+
+def test_a_json_number_of_a_billion_digits_is_not_written_out(tmp_path):
+    (row,) = own(jsonl(tmp_path, '{"q": "?", "a": 1e999999999}'), grader="exact")
+    assert row.question.gold == "1e999999999"
+
+
 # --- lists ------------------------------------------------------------------------------------------------------------
 
 
@@ -234,6 +273,7 @@ GOOD = [{"id": i, "q": f"{i}?", "a": i} for i in range(6)]
         ('{"id": NaN, "q": "3?", "a": 3}', "'id' is missing"),
         ('{"id": " ", "q": "3?", "a": 3}', "'id' is missing"),
         ('{"id": {"n": 3}, "q": "3?", "a": 3}', "'id' is an object"),
+        ('{"id": Infinity, "q": "3?", "a": 3}', "'id' is infinite"),
         ("[3]", "is a list"),
     ],
 )
