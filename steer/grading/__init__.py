@@ -32,7 +32,9 @@ def grade(text: str, gold: Scalar, grader: str, labels: Mapping[str, Any]) -> Ve
     A gold answer that shows nothing, or for grader math spells a missing number (`nan`), is equal to no response.
     A trace without a response (status `error`) is not graded: its verdict is `NO_RESPONSE`.
     """
-    text, gold = _storable(text), _storable(gold if isinstance(gold, str) else plain(gold))
+    if not isinstance(gold, str):
+        gold = plain(gold) if gold == gold else ""  # NaN is no gold answer
+    text, gold = _storable(text), _storable(gold)
     golds = (gold, *labels.get("aliases", ()))
     verdict = _verdict(text, golds, grader, labels)
     if verdict.correct and all(stands_for_nothing(grader, right) for right in golds):

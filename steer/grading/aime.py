@@ -7,6 +7,8 @@ import re
 from typing import NamedTuple
 
 from steer.grading.answers import Stated, response_end, stated
+from steer.grading.formulas.latex import without_units
+from steer.grading.formulas.qualifiers import unqualified
 from steer.grading.responses.statements import said_inside, statements
 from steer.grading.verdict import MAX_ANSWER_CHARS, NO_ANSWER, Verdict
 
@@ -22,7 +24,7 @@ _UNIT = re.compile(
 )
 _DEGREES = re.compile(r"\^?\{?\\(?:circ|degree)(?![A-Za-z])\}?|°")
 _BASE_TEN = re.compile(
-    r"(?<=[0-9)}])\s?(?:_\s?\{?(?:\\(?:text|mathrm)\s{0,4}\{)?\(?(?:10|ten)(?![0-9A-Za-z])\)?\}{0,2}"
+    r"(?<=[0-9)}])\s?(?:_\s?\{?(?:\\(?:text|mathrm)\s{0,4}\{)?\(?(?:base\s?\}?\s?)?(?:10|ten)(?![0-9A-Za-z])\)?\}{0,2}"
     r"|(?:\\text\{)?\s{0,4}\(?(?:in\s)?base[\s~-](?:10|ten)(?![0-9A-Za-z])\)?\}?)"
 )
 # `70 (mod 1000)` in each of its spellings: `\pmod{1000}`, `\bmod 1000`, `\text{ (mod 1000)}`, `modulo 10^3`.
@@ -53,6 +55,7 @@ _WORDS = re.compile(
     re.IGNORECASE,
 )
 
+_NOT = re.compile(r"(?<![A-Za-z])(?:not|never|isn't)(?: equal(?: to)?)?\W{0,4}\Z", re.IGNORECASE)
 _OR = re.compile(r"[^\w.;!?]{0,6}or[^\w.;!?]{0,6}[0-9]")
 
 
@@ -96,6 +99,8 @@ def _stated(text: str) -> Stated | None:
             return found
         readable = _readable(found.text)
         number = _NUMBER.search(readable)
+        if number and _NOT.search(readable[: number.start()]):
+            return found
         if number and not (has_box and _WORDS.search(readable[: number.start()])):
             return found if _OR.match(readable, number.end()) else found._replace(text=number.group())
     return said_inside(in_order[0]) if in_order else None
@@ -106,9 +111,20 @@ def integer(answer: str) -> Read:
 
     The reading ignores formatting, units in `\\text{}` after a digit, degree signs, an option's letter as in `(A)`,
     parentheses, the left side of `x = 5` and `N \\equiv 5`, the base in `5_{10}`, thousands separators as in `1,000`
-    and `1{,}000`, a full stop at the end, and zeros after a decimal point. It ignores the modulus in
-    `5 \\pmod{1000}` if the integer is its own remainder. Powers, factorials, other bases and `7e1` are not integers.
+    and `1{,}000`, conditions and reasons, a full stop at the end, and zeros after a decimal point. It ignores the
+    modulus in `5 \\pmod{1000}` if the integer is its own remainder. Powers, factorials, other bases and `7e1` are not
+    integers.
     """
+    read = _integer(answer)
+    if read.kind == "not_an_integer":
+        # Without a condition, a reason or a unit: `70 (since 7+63=70)`, `70 cm`.
+        shorter = without_units(unqualified(answer)).removesuffix("%").removesuffix("\\").strip()
+        if 0 < len(shorter) < len(answer.strip()) and (without := _integer(shorter)).kind == "integer":
+            return without
+    return read
+
+
+def _integer(answer: str) -> Read:
     bare = _one_form(answer)
     modulus = _MODULUS.search(bare)
     if modulus:

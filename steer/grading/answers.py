@@ -26,12 +26,14 @@ class Stated(NamedTuple):
 # `\beginboxed{` is a box that models garble.
 _BRACE = re.compile(r"(?P<box>\\{1,2}(?:begin)?(?:boxed|fbox)\s{0,8}\{)|(?P<open>\{)|(?P<close>\})|\\[\\{}]")
 _ANSWER_IS = re.compile(r"(?<![^\W_])answer[\s*_]{0,8}(?:is\b|:)", re.IGNORECASE)
-_CLOSING_REVERSED = re.compile(r"\A[\s*]*")
-_OPENING = re.compile(r"\A[\s:*_]*")
+_CLOSING_REVERSED = re.compile(r"\A[\s*`]*")
+_OPENING = re.compile(r"\A[\s:*_`]*")
+_DISPLAYS = (("$$", "$$"), (r"\[", r"\]"))
+_MAX_DISPLAY_CHARS = 1_000
 # What stands between the boxes of one statement: delimiters, spacing, a separator, and the name of the next value.
 _BETWEEN_BOXES = re.compile(
-    r"(?:\$|\\[()\[\]]|\\q?quad|\\[,;:! ]|\s|\\text\w{0,2}\s?\{|[{}]|[,;&*]|\\\\"
-    r"|(?<![A-Za-z])(?:and|or|also)(?![A-Za-z])|for (?:part|case) \(?\w\)?"
+    r"(?:\n\s*(?:[-\u2022]|\d{1,2}[.)])\s|\$|\\[()\[\]]|\\q?quad|\\[,;:! ]|\s|\\text\w{0,2}\s?\{|[{}]|[,;&*]|\\\\"
+    r"|(?<![A-Za-z])(?:and|or|also|as well as)(?![A-Za-z])|for (?:part|case) \(?\w\)?|\(\w\)|\\cup(?![A-Za-z])"
     r"|(?:\\[A-Za-z]{1,12}|[A-Za-z])(?:_\{?\w{1,3}\}?)?\s?(?:=|\\in(?![A-Za-z])|:))*+"
 )
 _MAX_BETWEEN_BOXES = 60
@@ -48,7 +50,10 @@ _ECHO = re.compile(
     r"|(?:result|solution|response|number|value|integer|letter|option|choice|text) (?:goes )?here)[)\]]?\.?"
 )
 # `<|im_end|>`, `</s>`, `<eos>`: the marks at which other systems end a turn.
-_TURN_END = re.compile(r"(?:\s|<\|[^|<>\s]{1,40}\|>|</?s>|<eos>|<end_of_turn>|\[/?INST\])+\Z")
+_TURN_END = re.compile(
+    r"(?:\s|<\|[^|<>\s]{1,40}\|>|</?s>|<eos>|<end_of_turn>|</[a-z_]{1,20}>"
+    r"|<\uff5c[^<>\s]{1,40}\uff5c>|\[/?INST\])+\Z"
+)
 _INVISIBLE = dict.fromkeys(
     [
         *(code for code in range(0x20) if chr(code) not in "\n\t"),
@@ -196,11 +201,19 @@ def _trimmed(content: str) -> str:
 
 
 def _line(rest: str) -> str:
-    """The first line that is not empty, without the marks of bold or italics around its first words."""
+    """The first line that is not empty, or the displayed formula that begins there.
+
+    The marks of bold or italics around its first words are left out.
+    """
     opened = _OPENING.sub("", rest, count=1)
     opening = rest[: len(rest) - len(opened)]
     line = opened.split("\n", 1)[0]
-    marks = opening[len(opening.rstrip("*_")) :]
+    for begin, end in _DISPLAYS:
+        closing = opened.find(end, len(begin), _MAX_DISPLAY_CHARS) if line.startswith(begin) else -1
+        if closing > len(line):
+            # A formula on lines of its own.
+            line = " ".join(opened[: closing + len(end)].split("\n"))
+    marks = opening[len(opening.rstrip("*_`")) :]
     line = line.replace(marks[::-1], "", 1)
     # The line is reversed because a search for the pattern at the end would be quadratic in a long run of spaces.
     return _CLOSING_REVERSED.sub("", line[::-1], count=1)[::-1]

@@ -14,7 +14,7 @@ from functools import lru_cache
 from steer.grading.answers import Stated, answer_is, boxes, closing_boxes, is_placeholder, listed, response_end, visible
 from steer.grading.formulas.expressions import first_expression, has_prose, last_expression, whole
 from steer.grading.formulas.forms import has_variable, may_cancel, same, shape
-from steer.grading.formulas.latex import is_words, normalised, same_words, text_form
+from steer.grading.formulas.latex import is_words, normalised, same_words, spelled_symbols, text_form, without_units
 from steer.grading.formulas.limits import MAX_NESTING, is_plausible, is_small, nesting
 from steer.grading.formulas.numbers import as_number, is_long_integer
 from steer.grading.formulas.qualifiers import statement, unqualified, with_definition
@@ -29,11 +29,21 @@ _EDGES = re.compile(r"^(?:\$\$?|\\[(\[])|(?:\$\$?|\\[)\]])$")
 _DELIMITERS = (("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{([^\n$]{0,2000})")
 _WORDS_BEFORE = re.compile(r"[A-Za-z ,:$'\u2019]{0,80}")
-_NEGATION = re.compile(r"\b(?:not|no|never|neither)\b", re.IGNORECASE)
-_MORE_OF_IT = re.compile(r"\s{0,4}\$?\s{0,4}(?:[-+*/^=<>\\_(){}\[\]\w]|[,;]?\s?(?:or|and)\b|[,;]\s?\$?[-+]?\d)")
+_NEGATION = re.compile(
+    r"\b(?:not|no|never|neither|minus|negative|least|most|less|fewer|greater|more|above|below|under|over|except|excluding"
+    r"|between)\b",
+    re.IGNORECASE,
+)
+_MORE_OF_IT = re.compile(r"\s{0,4}\$?\s{0,4}(?:[-+*/^=<>\\_(){}\[\]\w\u221a]|[,;]?\s?(?:or|and)\b|[,;]\s?\$?[-+]?\d)")
 # A word or a calculation in brackets behind a number explains it: `12 (twelve)`, `15 (7 + 8)`.
 _ASIDE = re.compile(r"\A\s{1,4}\((?:[^()]{0,100}[A-Za-z]{3}[^()]{0,100}|[\d\s+*/=.,-]{1,100})\)")
-_WORD_AFTER = re.compile(r"\s{1,4}(?!or\b|and\b)[A-Za-z]{2,}")
+# Words behind a number that make it another one, or a part of something else.
+_CHANGED_AFTER = (
+    r"or|and|in|out|of|to|plus|minus|times|squared|cubed|over|more|less|fewer|greater|sqrt|pi|hundred|thousand|million|"
+    r"billion|trillion|dozen"
+)
+_WORD_AFTER = re.compile(r"\s{1,4}[A-Za-z]{2,}")
+_CHANGING = re.compile(rf"\s{{1,4}}(?:(?:{_CHANGED_AFTER})\b|[A-Za-z]{{1,12}}\s\d)")
 # A space between two digits stays: it may be all that separates two numbers.
 _SPACE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _SUM = re.compile(r"\\(?:sum|prod)")
@@ -100,8 +110,16 @@ def _stated(text: str, gold: str) -> Stated | None:
     closing, said = closing_boxes(text), _said(text)
     if not closing:
         return said
-    box = listed(closing)
+    if closing[1:]:
+        closing = [box._replace(text=unqualified(without_units(box.text))) for box in closing]
+    box = _said_within(listed(closing))
     return said if said and said.start >= box.end and _is_answer(said.text, gold) else box
+
+
+def _said_within(box: Stated) -> Stated:
+    """What `\\boxed{\\text{The answer is } 5}` says."""
+    said = answer_is(box.text)
+    return box._replace(text=said.text.lstrip("} ")) if said and said.text.lstrip("} ") else box
 
 
 def _is_answer(said: str, gold: str) -> bool:
@@ -135,6 +153,8 @@ def _said(text: str) -> Stated | None:
     if found is None:
         return None
     formulas = _FORMULAS.match(found.text)
+    if formulas and _CHANGING.match(found.text, formulas.end()):
+        formulas = None
     return found._replace(text=_undelimited(formulas.group()) if formulas else found.text.rstrip("."))
 
 
@@ -144,13 +164,15 @@ def _first_number(line: str) -> str | None:
     if number is None or not _leads_in(line[: number.start]):
         return None
     after = _ASIDE.sub("", line[number.end :])
+    if _CHANGING.match(after):
+        return None
     return None if _MORE_OF_IT.match(after) and not _WORD_AFTER.match(after) else number.text
 
 
 def _first_formula(line: str) -> str | None:
     """The first formulas of a line ("therefore $x$"), if only words come before them, none of them a negation."""
     formulas = _FORMULAS.search(line)
-    if formulas is None:
+    if formulas is None or _CHANGING.match(line, formulas.end()):
         return None
     return _undelimited(formulas.group()) if _leads_in(line[: formulas.start()]) else None
 
@@ -167,15 +189,27 @@ def _undelimited(formulas: str) -> str:
 
 def _last(text: str) -> Stated | None:
     """Of all numbers, formulas and unclosed boxes, the one that ends last in the text."""
-    text = text.replace("{,}", ",")
+    text = spelled_symbols(text.replace("{,}", ","))
     candidates = []
     for match in _OPEN_BOX.finditer(text):
         candidates = [(match.end() + 1, Stated(match[1].rstrip(". "), "open_box", match.start(), match.end()))]
-    if formula := _last_formula(text):
+    if formula := _last_formulas(text):
         candidates.append((formula.end, formula))
     if last := last_expression(text):
         candidates.append((last.end, last))
     return max(candidates, key=lambda candidate: candidate[0])[1] if candidates else None
+
+
+def _last_formulas(text: str) -> Stated | None:
+    """The last formula; with those before it, if they are one list (`$3$ and $5$`)."""
+    formula = _last_formula(text)
+    if formula is None:
+        return None
+    start = max(0, formula.end - MAX_ANSWER_CHARS)
+    for match in _FORMULAS.finditer(text, start, formula.end):
+        if match.end() == formula.end and match.start() < formula.start:
+            return Stated(match.group(), "last_formula", match.start(), match.end())
+    return formula
 
 
 def _last_formula(text: str) -> Stated | None:
@@ -187,7 +221,12 @@ def _last_formula(text: str) -> Stated | None:
             end -= 1
         start = bare.rfind(opening, 0, max(end, 0))
         inside = text[start + len(opening) : end] if start >= 0 else ""
-        if inside.strip() and len(inside) <= MAX_ANSWER_CHARS and (found is None or end > found.end):
+        if (
+            inside.strip(" {}")
+            and not inside.lstrip(" {}").startswith("^")
+            and len(inside) <= MAX_ANSWER_CHARS
+            and (found is None or end > found.end)
+        ):
             found = Stated(inside.strip(), "last_formula", start, end + len(closing))
     return found
 

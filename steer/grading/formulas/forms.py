@@ -22,7 +22,7 @@ nothing.
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from steer.grading.formulas.numbers import as_number
@@ -67,19 +67,31 @@ _LEFT_SIDE = re.compile(
 _OF_VARIABLE = re.compile(r"[A-Za-z](?:\([a-z]\))?")
 _LETTER = re.compile(r"(?<![\\A-Za-z])[A-Za-z]")
 _ZERO = re.compile(r"(?<![\d.])0(?![\d.])")
-_SIZE_OF_UNKNOWN = re.compile(r"\|[^|]{0,20}(?<![\\A-Za-z])[a-z](?![A-Za-z(])")
+_SIZE_OF_UNKNOWN = re.compile(r"(?<![\\|])\|[a-z]\|(?!\|)")
+_SUM_OF_NAMES = re.compile(r"[-+]")
+_GREEK = re.compile(r"\\(?:alpha|beta|gamma|delta|theta|lambda|mu|phi|varphi|rho|sigma|omega|angle)(?![A-Za-z])")
+_MEMBER = re.compile(r"(?:\\[A-Za-z]+|[A-Za-z])(?:_\{[A-Za-z0-9]{1,5}\})?(?:\\in ?\\mathbb\{R\})?")
+_FUNCTION_OF = re.compile(r"[A-Za-z](?:_\{\w\})?\([a-z](?:,[a-z]){0,3}\)")
 _INDEX = re.compile(r"\(\d+\)|_\{\d+\}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
+
+
+_REALS = Shape("tuple", "()", (Shape("formula", r"-\infty"), Shape("formula", r"\infty")))
 
 
 def shape(text: str) -> Shape:
     """The shape of a canonical text."""
     text = _bare(text)
+    if text == r"\mathbb{R}":
+        return _REALS
     parts = _split(text, frozenset((r"\cup", ",", ";")))
     if len(parts) > 1:
         if len(parts) > MAX_ITEMS or not all(parts):
             return Shape("text", text)
         return _listed([shape(part) for part in parts])
+    sides = _split(text, frozenset((r"\lor",)))
+    if len(sides) > 1:
+        return Shape("list", "", tuple(shape(side) for side in sides))
     sides = _split(text, frozenset((r"\land",)))
     if len(sides) > 1:
         both = [shape(side) for side in sides]
@@ -96,7 +108,7 @@ def shape(text: str) -> Shape:
         parts = _split(inside, frozenset((r"\mid", ":", "|")))
         if len(parts) > 1:
             # `\{x : x>3\}` is the set that its condition describes.
-            return shape(parts[1]) if len(parts) == 2 and _NAME.fullmatch(parts[0]) else Shape("text", text)
+            return shape(parts[1]) if len(parts) == 2 and _MEMBER.fullmatch(parts[0]) else Shape("text", text)
         inner = shape(inside)
         items = inner.items if inner.kind == "list" else (inner,)
         return inner if inner.kind == "formula" else Shape("list", "", tuple(dict.fromkeys(items)))
@@ -184,19 +196,59 @@ def _same_relation(gold: Shape, answer: Shape, leaf: Leaf) -> bool | None:
 
 def _across_kinds(gold: Shape, answer: Shape, leaf: Leaf) -> bool | None:
     """Compare shapes of two kinds: `x=5` with `5`, and a list of one item with the item."""
-    if gold.kind == "relation" and gold.mark == "=" and answer.kind != "relation" and _is_known_quantity(gold.items[0]):
-        return same(gold.items[1], answer, leaf)
-    if answer.kind == "relation" and answer.mark == "=" and gold.kind != "relation" and _is_quantity(answer.items[0]):
-        return same(gold, answer.items[1], leaf)
+    names, others = _by_name(gold), _by_name(answer)
+    if names and names.keys() == others.keys():
+        return _all(same(value, others[name], leaf) for name, value in names.items())
+    if gold.kind == "relation" and answer.kind != "relation" and (value := _value(gold, _is_known_quantity)):
+        return same(value, answer, leaf)
+    if answer.kind == "relation" and gold.kind != "relation" and (value := _value(answer, _is_quantity)):
+        return same(gold, value, leaf)
+    if answer.kind == "list" and len(set(answer.items)) == 1:
+        return same(gold, answer.items[0], leaf)
+    if gold.kind == "list" and len(gold.items) == 1:
+        return same(gold.items[0], answer, leaf)
     for one, other in ((gold, answer), (answer, gold)):
-        if one.kind == "list" and len(one.items) == 1:
-            return same(*((one.items[0], other) if one is gold else (other, one.items[0])), leaf)
+        if one.kind == "list" and other.kind == "tuple" and other.mark == "()" and (named := _by_name(one)):
+            values = Shape("tuple", "()", tuple(named.values()))
+            return same(*((values, other) if one is gold else (other, values)), leaf)
     if r"\begin" in gold.mark + answer.mark and {gold.kind, answer.kind} == {"matrix", "formula"}:
         return leaf.equal(_latex(gold), _latex(answer))
     for one, other in ((gold, answer), (answer, gold)):
         if one.kind == "relation" and one.mark in ("<", r"\le") and (half_line := _half_line(other)):
             return _same_relation(*((one, half_line) if one is gold else (half_line, one)), leaf)
     return False
+
+
+def _by_name(form: Shape) -> dict[Shape, Shape]:
+    """The values of `x=3, y=4` or `(x,y)=(3,4)` by their names; empty for another shape or a name with two values."""
+    pairs: list[tuple[Shape, Shape]] = []
+    if form.kind == "list" and len(form.items) > 1:
+        pairs = [(item.items[0], item.items[1]) for item in form.items if item.kind == "relation" and item.mark == "="]
+        if len(pairs) < len(form.items):
+            return {}
+    elif form.kind == "relation" and form.mark == "=":
+        left, right = form.items
+        if left.kind == right.kind == "tuple" and len(left.items) == len(right.items):
+            pairs = list(zip(left.items, right.items, strict=True))
+    named = dict(pairs)
+    return named if len(named) == len(pairs) and all(_NAME.fullmatch(name.mark) for name in named) else {}
+
+
+def _value(relation: Shape, is_quantity: Callable[[Shape], bool]) -> Shape | None:
+    """The value that an equation gives to a quantity: 5 of `x=5`, of `5=x` and of `2+3=5`; None for other equations,
+    also for `x-y=0`, which gives no value to anything."""
+    left, right = relation.items
+    if relation.mark != "=":
+        return None
+    if left.kind == "formula" and not _has_letter(left.mark):
+        return left if _is_name(right) else (None if right.kind == "formula" and _has_letter(right.mark) else right)
+    if not is_quantity(left) or (right.mark == "0" and not _is_name(left) and _SUM_OF_NAMES.search(left.mark)):
+        return None
+    return right
+
+
+def _has_letter(text: str) -> bool:
+    return has_variable(text) or _GREEK.search(text) is not None
 
 
 def _latex(form: Shape) -> str:
@@ -321,13 +373,14 @@ def _inequality(sides: list[str], marks: list[str]) -> Shape:
     opening = "(" if marks[0] == "<" else "["
     closing = ")" if marks[-1] == "<" else "]"
     if len(sides) == 3:
-        if _LEFT_SIDE.fullmatch(sides[1]):
+        if _LEFT_SIDE.fullmatch(sides[1]) or (sides[1] and _is_quantity(shape(sides[1])) and _has_letter(sides[1])):
             return Shape("tuple", opening + closing, (shape(sides[0]), shape(sides[2])), sides[1])
         return Shape("text", marks[0].join((sides[0], sides[1])) + marks[1] + sides[2])
     low, high = sides
-    if _NAME.fullmatch(low) and not _NAME.fullmatch(high):
+    named_low, named_high = (_NAME.fullmatch(side) or _FUNCTION_OF.fullmatch(side) for side in (low, high))
+    if named_low and not named_high:
         return Shape("tuple", "(" + closing, (Shape("formula", r"-\infty"), shape(high)), low)
-    if _NAME.fullmatch(high) and not _NAME.fullmatch(low):
+    if named_high and not named_low:
         return Shape("tuple", opening + ")", (shape(low), Shape("formula", r"\infty")), high)
     return Shape("relation", marks[0], (shape(low), shape(high)))
 

@@ -7,14 +7,22 @@ Invariants: the functions are total on text, and take linear time up to the nest
 import re
 
 from steer.grading.formulas.limits import MAX_NESTING, nesting
-from steer.grading.formulas.spellings import both_hold, plain_calls, plain_spellings
+from steer.grading.formulas.spellings import joined_inequalities, plain_calls, plain_spellings
 
 _SYMBOLS = {
     **{"−": "-", "–": "-", "×": r"\cdot ", "·": r"\cdot ", "⋅": r"\cdot ", "∗": "*", "÷": "/", "√": r"\sqrt "},
     **{"π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≠": r"\ne ", "∪": r"\cup ", "∈": r"\in "},
     **{"±": r"\pm ", "∓": r"\mp ", "²": "^2", "³": "^3", "½": r"\frac12 ", "θ": r"\theta ", "∅": r"\emptyset "},
     **{"≥": r"\ge ", "⩾": r"\ge ", "⩽": r"\le ", "≈": r"\approx ", "→": r"\to ", "∧": r"\land ", "∨": " or "},
-    **{"⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∣": "|", "∠": r"\angle "},
+    **{
+        "∛": r"\sqrt[3]",
+        "⌊": r"\lfloor ",
+        "⌋": r"\rfloor ",
+        "⌈": r"\lceil ",
+        "⌉": r"\rceil ",
+        "∣": "|",
+        "∠": r"\angle ",
+    },
     **{"φ": r"\varphi ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "μ": r"\mu ", "ω": r"\omega "},
     **{"¼": r"\frac14 ", "¾": r"\frac34 ", "⅓": r"\frac13 ", "⅔": r"\frac23 ", "⅛": r"\frac18 ", "⅕": r"\frac15 "},
     **{char: f"^{digit}" for digit, char in zip("01456789n", "⁰¹⁴⁵⁶⁷⁸⁹ⁿ", strict=True)},
@@ -33,7 +41,14 @@ _COMMANDS = {
     **{"lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")"},
     **{"infin": r"\infty", "varnothing": r"\emptyset", "degree": "°", "degrees": "°", "circ": "°", "percent": "%"},
     **{"dots": r"\ldots", "cdots": r"\ldots", "setminus": "\\setminus", "pmod": r"\pmod", "lg": r"\log_{10}"},
-    **{"infinity": r"\infty", "wedge": r"\land", "lor": " or ", "thickapprox": r"\approx"},
+    **{
+        "infinity": r"\infty",
+        "wedge": r"\land",
+        "lor": " or ",
+        "vee": " or ",
+        "sim": r"\approx",
+        "thickapprox": r"\approx",
+    },
     **dict.fromkeys(("lvert", "rvert", "vert"), "|"),
     **dict.fromkeys(("displaystyle", "textstyle", "limits", "nolimits", "left", "right", "middle", "thinspace"), " "),
     **dict.fromkeys(("big", "Big", "bigl", "bigr", "Bigl", "Bigr", "bigg", "Bigg", "biggl", "biggr"), " "),
@@ -45,7 +60,7 @@ _SPACE_RUN = re.compile(r"\s+")
 _DOUBLE_BACKSLASH = re.compile(r"\\\\(?=[A-Za-z])")
 _DELIMITER = re.compile(r"(?<!\\)\\[()\[\]]|\\?\$")
 # `11,\! 111` and `1{,} 000` are one number; `2, 345` and `2,\,345` may be two.
-_SEPARATOR = re.compile(r"(?<=\d)(?:\{,\}\s?(?:\\[,!]\s?)?|,?\s?(?:\\!\s?)+,?\s?|\{\\,\}|\\,\s?)(?=\d{3}(?!\d))")
+_SEPARATOR = re.compile(r"(?<=\d)(?:\{,\}\s?(?:\\[,!;: ]\s?)?|,?\s?(?:\\!\s?)+,?\s?|\{\\,\}|\\,\s?)(?=\d{3}(?!\d))")
 _NEGATIVE_SPACE = re.compile(r"(?<!\\)\\!")
 _THOUSANDS = re.compile(r"(?<![\d.,(\[])(?<!\\\{)(\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+)(?![\d,]|\s?/)")
 _TEXT_COMMANDS = r"\\(?:text|textrm|textbf|textit|textnormal|mbox|hbox|mathrm|mathit|mathbf|mathsf|operatorname)\*?"
@@ -64,14 +79,19 @@ _CHOOSE = re.compile(r"\{([^{}]{1,50})\\(choose|over)(?![A-Za-z])([^{}]{1,50})\}
 _UNIT_TEXT = re.compile(r"\s*(?:\\cdot|/)?\s*" + _TEXT_COMMANDS + r"\s?\{([^{}]{0,60})\}\s*(?:\^\s?\{?-?\d\}?)?\s*$")
 _MEASURED = re.compile(r"(?=.*(?:\d|\\pi\b)).*[\w})!°%]\s*$", re.DOTALL)
 _NOT_A_UNIT = re.compile(
-    r"(?:^|\W)(?:is|are|if|iff|for|when|where|or|and|not|mod|base|even|odd|only|all|any|to)(?:\W|$)"
+    r"(?:^|\W)(?:is|are|if|iff|for|when|where|or|and|not|mod|base|even|odd|only|all|any|to|hundred|thousand|million|billion|trillion|dozen)(?:\W|$)"
 )
 _IMAGINARY = frozenset("eix")
 _UNIT_WORD = re.compile(
     r"(?<=[\d})%°])\s*(?:(?:square|cubic|sq\.?|cu\.?)\s)?\s*"
-    r"(?:(?:centi|milli|kilo)?met(?:er|re)s?|inch(?:es)?|f(?:oo|ee)t|yards?|miles?|degrees?|dollars?|cents?|units?|"
+    r"(?:(?:centi|milli|kilo)?met(?:er|re)s?|inch(?:es)?|f(?:oo|ee)t|yards?|miles?|degrees?|dollars?|cents?|euros?|units?|USD|EUR|"
     r"hours?|minutes?|seconds?|days?|weeks?|months?|years?|percent|pct\.?|pounds?|(?:kilo)?grams?|lit(?:er|re)s?|"
     r"cm|mm|km|ft|kg|mph|lbs?|km/h|m/s|ft/s)(?:\s?\^\s?\{?[23]\}?)?(?:\s(?:squared|cubed))?\.?\s*$"
+)
+# A unit between the items of a list: `3\\text{ cm}, 4\\text{ cm}`.
+_UNIT_BEFORE_COMMA = re.compile(
+    r"(?<=[\d})])\s?\\(?:text|mathrm)\s?\{\s?(?:[ckm]?m|k?g|cm|km|mm|ft|in|s|h|min|inches|feet|units?|degrees|dollars)\s?\}"
+    r"(?:\^\s?\{?[23]\}?)?(?=\s?,)"
 )
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[A-Za-z]{1,12}\}")
@@ -85,7 +105,7 @@ _APPLIED = frozenset(f"\\{name}" for name in "sin cos tan cot sec csc sinh cosh 
 # Names in plain text that are no words.
 _NAMES = re.compile(r"(?<![A-Za-z])(?:infinity|sqrt|atan|arctan|asin|acos|sinh|cosh|tanh)(?![A-Za-z])", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]{4,}|\b(?:yes|no)\b", re.IGNORECASE)
-_FILLERS = frozenset("all any every each the a an is are must be only of for".split())
+_FILLERS = frozenset("all any every each the a an is are must be only of for integer integers number numbers".split())
 _ARTICLE = re.compile(r"^(?:the|an|a)\s")
 _TEXT_MARKS = re.compile(r"[\s$.,;:!?\"'`*(){}\\]+")
 
@@ -93,7 +113,7 @@ _TEXT_MARKS = re.compile(r"[\s$.,;:!?\"'`*(){}\\]+")
 def normalised(answer: str) -> str:
     """The canonical spelling: arguments in braces, one name for each command, spaces only between tokens that would
     merge without them."""
-    text = _SYMBOL.sub(lambda match: _SYMBOLS[match.group()], answer.strip())
+    text = spelled_symbols(answer.strip())
     if "matrix" not in text and "array" not in text:
         text = _DOUBLE_BACKSLASH.sub(r"\\", text)
     text = _SEPARATOR.sub("", text.replace("\\%", "%"))
@@ -101,16 +121,21 @@ def normalised(answer: str) -> str:
     text = _COMMAND.sub(lambda match: _COMMANDS.get(match[1], match.group()), text)
     # The patterns below match spaces in several places. On a long run of spaces they would try every way to divide it.
     text = _SPACE_RUN.sub(" ", text)
-    text = _without_units(plain_spellings(text.strip()).rstrip(".,;: "))
+    text = without_units(_UNIT_BEFORE_COMMA.sub("", plain_spellings(text.strip())).rstrip(".,;: "))
     text = plain_calls(_TEXT.sub(_unwrapped, text))
     text = _DEGREES.sub("°" if _TRIGONOMETRY.search(text) else "", text.replace("%", " "))
     text = _BASE.sub(lambda match: f"_{{{_BASES[match[1]]}}}", text)
-    text = _BARE_FUNCTION.sub(r"\\\1", _CONJUNCTION.sub(",", both_hold(text)).replace("**", "^"))
+    text = _BARE_FUNCTION.sub(r"\\\1", _CONJUNCTION.sub(",", joined_inequalities(text)).replace("**", "^"))
     text = _CHOOSE.sub(_chosen, _THOUSANDS.sub(lambda match: re.sub("[, ]", "", match[1]), text))
     if nesting(text) > MAX_NESTING:
         return "".join(text.split())
     text = "".join(_Canonical(text).group())
     return _without_braces(text.rstrip("., ;").lstrip(", ;"))
+
+
+def spelled_symbols(text: str) -> str:
+    """Write Unicode's mathematical characters as LaTeX: `√` as `\\sqrt`, `½` as `\\frac12`."""
+    return _SYMBOL.sub(lambda match: _SYMBOLS[match.group()], text)
 
 
 def explicit(text: str) -> str:
@@ -190,7 +215,7 @@ def _word_bag(answer: str) -> list[str]:
     return sorted(word for word in text_form(answer).split() if word not in _FILLERS)
 
 
-def _without_units(text: str) -> str:
+def without_units(text: str) -> str:
     """Remove the units after a number: `\\mathrm{~km} / \\mathrm{h}`, `\\mbox{ inches}^2`, `square feet`."""
     for _ in range(6):
         match = _UNIT_TEXT.search(text)
@@ -246,7 +271,7 @@ class _Canonical:
                 self.at += 1
                 break
             self.at += 1
-            if token in (r"\begin", r"\end", r"\mathbb", r"\pmod"):
+            if token in (r"\begin", r"\end", r"\mathbb", r"\pmod", r"\overline", r"\dot", r"\bar"):
                 _join(out, [token, *self.argument()])
             elif token in (r"\frac", r"\binom"):
                 _join(out, [token, *self.argument(), *self.argument()])

@@ -18,6 +18,9 @@ _FRACTION = re.compile(
 )
 _MIXED = re.compile(rf"([+-]?)({_INTEGER})(?:\\frac\{{({_INTEGER})\}}\{{({_INTEGER})\}}| ({_INTEGER})/({_INTEGER}))")
 _SCIENTIFIC = re.compile(rf"([+-]?)(?:({_UNSIGNED})\\cdot)?10\^\{{([+-]?\d{{1,3}})\}}")
+_REPEATING = re.compile(
+    rf"([+-]?)(\d{{0,{MAX_DIGITS}}})\.(\d{{0,50}})(?:\\overline\{{(\d{{1,50}})\}}|\\(?:dot|bar)\{{(\d)\}})"
+)
 _THOUSANDS = re.compile(r"([+-]?)(\d{1,3}(?:,\d{3}){1,60}(?:\.\d{1,200})?)")
 _LONG_INTEGER = re.compile(r"[+-]?\d+")
 
@@ -37,6 +40,10 @@ def as_number(text: str) -> Fraction | None:
         return _signed(match[1], whole + Fraction(numerator, denominator)) if numerator < denominator else None
     if match := _SCIENTIFIC.fullmatch(text):
         return _signed(match[1], Fraction((match[2] or "1").rstrip(".")) * Fraction(10) ** int(match[3]))
+    if match := _REPEATING.fullmatch(text):
+        first, period = match[3], match[4] or match[5]
+        tail = Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(first))
+        return _signed(match[1], Fraction(f"{match[2] or 0}.{first or 0}") + tail)
     return None
 
 

@@ -12,13 +12,23 @@ from itertools import islice
 from steer.grading.formulas.expressions import has_prose
 from steer.grading.verdict import MAX_ANSWER_CHARS
 
-_APPROXIMATELY = re.compile(r"\\(?:approx|thickapprox|simeq|doteq)(?![A-Za-z])|\u2248|\u2243")
+_APPROXIMATELY = re.compile(r"\\(?:approx|thickapprox|sim|simeq|doteq)(?![A-Za-z])|\u2248|\u2243")
 _ABOUT = re.compile(
     r"(?<![A-Za-z\\])(?:or|which is|i\.e\.,?)?\s{0,3}(?:approximately|approx\.?|about|roughly)(?![A-Za-z])"
 )
 # "For part (a)" and "for case 1" say which of several answers this is.
-_QUALIFIER = re.compile(r"(?<![A-Za-z\\])(?:for(?!\s(?:part|case)\b)|where|with|since|because|provided)(?![A-Za-z])")
-_CASE = re.compile(r"(?<![A-Za-z\\])(?:for|if|when)(?![A-Za-z])")
+_QUALIFIER = re.compile(
+    r"(?<![A-Za-z\\])(?:for(?!\s(?:part|case)\b)|where|with|since|because|provided|if|when)(?![A-Za-z])|\\forall(?![A-Za-z])"
+)
+_CASE = re.compile(r"(?<![A-Za-z\\])(?:for|if|when|otherwise|else|unless)(?![A-Za-z])")
+# `a_n = 2^n, n \\ge 1` and `x^2+1 \\quad (x>0)`: where the statement holds.
+_DOMAIN = re.compile(
+    r"(?:,|;|\\q?quad|\\[,;: ]|\s\(|~)(?:\s|\\q?quad|\\[,;: (]|\(|\$|\\text\s?\{\s?\}){0,4}"
+    r"(?P<name>[A-Za-z])(?:,\s?[A-Za-z]){0,3}"
+    r"\s?(?:[<>]=?|!=|\\(?:geq?|leq?|neq?|in)(?![A-Za-z])|[\u2264\u2265\u2260\u2208])[^=<>]{1,40}\Z"
+)
+_ORDER = re.compile(r"[<>\u2264\u2265\u2208]|\\(?:geq?|leq?|in)(?![A-Za-z])")
+_EXACTLY = re.compile(r"(?:\\text\w{0,2}\s?\{\s?)?(?<![A-Za-z])(?:only|exactly|precisely)(?![A-Za-z])\s?\}?")
 _OPENED = re.compile(r"(?:\\(?:text|mathrm|mbox|textrm|textit)\s?\{|\\left\s?\(|[\s,;~(]|\\[,;: ]|\\q?quad|\\left)\Z")
 _DOLLARS = re.compile(r"(?<!\\)\$")
 _ASIDE = re.compile(
@@ -26,9 +36,12 @@ _ASIDE = re.compile(
 )
 _WORD_ASIDE = re.compile(r"\s\((?:\\text\s?\{)?[A-Za-z]{3,}\}?\)\s*[.$]?\s*\Z")
 _VERB = re.compile(
-    r"(?<![A-Za-z])(?:is|are|be|equals?|iff|if|as|namely|of|by|to|gives|get|obtain|answers?|exactly)[\s:]*\Z"
+    r"(?<![A-Za-z])(?:is|are|be|equals?|iff|if|as|namely|of|by|to|gives|get|obtain|answers?|exactly|form)[\s:]*\Z"
 )
-_VERB_WITHIN = re.compile(r"(?<![A-Za-z])(?:is|are|equals?)(?![A-Za-z])")
+_ALL_SUCH = re.compile(r"(?:all|any|every|each)(?:\s[A-Za-z-]{2,20}){0,4}\s(?:\$|\\\()", re.IGNORECASE)
+_IS_THE = re.compile(r"(?:\$[^$]{1,200}\$|\\\(.{1,200}?\\\))\sis\sthe\s")
+_RELATION = re.compile(r"[=<>\u2264\u2265]|\\(?:geq?|leq?|neq?|in|equiv)(?![A-Za-z])")
+_VERB_WITHIN = re.compile(r"(?<![A-Za-z])(?:is|are|equals?|form)(?![A-Za-z])")
 _FORMULA = re.compile(r"\$\$?[^$]{1,1000}\$\$?|\\\((?:(?!\\\)).){1,1000}\\\)|\\\[(?:(?!\\\]).){1,1000}\\\]", re.DOTALL)
 _DEFINITION = re.compile(
     r"where\s*\$?\s*(?P<name>\\[A-Za-z]{1,12}|[A-Za-z])\s*=\s*(?P<value>[^$=,;]{1,200}?)\s*\$?\s*\.?\s*\Z"
@@ -42,9 +55,10 @@ _MOST_CUTS = 8
 def unqualified(answer: str) -> str:
     """What an answer states: the part before its approximation, condition or reason. An answer without one is returned
     unchanged; of `\\approx 2.83`, the number."""
-    text = answer.strip()
-    if len(text) > MAX_ANSWER_CHARS:
+    if len(answer) > MAX_ANSWER_CHARS:
         return answer
+    text = _EXACTLY.sub("", answer, count=1).strip()
+    text = text if _states(text) else answer.strip()
     for _ in range(3):
         shorter = _once(text)
         if shorter == text:
@@ -65,6 +79,8 @@ def statement(gold: str) -> str:
     if not formulas or not has_prose(_FORMULA.sub(" ", text)):
         return text
     last = formulas[-1]
+    if len(formulas) == 1 and (_ALL_SUCH.match(text) or _IS_THE.match(text)) and _RELATION.search(last.group()):
+        return last.group()
     if (len(formulas) == 1 or not text[last.end() :].strip(" .\n")) and _VERB.search(text[: last.start()][-40:]):
         return last.group()
     return text
@@ -87,12 +103,18 @@ def _once(text: str) -> str:
         return before if _states(before) else text[sign.end() :].strip()
     if (aside := _ASIDE.search(text) or _WORD_ASIDE.search(text)) and _states(before := _closed(text[: aside.start()])):
         return before
+    if domain := _DOMAIN.search(text):
+        before = _closed(text[: domain.start()])
+        if _states(before) and domain["name"] in before and not _ORDER.search(before):
+            return before
+    if (about := _ABOUT.search(text)) and not _CONTENT.search(_closed(text[: about.start()])):
+        return text[about.end() :].lstrip("} ")
     for pattern in (_ABOUT, _QUALIFIER):
         if pattern is _QUALIFIER and len(_CASE.findall(text)) > 1:
             return text  # "5 for n=1, 7 for n=2" states several values
         for match in islice(pattern.finditer(text), _MOST_CUTS):
             before = _closed(text[: match.start()])
-            if not _states(before) or _divides(before, text[match.end() :]):
+            if not _states(before) or _divides(before, match.group(), text[match.end() :]):
                 continue
             return before
     return text
@@ -103,13 +125,16 @@ def _states(text: str) -> bool:
     return _CONTENT.search(text) is not None and text.rstrip(" $")[-1:] not in tuple("-=<>+*/^(,")
 
 
-def _divides(before: str, after: str) -> bool:
+def _divides(before: str, word: str, after: str) -> bool:
     """Whether a word divides a subject from its predicate ("the value of $x$ for which it holds is 5"), and not a
     statement from what qualifies it."""
     words = _FORMULA.sub(" ", before)
     if not has_prose(words):
         return False
-    return not _VERB_WITHIN.search(words) or _VERB_WITHIN.search(_FORMULA.sub(" ", after)) is not None
+    if not _VERB_WITHIN.search(words):
+        return True
+    # "Where" and "with" describe what was stated, and may do so with a verb.
+    return word in ("for", "if", "when") and _VERB_WITHIN.search(_FORMULA.sub(" ", after)) is not None
 
 
 def _at_depth_0(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:

@@ -12,11 +12,16 @@ _SPELLINGS = (
     (re.compile(r"<=|=<"), r"\\le "),
     (re.compile(r">="), r"\\ge "),
     # `5!=120` holds a factorial. After a letter or a space, the two signs are one.
-    (re.compile(r"(?<=[A-Za-z\s])!=|<>|\\not\s?="), r"\\ne "),
+    (re.compile(r"(?<=[A-Za-z\s])!=|<>|=/=|\\not\s?="), r"\\ne "),
     # Between two operands without spaces, `3+-2` is a sum.
     (re.compile(r"\+/-|(?:(?<![^=,(\[{])|(?<=[=,(\[{]\s))(?:\+-|-\+)|(?<=\s)\+-(?=\s)"), r"\\pm "),
-    (re.compile(r"(?<![A-Za-z\\])(?:infinity|inf)(?![A-Za-z])", re.IGNORECASE), r"\\infty "),
+    (re.compile(r"(?<![A-Za-z\\])(?:infinity|inf|oo)(?![A-Za-z])", re.IGNORECASE), r"\\infty "),
     (re.compile(r"(?<![A-Za-z\\])\\?a(sin|cos|tan)(?![A-Za-z])"), r"\\arc\1 "),
+    (re.compile(r"(?<![A-Za-z\\])(?:minus|negative)\s(?=[\d.])"), "-"),
+    (re.compile(r"(?<![A-Za-z\\])cbrt\s?\(([^()]{1,200})\)"), r"\\sqrt[3]{\1}"),
+    (re.compile(r"\\num\s?\{([\d.,eE+-]{1,60})\}"), r"\1"),
+    (re.compile(r"(?<=\d)['_](?=\d{3}(?!\d))"), ""),
+    (re.compile(r"[\u00a3\u20ac\u00a5]|\\(?:checkmark|euro|pounds)(?![A-Za-z])"), " "),
     # A multiplication sign that was typed as a letter.
     (re.compile(r"(?<=\d)\s?[xX]\s?(?=10\s?\^)|(?<=\d)\s[xX]\s(?=\d)"), r"\\cdot "),
     (re.compile(r"\^\s?(?:\{\s?\\prime\s?\}|\\prime)"), "'"),
@@ -32,10 +37,15 @@ _SPELLINGS = (
     ),
     (re.compile(r"\|\s?\\begin\{matrix\}([^|]{0,2000}?)\\end\{matrix\}\s?\|"), r"\\begin{vmatrix}\1\\end{vmatrix}"),
 )
+_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALE = re.compile(
+    rf"(?<=\d)\s?(?:\\text\w{{0,2}}\s?\{{\s?)?(?P<scale>{'|'.join(_SCALES)}|dozen)(?![A-Za-z])(?P<rest>[^{{}}]{{0,40}}\}})?"
+)
 _SCIENTIFIC = re.compile(r"(?<![\w\\.])(\d+(?:\.\d*)?|\.\d+)([eE])([+-]?)(\d{1,3})(?![\w.^])")
 _CALL = re.compile(r"(?P<call>(?<![A-Za-z])\\?(?P<name>abs|floor|ceil)\s?\()|(?P<open>\()|(?P<close>\))")
 _CALLED = {"abs": ("|", "|"), "floor": (r"\lfloor ", r"\rfloor "), "ceil": (r"\lceil ", r"\rceil ")}
 _AND = re.compile(r"\s(?:and|AND|\\land|\\wedge|\\text\s?\{\s?and\s?\})\s|\s?\\land\s?")
+_OR = re.compile(r"\s(?:or|OR|\\lor|\\vee|\\text\s?\{\s?or\s?\})\s")
 _ORDER = re.compile(r"[<>]|\\[lg]e(?![A-Za-z])")
 
 
@@ -43,6 +53,7 @@ def plain_spellings(text: str) -> str:
     """Rewrite a text whose runs of spaces are single spaces."""
     for pattern, latex in _SPELLINGS:
         text = pattern.sub(latex, text)
+    text = _SCALE.sub(_scaled, text)
     return _SCIENTIFIC.sub(_scientific, text)
 
 
@@ -69,12 +80,21 @@ def plain_calls(text: str) -> str:
     return "".join([*pieces, text[at:]])
 
 
-def both_hold(text: str) -> str:
-    """Write the `and` between two inequalities as `\\land`: both hold, while a comma may mean either."""
-    sides = _AND.split(text)
-    if len(sides) != 2 or not all(_ORDER.search(side) for side in sides):
-        return text
-    return r"\land ".join(sides)
+def joined_inequalities(text: str) -> str:
+    """Write the `and` or `or` between two inequalities as `\\land` or `\\lor`, while a comma may mean either."""
+    for pattern, sign in ((_AND, r"\land "), (_OR, r"\lor ")):
+        sides = pattern.split(text)
+        if len(sides) == 2 and all(_ORDER.search(side) for side in sides):
+            return sign.join(sides)
+    return text
+
+
+def _scaled(match: re.Match[str]) -> str:
+    """`5 million` as a product; `5\\text{ million dollars}` keeps its unit."""
+    factor = "12" if match["scale"] == "dozen" else f"10^{{{_SCALES[match['scale']]}}}"
+    rest = match["rest"] or ""
+    unit = f"\\text{{{rest}" if rest.strip(" }") else ""
+    return rf"\cdot {factor}{unit if rest else ''}"
 
 
 def _scientific(match: re.Match[str]) -> str:

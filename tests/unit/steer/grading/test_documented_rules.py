@@ -1,4 +1,4 @@
-"""The rules of grading in docs/benchmarks.md: each example gets the verdict and the stored rule that stand beside it."""
+"""The rules of grading in docs/benchmarks.md: each example gets the verdict and the stored rule beside it."""
 
 import re
 
