@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     data.set_defaults(command=_data)
 
     grade = commands.add_parser("grade", help="grade answers of any system: a file with columns text and gold")
-    grade.add_argument("file", metavar="FILE", help="parquet, jsonl, json or csv file, folder, glob or URL")
+    grade.add_argument("file", metavar="FILE", nargs="+", help="parquet, jsonl, json or csv file, folder, glob or URL")
     grade.add_argument("--grader", help="math, aime, choice, qa, kor or exact; none: each row's column grader")
     grade.add_argument("--text", default="text", metavar="FIELD", help="field of the response (text)")
     grade.add_argument("--gold", default="gold", metavar="FIELD", help="field of the right answer (gold)")

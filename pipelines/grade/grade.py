@@ -6,7 +6,7 @@ A row that cannot be graded says why.
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from steer.benchmarks.fields import (
     gold,
     is_missing,
     is_scalar,
+    listed,
     require_readable,
     text,
 )
@@ -67,10 +68,12 @@ class Fields:
     """What a list of several golds is: see `steer.benchmarks.fields.gold`."""
 
 
-def grade_file(source: str | Path, fields: Fields, out: Path | None = None, verbose: bool = False) -> str:
-    """Grade a file, or every data file of a folder, a glob or a URL. Returns the table to print, and writes the
-    verdicts to `out` (Parquet). Raises SettingsError for a file that cannot be read, if no row can be graded, and for
-    an `out` that exists."""
+def grade_file(
+    source: str | Path | Sequence[str | Path], fields: Fields, out: Path | None = None, verbose: bool = False
+) -> str:
+    """Grade a file, every data file of a folder, a glob or a URL, or those of several such sources. Returns the table
+    to print, and writes the verdicts to `out` (Parquet). Raises SettingsError for a file that cannot be read, if no row
+    can be graded, and for an `out` that exists."""
     if fields.grader is not None and fields.grader not in GRADERS:
         raise SettingsError(f"--grader {fields.grader}: there are {', '.join(GRADERS)}")
     if out is not None and out.exists():
@@ -138,7 +141,7 @@ class FileBlocks:
         try:
             self._read(record, grader, row)
         except RowError as wrong:
-            row["error"] = f"{place}: {wrong}"
+            row["error"] = f"{place} {wrong}" if record.error else f"{place}: {wrong}"
         return {name: value.encode("utf-8", "replace").decode() for name, value in row.items()}
 
     def _read(self, record: Record, grader: Any, row: dict[str, str]) -> None:
@@ -161,12 +164,14 @@ class FileBlocks:
         row["labels"] = json.dumps(labels, default=str)
 
     def _response(self, values: dict[str, Any]) -> str:
-        """The response; empty if the system answered nothing."""
+        """The response; empty if the system answered nothing: an empty text, null or NaN."""
         name = self.fields.text
         value = values.get(name)
         if isinstance(value, str):
             return value
-        if value is None or not is_scalar(value):
+        if name in values and is_missing(value):
+            return ""
+        if not is_scalar(value):
             raise RowError(f"field {name!r} is {described(value)}, not text: name the response's field by --text")
         return text(values, name)
 
@@ -178,9 +183,13 @@ class FileBlocks:
             raise RowError("field 'labels' is no JSON object") from None
         if not isinstance(labels, dict):
             raise RowError(f"field 'labels' is {described(labels)}, not an object")
-        labels = labels | {name: values[name] for name in LABEL_COLUMNS if not is_missing(values.get(name))}
+        # A struct of Parquet holds each of its members in every row.
+        labels = {name: value for name, value in labels.items() if not is_missing(value)}
+        labels |= {name: values[name] for name in LABEL_COLUMNS if not is_missing(values.get(name))}
         labels |= {"official": True} if self.fields.official else {}
         for name in ("aliases", "options"):
+            if name in labels:
+                labels[name] = listed(labels[name])
             if not isinstance(labels.get(name, []), list) or not all(isinstance(x, str) for x in labels.get(name, [])):
                 raise RowError(f"label {name!r} is {described(labels[name])}, not a list of texts")
         if not isinstance(labels.get("letters", ""), str):

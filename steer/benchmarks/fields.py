@@ -24,6 +24,9 @@ _INFINITE = re.compile(r"([+-]?)inf(?:inity)?", re.IGNORECASE)
 _LIST_OF_TEXTS = re.compile(r"\[\s*[\"'].*[\"']\s*,?\s*\]", re.DOTALL)
 
 
+_KINDS: dict[type, str] = {str: "text", int: "number", float: "number", dict: "object", list: "list"}
+
+
 class RowError(Exception):
     """The row cannot become a question. The message names the field and the remedy."""
 
@@ -63,7 +66,7 @@ def gold(values: Mapping[str, Any], name: str, grader: str, answers: str | None 
     `all` (together they are the answer); None: `all` for grader math, else `any`. Whether the grader can read the gold
     is `require_readable`'s question, because it may depend on labels of the row.
     """
-    value = _listed(values.get(name))
+    value = listed(values.get(name))
     while isinstance(value, list | tuple) and len(value) == 1:
         value = value[0]
     if not isinstance(value, list | tuple):
@@ -126,8 +129,10 @@ def described(value: Any) -> str:
         return f"an object ({_names(value)})"
     if isinstance(value, list | tuple):
         held = next((item for item in value if item is not None), None)
-        kinds = {str: "text", int: "number", float: "number", type(None): "item", dict: "object", list: "list"}
-        what = kinds.get(type(held), type(held).__name__) + "s" * (len(value) != 1)
+        kinds = list(dict.fromkeys(_KINDS.get(type(item), type(item).__name__) for item in value if item is not None))
+        if len(kinds) > 1:
+            return f"a list of {len(value)} items of several kinds ({', '.join(kinds[:MAX_NAMES_SHOWN])})"
+        what = (kinds[0] if kinds else "item") + "s" * (len(value) != 1)
         return f"a list of {len(value)} {what}" + (f" ({_names(held)})" if isinstance(held, Mapping) else "")
     name = type(value).__name__
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
@@ -172,7 +177,7 @@ def _letter(value: Scalar, name: str) -> str:
     return checked(marked[1].upper() if marked else bare, repr(name))
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
     """The list in a text such as `["Rome", "Roma"]`, as which a CSV cell holds a list; any other value as it is."""
     if not (isinstance(value, str) and _LIST_OF_TEXTS.fullmatch(value.strip())):
         return value

@@ -3,6 +3,7 @@
 import json
 from decimal import Decimal
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -87,9 +88,7 @@ def test_decimals_and_numbers_of_parquet_are_read_and_bytes_are_named(tmp_path):
     assert all("is bytes" in row["error"] for row in graded(tmp_path / "d.parquet", grader="math").to_pylist())
 
 
-@pytest.mark.parametrize(
-    ("text", "what"), [([{"role": "user"}], "is a list of 1 object (role)"), (None, "is missing"), (True, "is a bool")]
-)
+@pytest.mark.parametrize(("text", "what"), [([{"role": "user"}], "is a list of 1 object (role)"), (True, "is a bool")])
 def test_a_response_that_is_no_text_is_named_by_its_type(tmp_path, text, what):
     (row,) = graded(jsonl(tmp_path, {"text": text, "gold": "1"}), grader="math").to_pylist()
     assert what in row["error"] and "--text" in row["error"]
@@ -118,3 +117,49 @@ def test_rows_of_which_none_can_be_graded_are_refused_with_the_commonest_reason(
     tally.add(graded(jsonl(tmp_path, {"text": "A", "gold": "A"}), grader="choice"))
     tally.require_any()
     assert "not graded: 3" in tally.table()
+
+
+def test_a_response_that_is_null_is_an_empty_one_in_every_format(tmp_path):
+    rows = [{"text": None, "gold": "x"}, {"text": "", "gold": "x"}, {"text": "x", "gold": "x"}]
+    files = [jsonl(tmp_path, *rows), tmp_path / "d.csv", tmp_path / "d.parquet"]
+    files[1].write_text("gold,text\nx\nx,\nx,x\n")
+    pq.write_table(pa.Table.from_pylist(rows), files[2])
+    for file in files:
+        assert [(row["correct"], row["rule"], row["error"]) for row in graded(file, grader="exact").to_pylist()] == [
+            (False, "none", ""),
+            (False, "none", ""),
+            (True, "whole", ""),
+        ]
+
+
+def test_a_response_whose_column_is_not_there_is_not_graded(tmp_path):
+    (row,) = graded(jsonl(tmp_path, {"answer": "x", "gold": "x"}), grader="exact").to_pylist()
+    assert row["correct"] is None and "name the response's field by --text" in row["error"]
+
+
+def test_labels_of_a_struct_may_lack_members(tmp_path):
+    labels = [{"aliases": ["y"], "options": None}, {"aliases": None, "options": None}]
+    path = tmp_path / "d.parquet"
+    pq.write_table(pa.table({"text": ["y", "y"], "gold": ["x", "x"], "labels": labels}), path)
+    assert [(row["correct"], row["error"]) for row in graded(path, grader="qa").to_pylist()] == [
+        (True, ""),
+        (False, ""),
+    ]
+
+
+@pytest.mark.parametrize("cell", ['["y"]', "['y']", '["y", "z"]'])
+def test_a_csv_cell_may_hold_a_list_of_accepted_answers(tmp_path, cell):
+    path = tmp_path / "d.csv"
+    pd.DataFrame({"text": ["y"], "gold": ["x"], "aliases": [cell]}).to_csv(path, index=False)
+    (row,) = graded(path, grader="qa").to_pylist()
+    assert (row["correct"], row["error"]) == (True, "")
+
+
+def test_a_list_of_several_kinds_is_called_so(tmp_path):
+    (row,) = graded(jsonl(tmp_path, {"text": "x", "gold": "x", "aliases": ["x", 1]}), grader="qa").to_pylist()
+    assert row["error"].endswith("is a list of 2 items of several kinds (text, number), not a list of texts")
+
+
+def test_a_broken_line_is_named_as_the_subject_of_its_sentence(tmp_path):
+    broken, _ = graded(jsonl(tmp_path, "{", {"text": "x", "gold": "x"}), grader="exact").to_pylist()
+    assert "d.jsonl row 1 is not valid JSON" in broken["error"]
