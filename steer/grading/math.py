@@ -62,8 +62,8 @@ def grade_math(text: str, gold: str) -> Verdict:
 
     The verdict's rule says where the answer was found, and which comparison decided. Where: `boxed`, `boxes` (several
     in one statement), `answer_is`, `whole` (the response is the answer), `last_line`, `last_number`,
-    `last_expression`, `last_list`, `last_formula` or `open_box`. How: `exact`, `normalised`, `number`, `symbolic`,
-    `different`, `timeout` or `refused`. It is `none` if the response has no answer.
+    `last_expression`, `last_list`, `last_relation`, `last_formula` or `open_box`. How: `exact`, `normalised`,
+    `number`, `symbolic`, `different`, `timeout` or `refused`. It is `none` if the response has no answer.
 
     Raises OSError if no worker process can be created, and WorkerError if the worker does not start.
     """

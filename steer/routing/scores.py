@@ -20,7 +20,10 @@ class Scores(dict[int, StepScores]):
         policy = self._policy
         if policy.measure is None:
             return
-        scores = self.setdefault(step, StepScores.empty(self._traces))
+        scores = self.get(step)
+        if scores is None:
+            # Not by `setdefault`, which would make the arrays of a whole group for every row.
+            scores = self[step] = StepScores.empty(self._traces)
         by = pending.by_small if policy.scored_by_small or pending.model == Model.SMALL else pending.by_large
         by = by or _NAN3
         scores.conf_L[trace] = by[policy.measure]
