@@ -6,6 +6,7 @@ The defaults were measured (docs/engine.md). A model's `engine:` entry overrides
 import os
 from collections.abc import Sequence
 from functools import partial
+from importlib.util import find_spec
 
 from actors.engine.checkpoint import SKYWORK_PRM, count_parameters, model_folder
 from actors.engine.vllm_hooks import HOOK_LOGPROBS, PUBLIC_LOGPROBS, needs_hook
@@ -32,6 +33,8 @@ def set_environment(gpus: float) -> None:
     defaults = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
     if gpus > 0:
         defaults["VLLM_USE_V2_MODEL_RUNNER"] = "0"  # the confidence hook fits the V1 sampler
+        if find_spec("flashinfer") is None:
+            defaults["VLLM_USE_FLASHINFER_SAMPLER"] = "0"  # vLLM takes it by default, and fails without the package
     else:
         # Eager start-up takes 13 s, compiled 30 to 44 s. Compiled decoding is 0 to 26 % faster.
         defaults["TORCH_COMPILE_DISABLE"] = "1"

@@ -97,8 +97,10 @@ class Pooler(EngineLoop):
         return self._send(row, ids.tolist(), pooling_params(*self._task))
 
     def _close(self, row: EngineRow, output) -> Answer | None:
-        if output.error is not None or not output.outputs.data.numel():
-            return Answer(row.index, Finish.ERROR, error=f"vLLM ended the request: {output.error or 'no output'}")
+        # vLLM 0.26 has no field for an error.
+        error = getattr(output, "error", None)
+        if error is not None or not output.outputs.data.numel():
+            return Answer(row.index, Finish.ERROR, error=f"vLLM ended the request: {error or 'no output'}")
         return Answer(
             row.index,
             Finish.STEP,

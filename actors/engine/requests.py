@@ -18,10 +18,8 @@ class Intake:
     """Adds requests to a `vllm.LLMEngine`."""
 
     def __init__(self, engine):
-        from vllm.exceptions import VLLMClientError
-
         self._engine = engine
-        self.refusals = (VLLMClientError, ValueError)
+        self.refusals = _refusals()
         """What vLLM raises if one request is at fault."""
 
     def add(self, request: str, ids: list[int], params) -> None:
@@ -29,6 +27,14 @@ class Intake:
         from vllm.inputs import tokens_input
 
         self._engine.add_request(request, tokens_input(ids), params)
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    try:
+        from vllm.exceptions import VLLMClientError
+    except ImportError:  # vLLM 0.26 raises ValueError alone.
+        return (ValueError,)
+    return (VLLMClientError, ValueError)
 
 
 class Requests(Intake):
