@@ -4,6 +4,7 @@ The benchmark has a validation split of its own. In its files, a question's text
 them on separate lines.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ TASKS = {
 }
 """Maps each task to the value of field `group` in its rows."""
 
+_BETWEEN_WORDS = re.compile(r"[\W\d_]+")
 _OWN_SPLITS = "the benchmark's own validation and test splits"
 
 
@@ -39,14 +41,16 @@ def _files(sources: Sequence[str]) -> list[FileSource]:
 
 
 def _split(file: DataFile) -> str:
-    """The split by the name of the file, else of a folder around it in the source: `dev` or `validation`, or `test`.
+    """The split by a word in the name of the file, else of a folder around it in the source: `dev` or `validation`, or
+    `test`.
 
     Any other file is split by the sampling rule.
     """
     for name in reversed(file.label.lower().split("/")):
-        if "dev" in name or "validation" in name:
+        words = set(_BETWEEN_WORDS.split(name))
+        if words & {"dev", "validation"}:
             return "validation"
-        if "test" in name:
+        if "test" in words:
             return "test"
     return ""
 

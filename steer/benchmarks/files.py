@@ -1,13 +1,13 @@
 """The files of a source: a path, a URL, a folder, a glob, or several of them.
 
 Invariants: files come sorted within a source. A file keeps the file system of its source, so that it can be opened on
-any machine that has it. Folders named `key=value` (hive partitions) are columns of the files in them.
+any machine that has it. Folders named `key=value` (hive partitions) below the source are columns of the files in them.
 """
 
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -23,11 +23,14 @@ from steer.storage.filesystem import open_filesystem
 
 FORMATS = "json, jsonl, csv (each also .gz) or parquet"
 KINDS = (".json", ".jsonl", ".csv", ".parquet")
+MAX_FILES_SHOWN = 3
 MAX_REASON_CHARS = 300
 """How much of what a store's client says is passed on: some list every place that they looked at."""
 _MAGIC = re.compile(r"[*?\[]")
 _ABOUT_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 """Files that `datasets` writes beside the data."""
+_HIDDEN = (".", "_")
+"""How names begin that are none of the data, by the customs of Spark, macOS and the hub."""
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -39,6 +42,9 @@ class DataFile:
     """The path in that file system."""
     label: str
     """The path below the source, or the file's name: the same on every machine, and no other file's of the sources."""
+    folders: tuple[str, ...] = ()
+    """The folders above it whose names may be columns: those below the source, and the `key=value` ones directly above
+    a file that is named. Folders further up are where the data happens to lie."""
 
     def __str__(self) -> str:
         if self.is_local or _is_web(self.root):
@@ -73,7 +79,7 @@ class DataFile:
     @cached_property
     def partitions(self) -> dict[str, str | None]:
         """Columns from the names of the folders above: `{"grader": "math"}` for `.../grader=math/part-0.parquet`."""
-        named = (part.partition("=") for part in PurePosixPath(self.path).parts[:-1])
+        named = (folder.partition("=") for folder in self.folders)
         pairs = ((unquote(key), unquote(value)) for key, equals, value in named if equals and key and value)
         return {key: None if value == _NULL_PARTITION else value for key, value in pairs}
 
@@ -110,12 +116,12 @@ class DataFile:
         above, _, _ = self.label.rpartition("/")
         if _is_web(self.root):
             url = f"{self.root.rpartition('/')[0]}/{name}"
-            return DataFile(url, url, name)
+            return DataFile(url, url, name, self.folders)
         path = str(PurePosixPath(self.path).with_name(name))
         root = self.root
         if not self.is_local and root.endswith(self.path.lstrip("/")):
             root = f"{root.rpartition('/')[0]}/{name}"
-        return DataFile(root, path, f"{above}/{name}".lstrip("/"))
+        return DataFile(root, path, f"{above}/{name}".lstrip("/"), self.folders)
 
 
 def several(source: str | Sequence[str]) -> tuple[str, ...]:
@@ -131,18 +137,33 @@ def is_local(sources: Sequence[str]) -> bool:
 def as_file(path: str | Path) -> DataFile:
     """A local path as it stands, whether or not there is a file."""
     absolute = str(Path(path).absolute())
-    return DataFile(absolute, absolute, Path(absolute).name)
+    return DataFile(absolute, absolute, Path(absolute).name, _partitions_above(absolute))
 
 
-def data_files(source: str | Path | Sequence[str | Path], *preferred: str) -> list[DataFile]:
+def shown(names: Sequence[object]) -> str:
+    """Names in a message: the first three, and how many more there are."""
+    more = len(names) - MAX_FILES_SHOWN
+    return ", ".join(map(str, names[:MAX_FILES_SHOWN])) + (f" and {more} more" if more > 0 else "")
+
+
+def _all(files: list[DataFile]) -> list[DataFile]:
+    return files
+
+
+def data_files(
+    source: str | Path | Sequence[str | Path],
+    *preferred: str,
+    choose: Callable[[list[DataFile]], list[DataFile]] = _all,
+) -> list[DataFile]:
     """The data files of one or several sources, sorted within each; a file that is named is taken whatever it is.
 
     A source is a path or a URL: of a file, of a folder with files anywhere below it, or with `*`, `?`, `[...]` or `**`
-    in it. If some paths in a folder contain a word of `preferred`, only those are returned. Raises ValueError for a
-    source without a data file, and for one that cannot be reached.
+    in it; a folder that matches stands for its files. Of the files of a folder that is a source, only those whose path
+    contains a word of `preferred` are returned, if there are any, and of these only what `choose` leaves. Raises
+    ValueError for a source without a data file, and for one that cannot be reached.
     """
     sources = [source] if isinstance(source, str | Path) else list(source)
-    found = [file for one in sources for file in _found(str(one), preferred)]
+    found = [file for one in sources for file in _found(str(one), preferred, choose)]
     return _told_apart(
         list({(file.root.partition("://")[0] * ("://" in file.root), file.path): file for file in found}.values())
     )
@@ -164,10 +185,12 @@ def _told_apart(files: list[DataFile]) -> list[DataFile]:
     return apart
 
 
-def _found(source: str, preferred: Sequence[str]) -> list[DataFile]:
+def _found(source: str, preferred: Sequence[str], choose: Callable[[list[DataFile]], list[DataFile]]) -> list[DataFile]:
     if _is_web(source):
         path = urlsplit(source).path
-        return [DataFile(source, source, PurePosixPath(path).name)]
+        if set("*[") & set(path):
+            raise ValueError(f"benchmark source: {source}: a web address names one file: list the address of each")
+        return [DataFile(source, source, PurePosixPath(path).name, _partitions_above(path))]
     base, pattern = _split_at_magic(source)
     files, path, root = _file_system(base)
     try:
@@ -176,9 +199,13 @@ def _found(source: str, preferred: Sequence[str]) -> list[DataFile]:
             remedy = f"give a {FORMATS} file, a folder of them or a pattern such as data/*.jsonl, or source: hub"
             raise ValueError(f"benchmark source: there is no {source}: {remedy} for a public benchmark")
         if not pattern and info.type == fs.FileType.File:
-            return [DataFile(root, path, PurePosixPath(path).name)]
+            return [DataFile(root, path, PurePosixPath(path).name, _partitions_above(path))]
         # A pattern of one part asks for the folder itself, which may lie above many others.
-        listed = files.get_file_info(fs.FileSelector(path, recursive=len(pattern) != 1 or pattern == ("**",)))
+        deep = len(pattern) != 1 or pattern == ("**",)
+        listed = files.get_file_info(fs.FileSelector(path, recursive=deep))
+        for entry in [] if deep else list(listed):
+            if entry.type == fs.FileType.Directory and _matches([entry.base_name], pattern):
+                listed += files.get_file_info(fs.FileSelector(entry.path, recursive=True))
     except ValueError:
         raise
     except Exception as error:  # Each store's client has exceptions of its own.
@@ -189,15 +216,29 @@ def _found(source: str, preferred: Sequence[str]) -> list[DataFile]:
         for entry in listed
         if entry.type == fs.FileType.File
     )
-    data = [DataFile(root, above + name, name) for name in inside if not _is_hidden(name)]
-    if pattern:
-        data = [file for file in data if _matches(file.label.split("/"), pattern)]
+    wanted = [name for name in inside if (_matches(name.split("/"), pattern) if pattern else not _is_hidden(name))]
+    data = [DataFile(root, above + name, name, _folders(above + name, name, bool(pattern))) for name in wanted]
     data = [file for file in data if file.kind]
     if not data:
         what = f"no {FORMATS} file matches {source}" if pattern else f"folder {source} has no {FORMATS} file"
         raise ValueError(f"benchmark source: {what}")
     liked = [file for file in data if any(word in file.label.lower() for word in preferred)]
-    return data if pattern else liked or data
+    return data if pattern else choose(liked or data)
+
+
+def _folders(path: str, below: str, is_named: bool) -> tuple[str, ...]:
+    """The folders of a file that may be columns. `below`: its path below the source; `is_named`: by a pattern."""
+    inside = tuple(below.split("/")[:-1])
+    return max(inside, _partitions_above(path) if is_named else (), key=len)
+
+
+def _partitions_above(path: str) -> tuple[str, ...]:
+    """The folders named `key=value` directly above a file."""
+    parts = PurePosixPath(path).parts[:-1]
+    first = len(parts)
+    while first and "=" in parts[first - 1]:
+        first -= 1
+    return parts[first:]
 
 
 def _file_system(root: str) -> tuple[fs.FileSystem, str, str]:
@@ -222,9 +263,9 @@ def _is_prefix(files: fs.FileSystem, path: str) -> bool:
 
 
 def _is_hidden(label: str) -> bool:
-    """Whether a file below a folder is none of its data, by the customs of Spark, macOS and the hub."""
+    """Whether a file below a folder is none of its data."""
     parts = label.split("/")
-    return any(part.startswith((".", "_")) for part in parts) or parts[-1] in _ABOUT_DATA
+    return any(part.startswith(_HIDDEN) for part in parts) or parts[-1] in _ABOUT_DATA
 
 
 def _split_at_magic(source: str) -> tuple[str, tuple[str, ...]]:
@@ -235,12 +276,21 @@ def _split_at_magic(source: str) -> tuple[str, tuple[str, ...]]:
     parts = rest.split("/")
     first = next(i for i, part in enumerate(parts) if _MAGIC.search(part))
     base = "/".join(parts[:first]) or ("/" if rest.startswith("/") else "" if separator else ".")
-    return f"{scheme}{separator}{base}", tuple(parts[first:])
+    return f"{scheme}{separator}{base}", tuple(filter(None, parts[first:]))
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a file, or a folder around it, matches. As in a shell, a wildcard matches no hidden name: only a pattern
+    that begins with the same `.` or `_` does."""
     if not pattern:
-        return not parts
+        return not parts or not _is_hidden("/".join(parts))
     if pattern[0] == "**":
-        return any(_matches(parts[skipped:], pattern[1:]) for skipped in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+        return any(
+            not _is_hidden("/".join(parts[:skipped])) and _matches(parts[skipped:], pattern[1:])
+            for skipped in range(len(parts) + 1)
+        )
+    if not parts or not fnmatchcase(parts[0], pattern[0]):
+        return False
+    named = pattern[0][0] == parts[0][0] if parts[0].startswith(_HIDDEN) else True
+    about = parts[0] in _ABOUT_DATA and len(parts) == 1 and pattern[0] != parts[0]
+    return named and not about and _matches(parts[1:], pattern[1:])

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from steer.benchmarks.fields import RowError, text
-from steer.benchmarks.files import DataFile, data_files
+from steer.benchmarks.files import DataFile, data_files, shown
 from steer.benchmarks.public import Asked, Definition, Source
 from steer.benchmarks.records import Record, read_records
 
@@ -32,7 +32,7 @@ class KorFiles:
 
     def records(self) -> Iterator[Record]:
         rules, rule_file = {}, self.file.beside("rule.jsonl")
-        for record in read_records(rule_file):
+        for record in _rules(rule_file):
             if record.error or not isinstance(record.values.get("rule_content"), str):
                 raise ValueError(f"{rule_file} row {record.number} has no rule_content: mend the row")
             rules[str(record.values.get("idx"))] = record.values["rule_content"]
@@ -83,6 +83,13 @@ class KorHub:
         raise ValueError(f"{self.root} cannot be read ({'; '.join(failures)}): {_BY_HAND}")
 
 
+def _rules(file: DataFile) -> list[Record]:
+    try:
+        return list(read_records(file))
+    except ValueError as error:
+        raise ValueError(f"{error}; put rule.jsonl, with the rules of the subset, beside sample.jsonl") from None
+
+
 def joined(values: Mapping[str, Any], rules: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, "rule_content": rules.get(str(values.get("rule_id")))}
 
@@ -100,7 +107,7 @@ def _files(sources: Sequence[str]) -> list[KorFiles]:
             sample = file.beside("sample.jsonl")
             found[str(sample)] = KorFiles(sample, subset)
     if not found:
-        raise ValueError(f"benchmark source: {', '.join(sources)} is no copy of KOR-Bench: {_BY_HAND}")
+        raise ValueError(f"benchmark source: {shown(sources)} is no copy of KOR-Bench: {_BY_HAND}")
     return sorted(found.values(), key=lambda files: SUBSETS.index(files.subset))
 
 

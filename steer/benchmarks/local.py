@@ -27,7 +27,7 @@ from steer.benchmarks.fields import (
     require_readable,
     text,
 )
-from steer.benchmarks.files import DataFile, data_files, several
+from steer.benchmarks.files import DataFile, data_files, several, shown
 from steer.benchmarks.records import Record, read_records
 from steer.config.run import BenchmarkConfig
 from steer.grading.golds import plain
@@ -44,7 +44,7 @@ def reading(config: BenchmarkConfig) -> Reading:
     if question is None or answer is None or grader is None:
         absent = [key for key in ("question", "answer", "grader") if getattr(config, key) is None]
         raise ValueError(
-            f"benchmark source: {', '.join(sources)} needs {', '.join(absent)}: question and answer name fields of the "
+            f"benchmark source: {shown(sources)} needs {', '.join(absent)}: question and answer name fields of the "
             "file, grader is math, aime, choice, qa, kor or exact"
         )
     files = data_files(sources)
@@ -85,16 +85,16 @@ def _scan(
             broken = broken or (record.error and f"{file} row {record.number} {record.error}")
             for letter in _letters(record, answer) if grader == "choice" else ():
                 last = max(last, string.ascii_uppercase.index(letter) + 1)
-    shown = ", ".join(map(str, files))
+    where = shown(files)
     if not rows:
-        raise ValueError(f"{shown} has no rows")
+        raise ValueError(f"{where} has no rows")
     if not columns:
-        raise ValueError(f"none of the {rows} rows of {shown} can be read; the first: {broken}: mend the file")
+        raise ValueError(f"none of the {rows} rows of {where} can be read; the first: {broken}: mend the file")
     for key in ("question", "answer", "id"):
         name = getattr(config, key)
         if name is not None and name not in columns:
             there = ", ".join(sorted(columns))
-            raise ValueError(f"{shown} has no field {name!r} (benchmark {key}:) in any row; there are {there}")
+            raise ValueError(f"{where} has no field {name!r} (benchmark {key}:) in any row; there are {there}")
     PromptTemplate(config.prompt, question, answer, columns)
     return frozenset(columns), string.ascii_uppercase[:last]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steer.benchmarks.fields import RowError, checked, items, text
-from steer.benchmarks.files import data_files
+from steer.benchmarks.files import DataFile, data_files
 from steer.benchmarks.public import Asked, Definition, Source
 from steer.benchmarks.sources import FileSource, HubSource
 
@@ -22,13 +22,16 @@ def _hub() -> list[HubSource]:
 
 
 def _files(sources: Sequence[str]) -> list[FileSource]:
-    """Of a folder as the authors publish it, the validation file of the answerable questions; else those that are
-    named so."""
-    found = data_files(sources, "dev", "validation")
+    return [FileSource(file) for file in data_files(sources, "dev", "validation", choose=_validation)]
+
+
+def _validation(found: list[DataFile]) -> list[DataFile]:
+    """Of a folder as the authors publish it, the validation file of the answerable questions; else all files but those
+    of single-hop questions. Files that are named, or match a pattern, are all read."""
     kinds = {file: match[1].lower() for file in found if (match := _RELEASED.search(file.name))}
     answerable = [file for file, kind in kinds.items() if kind == "ans"]
     several = [file for file in found if "singlehop" not in file.name.lower()]
-    return [FileSource(file) for file in answerable or list(kinds) or several or found]
+    return answerable or list(kinds) or several or found
 
 
 def _asked(values: Mapping[str, Any], source: Source) -> Asked:
