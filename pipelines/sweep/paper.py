@@ -17,7 +17,7 @@ from pipelines.sweep.sweep import run_sweep
 from steer.config.load import refusals_as_settings_errors
 from steer.config.pairs import load_pair
 from steer.config.run import BenchmarkConfig, PairConfig, PoolsConfig, RoutingOptions
-from steer.config.strict import COUNTS, Count, Seed, Strict
+from steer.config.strict import COUNTS, NO_TRUTH_VALUE, Count, Seed, Strict
 from steer.config.sweep import SweepConfig, Variant, refuse_seeds_that_do_not_fit
 
 
@@ -27,9 +27,9 @@ class PaperConfig(Strict):
     pair: str | PairConfig = "embedded"
     benchmarks: Annotated[tuple[str | BenchmarkConfig, ...], Field(min_length=1)] = ("chain_math", "hops")
     """Names, or mappings as under `benchmark:` of a run. `split` and `limit` are not read."""
-    validation_questions: Annotated[int, Field(ge=20, lt=COUNTS)] | None = 160
+    validation_questions: Annotated[int, Field(ge=20, lt=COUNTS), NO_TRUTH_VALUE] | None = 160
     """Validation questions of each benchmark. None: all."""
-    test_questions: Annotated[int, Field(ge=20, lt=COUNTS)] | None = 320
+    test_questions: Annotated[int, Field(ge=20, lt=COUNTS), NO_TRUTH_VALUE] | None = 320
     """Test questions of each benchmark. None: all."""
     test_seeds: Count = 1
     """Sampling seeds of each test question."""

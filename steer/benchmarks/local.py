@@ -113,7 +113,7 @@ class PromptTemplate:
 
     The syntax is Python's format syntax without attribute access, conversions and format specs. `{}` stays as it is, so
     that `\\boxed{}` needs no escape; `{{` is a literal brace. Raises ValueError if the template cannot be parsed, names
-    an unknown column, or would show the gold answer.
+    an unknown column or none at all, or would show the gold answer.
     """
 
     def __init__(self, template: str, question_field: str, answer_field: str, columns: Collection[str]) -> None:
@@ -130,6 +130,10 @@ class PromptTemplate:
                 )
             if name and self._column(name) == answer_field:
                 raise ValueError(f"prompt: {{{name}}} would show the gold answer: remove it, or double the braces")
+        if not self.columns:
+            raise ValueError(
+                "prompt: it names no column, so all questions would be one: write {question} where it goes"
+            )
 
     def _column(self, name: str) -> str:
         return self._question_field if name == "question" else name

@@ -27,6 +27,8 @@ from steer.storage.filesystem import OutputFailed
 C = TypeVar("C", bound=BaseModel)
 _UNION_NOISE = ("str", "int", "float")
 """Names that pydantic puts into an error's location for the plain members of a union such as `str | PairConfig`."""
+SHOWN_CHARS = 120
+"""How much of a value a message repeats."""
 Location = tuple[int | str, ...]
 """Where pydantic found an error: keys, positions in lists, and names of union members."""
 
@@ -107,6 +109,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _override(data: dict[str, Any], item: str, model: type[BaseModel]) -> None:
     """Lay one `dotted.key=value` over `data`, in place."""
     key, equals, text = item.partition("=")
+    item = shown(item)
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise SettingsError(f"--set {item}: not of the form key=value, for example --set policy.gamma=0.3")
@@ -130,6 +133,7 @@ def _override(data: dict[str, Any], item: str, model: type[BaseModel]) -> None:
 
 _TAKEN_AS: dict[type, tuple[type, ...]] = {int: (float,), float: (int,), list: (tuple,), dict: (BaseModel,)}
 """The types of keys, besides its own, that a value from YAML is meant for."""
+_DIGITS = re.compile(r"[+-]?[0-9]+")
 _ANY = re.compile("")
 _PLAINLY = {type(None): re.compile(r"(?i:null|~|)\Z"), list: re.compile(r"\["), dict: re.compile(r"\{")}
 """How a value that is not text must be written where text would do. `&x`, `#1` and `- a` are text there."""
@@ -149,12 +153,23 @@ def _value(text: str, types_: set[Any], item: str) -> Any:
             return text.strip()
         raise SettingsError(f"--set {item}: the value is not valid YAML; quote it") from None
     if not takes_text:
-        return read
+        return _plain_integer(text.strip(), read, types_, item)
     text = text.strip()
     if isinstance(read, str):
         return read if text[:1] in ("'", '"') else text
     accepted: set[Any] = {Any, type(read), *_TAKEN_AS.get(type(read), ())}
     return read if types_ & accepted and _PLAINLY.get(type(read), _ANY).match(text) else text
+
+
+def _plain_integer(text: str, read: Any, types_: set[Any], item: str) -> Any:
+    """`read`, unless the key takes an integer and YAML's own spellings made it one: `010` is 8, `12:30:45` is 45045."""
+    if int not in types_ or types_ & {float, Any} or isinstance(read, bool) or not isinstance(read, int | float):
+        return read
+    if _DIGITS.fullmatch(text):
+        return int(text)
+    if isinstance(read, float) and not read.is_integer():
+        return read  # The model says what is wrong with 1.5 and infinity.
+    raise SettingsError(f"--set {item}: a whole number is needed; write it in plain digits")
 
 
 def _types(model: type[BaseModel], parts: Sequence[str]) -> set[Any]:
@@ -225,24 +240,43 @@ def _sentence(error: ErrorDetails, key: str, path: list[int | str], models: list
         valid = sorted({name for m in models for name in m.model_fields})
         near = difflib.get_close_matches(str(path[-1]), valid, 1, 0.5)
         hint = f"did you mean {near[0]}? " if near else ""
-        return f"{key} = {value!r}: unknown key; {hint}Valid keys here: {', '.join(valid)}"
+        return f"{key} = {_shown(value)}: unknown key; {hint}Valid keys here: {', '.join(valid)}"
     if kind == "missing":
         return f"{key}: missing; add it"
     if kind == "union_tag_invalid":
         given = str(context["tag"])
         valid = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
-        return f"{key} = {given!r}: not a known policy; {_nearest(given, valid)}"
+        return f"{key} = {_shown(given)}: not a known policy; {_nearest(given, valid)}"
     if kind == "union_tag_not_found":
         return f"{key}: missing; name the policy"
     if kind == "literal_error":
         valid = [word.strip(" '") for word in context["expected"].replace(" or ", ",").split(",")]
-        return f"{key} = {value!r}: not allowed; {_nearest(str(value), valid)}"
-    if kind == "string_type" and type(value) in _YAML_KINDS:
-        written = _as_written(value).replace("'", "''")
-        shown = f": {path[-1]}: '{written}'" if isinstance(value, dict | list) else " as you wrote it"
-        return f"{key} = {value!r}: YAML reads this as {_YAML_KINDS[type(value)]}; put the text in quotes{shown}"
-    shown = "" if isinstance(value, dict) else f" = {value!r}"
-    return f"{key}{shown}: {_in_powers(error).removeprefix('Value error, ')}"
+        return f"{key} = {_shown(value)}: not allowed; {_nearest(str(value), valid)}"
+    if kind == "string_too_short" or (kind == "string_type" and value is None):
+        return f"{key}: it is empty; give it a value (in quotes, if the text is null or ~)"
+    held = context["held"] if kind == "not_text" else value
+    if kind in ("string_type", "not_text") and type(held) in _YAML_KINDS:
+        written = _as_written(held).replace("'", "''")
+        alone = isinstance(held, dict | list) and held is value
+        quoted = f": {path[-1]}: '{shown(written)}'" if alone else " as you wrote it"
+        what = "this" if held is value else shown(_as_written(held))
+        return (
+            f"{key} = {_shown(value)}: YAML reads {what} as {_YAML_KINDS[type(held)]}; put the text in quotes{quoted}"
+        )
+    given = "" if isinstance(value, dict) else f" = {_shown(value)}"
+    return f"{key}{given}: {_in_powers(error).removeprefix('Value error, ')}"
+
+
+def shown(text: str) -> str:
+    """The beginning of a text that a message repeats."""
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
+
+
+def _shown(value: object) -> str:
+    try:
+        return shown(repr(value))
+    except ValueError:  # Python writes out no integer of more than 4,300 digits.
+        return "a number of thousands of digits"
 
 
 _YAML_KINDS = {

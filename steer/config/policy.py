@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from steer.config.strict import Strict
+from steer.config.strict import NO_TRUTH_VALUE, Strict
 
 Measure = Literal["max_logit", "entropy", "max_prob"]
 Aggregate = Literal["mean", "min"]
@@ -76,7 +76,7 @@ class MixtureOptions(Scored):
     """Path or URL of the mixtures that an earlier run saved: its `mixtures/` folder. Needed by `fit_from: frozen`."""
     monotone: bool = True
     """Clamp the posterior so that more confidence never means a lower posterior. False is Eq. 9 to the letter."""
-    min_fit: Annotated[int, Field(ge=2)] = 8
+    min_fit: Annotated[int, Field(ge=2), NO_TRUTH_VALUE] = 8
     """With fewer ongoing traces than this, a mixture is fitted on all that have answered."""
 
     @field_validator("frozen_path", mode="before")

@@ -7,9 +7,10 @@ its folder.
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from steer.config.policy import Measure, PolicyConfig, SteerPolicy
-from steer.config.strict import COUNTS, Count, Seed, Strict
+from steer.config.strict import COUNTS, NO_TRUTH_VALUE, Count, Seed, Strict, Text
 
 
 class RoutingOptions(Strict):
@@ -36,7 +37,7 @@ class RoutingOptions(Strict):
 class BenchmarkConfig(Strict):
     """Which questions are asked, and how they are graded."""
 
-    name: str = "chain_math"
+    name: Text = "chain_math"
     """`chain_math` or `hops` of the embedded pair; or `math500`, `omni_math`, `aime`, `acpbench`, `musique` or
     `kor_bench`; or any name, together with `source: PATH` and the field names below (own data)."""
     source: str | tuple[str, ...] | None = None
@@ -44,21 +45,21 @@ class BenchmarkConfig(Strict):
     such as `data/*.jsonl`; or a list of these. None: `hub` for a public benchmark, `embedded` for the others."""
     split: Literal["validation", "test", "all", "train"] = "test"
     """`train` is for `steer train-router`. Only embedded benchmarks have it, and `all` leaves it out."""
-    question: str | None = None
+    question: Text | None = None
     """Field that holds the question text (own data)."""
-    answer: str | None = None
+    answer: Text | None = None
     """Field that holds the gold answer (own data)."""
     answers: Literal["any", "all"] | None = None
     """What a list of several answers in that field is. `any`: each of them is right. `all`: together they are the
     answer (graders math and exact). None: `all` for grader math, else `any`."""
-    id: str | None = None
+    id: Text | None = None
     """Field that holds the question id (own data). None: the id is the row's number."""
     grader: Literal["math", "aime", "choice", "qa", "kor", "exact"] | None = None
     """How answers are graded. None: by the benchmark's own grader. Own data must name one."""
     choice_official: bool = False
     """Grade choices as published figures do: by the rule of the ACPBench harness (the last capital A to D anywhere)."""
-    prompt: str = "{question}"
-    """Template of the user turn (own data), with `{question}` or any other field of the row."""
+    prompt: Text = "{question}"
+    """Template of the user turn (own data), with `{question}` or any other field of the row, at least one."""
     tokens: Literal["math", "all"] | None = None
     """Which tokens a step's score averages over. None: the benchmark's own choice."""
     limit: Count | None = None
@@ -78,6 +79,9 @@ class BenchmarkConfig(Strict):
             if {"hub", "embedded"} & set(value):
                 raise ValueError("hub and embedded stand alone: list paths and URLs only")
             return tuple(value)
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if not isinstance(one, str):
+                raise PydanticCustomError("not_text", "it must be text", {"held": one})
         raise ValueError("it must be a path, a URL, hub or embedded, or a list of paths and URLs")
 
 
@@ -91,7 +95,7 @@ class ModelConfig(Strict):
     system_role: bool = True
     """Whether the model has a system role. False (Gemma): the system text goes to the head of the user turn."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    max_model_len: Annotated[int, Field(ge=16, lt=COUNTS)] | None = None
+    max_model_len: Annotated[int, Field(ge=16, lt=COUNTS), NO_TRUTH_VALUE] | None = None
     engine: dict[str, Any] = Field(default_factory=dict)
     """Further vLLM engine arguments, e.g. `tensor_parallel_size`, `gpu_memory_utilization`."""
 
@@ -122,7 +126,7 @@ class PoolConfig(Strict):
     max_replicas: Count | None = None
     """If given, the pool is elastic (docs/loop.md): it starts with `min_replicas`, grows up to this number while the
     backlog is worth another start, and stops replicas that it no longer needs. None: fixed at `replicas`."""
-    min_replicas: Annotated[int, Field(ge=0, lt=COUNTS)] | None = None
+    min_replicas: Annotated[int, Field(ge=0, lt=COUNTS), NO_TRUTH_VALUE] | None = None
     """Replicas that an elastic pool always keeps. With 0 (not for the small model) the first row starts the first
     replica. None: `replicas`."""
     cpus: Annotated[float, Field(ge=0)] = 1

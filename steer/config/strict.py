@@ -6,15 +6,25 @@ refused here if it does not, before anything starts.
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 SEEDS = 2**63
 """Seeds are below this number: the tables' columns and vLLM have 64 bits, one of them for the sign."""
 COUNTS = 2**31
 """Counts are below this number: the tables' columns have 32 bits, one of them for the sign."""
 
-Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
-Count = Annotated[int, Field(ge=1, lt=COUNTS)]
+
+def _no_truth_value(value: object) -> object:
+    """Python counts `True` as 1, and YAML reads `yes` and `on` as true."""
+    if isinstance(value, bool):
+        raise ValueError("this is a truth value, and a number is needed")
+    return value
+
+
+NO_TRUTH_VALUE = BeforeValidator(_no_truth_value)
+Seed = Annotated[int, Field(ge=0, lt=SEEDS), NO_TRUTH_VALUE]
+Count = Annotated[int, Field(ge=1, lt=COUNTS), NO_TRUTH_VALUE]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class Strict(BaseModel):

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from steer.config.policy import BAR, PolicyConfig
 from steer.config.run import BenchmarkConfig, PairConfig, PoolsConfig, RoutingOptions
-from steer.config.strict import COUNTS, SEEDS, Count, Seed, Strict
+from steer.config.strict import COUNTS, NO_TRUTH_VALUE, SEEDS, Count, Seed, Strict
 from steer.config.thresholds import THRESHOLDS, setting_of, threshold_key, with_threshold
 
 Objective = Literal["cheapest_within", "accuracy", "budget"]
@@ -88,9 +88,9 @@ class SweepConfig(Strict):
         BenchmarkConfig(name="hops"),
     )
     """`split` and `limit` of these are not read, because the sweep has its own."""
-    validation_questions: Annotated[int, Field(ge=2, lt=COUNTS)] | None = 400
+    validation_questions: Annotated[int, Field(ge=2, lt=COUNTS), NO_TRUTH_VALUE] | None = 400
     """Validation questions of each benchmark. None: all."""
-    test_questions: Annotated[int, Field(ge=2, lt=COUNTS)] | None = None
+    test_questions: Annotated[int, Field(ge=2, lt=COUNTS), NO_TRUTH_VALUE] | None = None
     """Test questions of each benchmark. None: all."""
     pair: str | PairConfig = "embedded"
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)] = Field(default_factory=_standard)

@@ -166,3 +166,9 @@ def test_a_message_names_three_of_many_files(tmp_path):
     with pytest.raises(ValueError, match=r"02\.jsonl and 17 more has no field 'a'") as refusal:
         own(tmp_path)
     assert "03.jsonl" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("prompt", ["Answer the question.", "{}", "{{question}}"])
+def test_a_prompt_that_names_no_column_is_refused(tmp_path, prompt):
+    with pytest.raises(ValueError, match=r"names no column.*write \{question\}"):
+        own(put(tmp_path / "d.jsonl"), prompt=prompt)

@@ -27,6 +27,7 @@ CONFIGS = [RunConfig, SweepConfig, PaperConfig, TrainRouterConfig]
         (-(2**63) - 1, "greater than or equal to 0"),
         (1.5, "integer"),
         (".inf", "finite"),
+        ("yes", "truth value"),
     ],
 )
 def test_a_seed_that_does_not_fit_is_refused(model, seed, says, tmp_path):
@@ -38,6 +39,15 @@ def test_a_seed_that_does_not_fit_is_refused(model, seed, says, tmp_path):
     with pytest.raises(SettingsError) as refusal:
         load(model, path)
     assert str(refusal.value).startswith(f"{path}: seed = ") and says in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["benchmark.limit", "routing.max_steps", "pools.small.min_replicas", "policy.min_fit"],
+)
+def test_a_truth_value_is_no_number(key):
+    with pytest.raises(SettingsError, match=rf"^--set: {key} = True: this is a truth value, and a number is needed"):
+        load(RunConfig, None, [f"{key}=true"])
 
 
 def test_the_last_seed_of_a_sweep_fits_too():

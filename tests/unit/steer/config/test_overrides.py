@@ -72,8 +72,58 @@ def test_quotes_are_those_of_yaml(written, text):
 
 @pytest.mark.parametrize("written", ["null", "~", ""])
 def test_null_is_nothing_where_a_key_may_have_no_value_and_text_elsewhere(written):
-    config = load_config(None, [f"benchmark.id={written}", f"benchmark.name={written}"])
-    assert config.benchmark.id is None and config.benchmark.name == written
+    assert load_config(None, [f"benchmark.id={written}"]).benchmark.id is None
+    if written:
+        assert load_config(None, [f"benchmark.name={written}"]).benchmark.name == written
+
+
+@pytest.mark.parametrize(
+    "item", ["benchmark.name=", "benchmark.prompt=", 'benchmark.question=""', "benchmark.answer=''"]
+)
+def test_a_text_that_is_needed_is_not_empty(item):
+    with pytest.raises(SettingsError, match=rf"^--set: {item.partition('=')[0]}: it is empty; give it a value"):
+        load_config(None, [item])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("2024", "YAML reads this as a number; put the text in quotes as you wrote it"),
+        ("true", "YAML reads this as a truth value; put the text in quotes as you wrote it"),
+        ("{a}", "YAML reads this as a mapping; put the text in quotes: source: '{a}'"),
+        ("[a.jsonl, 7]", "YAML reads 7 as a number; put the text in quotes as you wrote it"),
+        ("[a.jsonl, {b}]", "YAML reads {b} as a mapping; put the text in quotes as you wrote it"),
+        ("[]", "it must be a path, a URL"),
+    ],
+)
+def test_a_source_in_a_file_that_yaml_reads_as_something_else(text, says, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(f"benchmark:\n  source: {text}\n")
+    with pytest.raises(SettingsError) as refusal:
+        load_config(path)
+    assert str(refusal.value).startswith(f"{path}: benchmark.source = ") and says in str(refusal.value)
+
+
+@pytest.mark.parametrize("key", ["seed", "benchmark.limit", "routing.max_steps", "pools.small.min_replicas"])
+@pytest.mark.parametrize("written", ["0x10", "0b11", "1_000", "12:30:45", "1.0", "2.0e+1"])
+def test_an_integer_is_written_in_plain_digits(key, written):
+    with pytest.raises(SettingsError, match="a whole number is needed; write it in plain digits"):
+        load_config(None, [f"{key}={written}"])
+
+
+def test_plain_digits_are_decimal():
+    assert load_config(None, ["seed=010"]).seed == 10
+    assert load_config(None, ["seed= +5 ", "benchmark.limit=7"]).seed == 5
+    assert load_config(None, ["benchmark.limit=null"]).benchmark.limit is None
+
+
+@pytest.mark.parametrize(
+    "item", ["seed=" + "8" * 400, "benchmark.source=" + "[" + "7, " * 400 + "]", "seed=0x" + "f" * 6000]
+)
+def test_a_message_repeats_the_beginning_of_a_long_value(item):
+    with pytest.raises(SettingsError) as refusal:
+        load_config(None, [item])
+    assert len(str(refusal.value)) < 400
 
 
 def test_keys_that_take_more_than_text():
@@ -112,8 +162,9 @@ def test_text_inside_lists(tmp_path):
         ("1.50", "YAML reads this as a number; put the text in quotes"),
         ("2024-01-01", "YAML reads this as a date; put the text in quotes"),
         ("2024-01-01 10:00:00", "YAML reads this as a time; put the text in quotes"),
-        ("~", "YAML reads this as null; put the text in quotes"),
-        ("", "YAML reads this as null; put the text in quotes"),
+        ("~", "prompt: it is empty; give it a value (in quotes, if the text is null or ~)"),
+        ("", "prompt: it is empty; give it a value"),
+        ("''", "prompt: it is empty; give it a value"),
         ("Question: {question}", "not valid YAML"),
         ("{question} Answer:", "text with a colon, { } or [ ] needs quotes"),
         ("2024-99-99", "not valid YAML"),
