@@ -7,6 +7,7 @@ the cluster if this process started it.
 import os
 import signal
 import socket
+import sys
 import textwrap
 import threading
 import time
@@ -45,6 +46,8 @@ REASON_CHARS = 300
 CONNECT_S = 30.0
 """Seconds in which a cluster's head must take a connection. A head that restarts is back within them; Ray itself tries
 for more than five minutes."""
+TRY_S = 5.0
+"""Seconds of one try: a host that drops packets gives no answer at all."""
 RETRY_S = 1.0
 """Seconds between two tries to connect."""
 
@@ -116,18 +119,29 @@ def _start_ray(address: str, options: dict[str, Any]) -> None:
 
 
 def _refuse_silent_head(address: str) -> None:
-    """Raise OSError if nobody takes a connection at `host:port`. Addresses of another form are left to Ray."""
+    """Raise OSError if nobody takes a connection at `host:port`: at once if there is no such host, else after a word on
+    stderr and `CONNECT_S`. Addresses of another form are left to Ray."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdecimal():
         return
     deadline_s = time.monotonic() + CONNECT_S
+    said = False
     while True:
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+            socket.create_connection((host.strip("[]"), int(port)), timeout=min(CONNECT_S, TRY_S) or None).close()
             return
-        except (OSError, OverflowError):
+        except (socket.gaierror, OverflowError):  # No such host, or no such port.
+            raise
+        except OSError as failure:
             if time.monotonic() >= deadline_s:
                 raise
+            if not said:
+                reason = str(failure) or type(failure).__name__
+                print(
+                    f"no answer from RAY_ADDRESS={address} yet ({reason}); trying for {CONNECT_S:.0f} s",
+                    file=sys.stderr,
+                )
+                said = True
         time.sleep(RETRY_S)
 
 

@@ -96,11 +96,25 @@ def test_a_head_that_takes_no_connection_is_said_before_ray_waits_for_it(failing
 
 @pytest.mark.parametrize("address", ["head:99999999999999999999", "no.such.host.invalid:6379"])
 def test_an_address_that_is_none(address, failing, monkeypatch):
-    monkeypatch.setattr(session, "CONNECT_S", 0.0)
+    monkeypatch.setattr(session, "CONNECT_S", 10_000.0)  # Neither is tried again.
     failing(AssertionError("Ray was asked"))
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(StartFailed, match=re.escape(address)), cluster():
         pass
+
+
+def test_a_head_that_is_waited_for_is_named_once(failing, monkeypatch, capsys):
+    failing(AssertionError("Ray was asked"))
+    monkeypatch.setattr(session, "CONNECT_S", 0.2)
+    monkeypatch.setattr(session, "RETRY_S", 0.01)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(StartFailed), cluster():
+            pass
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"RAY_ADDRESS={address}" in line and "trying for" in line
 
 
 def test_a_head_that_listens_is_left_to_ray(failing, monkeypatch):
