@@ -7,6 +7,7 @@ they are truly equal. Those that are graded right are listed.
 
 import json
 from collections.abc import Sequence
+from itertools import islice
 
 from pipelines.report.printed import first_of
 from steer.benchmarks import load_benchmark
@@ -27,7 +28,7 @@ def check_grading(config: BenchmarkConfig) -> str:
         benchmark = load_benchmark(config.model_copy(update={"split": "all"}))
     questions = [row.question for row in benchmark.rows if not row.error]
     wrong = [q for q in questions if not _right(q, q.gold)]
-    swaps = [(q, other) for i, q in enumerate(questions) for other in _others(questions, i)]
+    swaps = [(q, other) for q, swapped in zip(questions, others(questions), strict=True) for other in swapped]
     equal = [(q.gold, other) for q, other in swaps if _right(q, other)]
     refusals = [row.error for row in benchmark.rows if row.error]
     refused = [f"refused, and not graded here: {len(refusals)} rows", *first_of(refusals, SHOWN)] if refusals else []
@@ -53,14 +54,16 @@ def _right(question: Question, answer: str) -> bool:
     return grade(response, question.gold, question.grader, json.loads(question.labels)).correct
 
 
-def _others(questions: Sequence[Question], i: int) -> list[str]:
-    """Gold answers of the rows that follow, cyclically, without those that are this row's gold or an alias of it."""
-    known = {questions[i].gold, *json.loads(questions[i].labels).get("aliases", ())}
-    found: dict[str, None] = {}
-    for j in range(1, len(questions)):
-        gold = questions[(i + j) % len(questions)].gold
-        if gold not in known:
-            found[gold] = None
-        if len(found) == SWAPS:
-            break
-    return list(found)
+def others(questions: Sequence[Question]) -> list[list[str]]:
+    """For each row, gold answers of the rows that follow, cyclically: `SWAPS` of them at most, without those that are
+    its own gold or an alias of it. Takes time linear in the rows, however few distinct golds there are."""
+    found: list[list[str]] = []
+    # The distinct golds of the rows that follow, the next one last.
+    following: dict[str, None] = {}
+    for place, question in enumerate(reversed([*questions, *questions])):
+        if place >= len(questions):
+            known = {question.gold, *json.loads(question.labels).get("aliases", ())}
+            found.append(list(islice((gold for gold in reversed(following) if gold not in known), SWAPS)))
+        following.pop(question.gold, None)
+        following[question.gold] = None
+    return found[::-1]

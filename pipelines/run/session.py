@@ -128,7 +128,7 @@ def _refuse_silent_head(address: str) -> None:
     said = False
     while True:
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=min(CONNECT_S, TRY_S) or None).close()
+            socket.create_connection((host.strip("[]"), int(port)), timeout=TRY_S).close()
             return
         except (socket.gaierror, OverflowError):  # No such host, or no such port.
             raise
