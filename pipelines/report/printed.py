@@ -36,8 +36,8 @@ def refused(benchmarks: Sequence[dict]) -> str:
         if read.get("refused"):
             why = f": {read['refusal']}" if read.get("refusal") else ""
             lines.append(
-                f"{read['benchmark']}, {read['split']} split: {read['refused']:,} of {read['traces']:,} could not be "
-                f"asked and count as wrong{why}"
+                f"{read['benchmark']}, {read['split']} split: {read['refused']:,} of {read['traces']:,} traces "
+                f"could not be asked and count as wrong{why}"
             )
     return "\n".join(lines)
 

@@ -8,10 +8,12 @@ import ast
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from steer.grading.answers import boxes
 from steer.grading.golds import Scalar, plain, unreadable_gold
 
 MAX_NAMES_SHOWN = 6
@@ -155,6 +157,8 @@ def _gold_text(value: Any, name: str, grader: str) -> str:
     if grader == "choice" and is_scalar(value) and not is_missing(value):
         return _letter(value, name)
     bare = text({name: value}, name)
+    if grader in ("aime", "exact"):
+        bare = _unboxed(bare)
     if grader in ("math", "aime"):
         # A CSV cell has no type: a number that pandas wrote there is text. These graders read numbers alone.
         if infinite := _INFINITE.fullmatch(bare):
@@ -166,15 +170,27 @@ def _gold_text(value: Any, name: str, grader: str) -> str:
 
 
 def _letter(value: Scalar, name: str) -> str:
-    """The capital letter in `b`, `(B)` or `B.`; any other text as it is."""
+    """The capital letter in `b`, `(B)`, `B.` or `\\boxed{B}`, also full-width; any other text as it is."""
     bare = plain(value)
-    if not isinstance(value, str) or (bare.isdecimal() and bare.isascii()):
+    read = unicodedata.normalize("NFKC", _unboxed(bare)).strip("$* ")
+    if not isinstance(value, str) or (read.isdecimal() and read.isascii()):
         raise RowError(
             f"field {name!r} is a number: whether options are counted from 0 or from 1 is not said, so write the "
             f"letter of the right option: it holds {bare}"
         )
-    marked = _MARKED_LETTER.fullmatch(bare)
+    marked = _MARKED_LETTER.fullmatch(read)
     return checked(marked[1].upper() if marked else bare, repr(name))
+
+
+def _unboxed(answer: str) -> str:
+    """The content of a box around the whole answer. A response that gives it back is read without its box."""
+    if "box" not in answer:
+        return answer
+    bare = answer.strip("$ ")
+    match boxes(bare):
+        case [box] if (box.start, box.end) == (0, len(bare)) and box.text:
+            return box.text
+    return answer
 
 
 def listed(value: Any) -> Any:

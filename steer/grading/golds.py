@@ -32,6 +32,7 @@ _LETTER_OR_INTEGER = re.compile(r"[A-Z]|[0-9]{1,3}")
 _PLAIN_ANSWER = re.compile(r"-?[^\W_](?:[\w ,.'-]*[\w.'])?")
 # A formula of ASCII with a digit, without a box of its own and without a backslash at its end.
 _ONE_STATEMENT = re.compile(r"(?!.*(?:box|<|\\$))(?=[^0-9]*[0-9])[!-~](?:[ -~]*[!-~])?")
+_LETTER_AND_TEXT = re.compile(r"[(\[]?([A-Za-z])(?:[)\]][.:]?|[.:])\s*\S")
 _ESCAPE_OR_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BRACKET = re.compile(r"[()\[\]]")
 _NO_DELIMITER = re.compile(r"\\(?:left|right)\s*\.")
@@ -74,7 +75,9 @@ def unreadable_gold(grader: str, gold: str, labels: Mapping[str, Any]) -> str | 
     if grader == "math" and _NUMERAL.fullmatch(gold):
         return None
     if grader == "choice" and gold.strip().upper() not in set(str(labels.get("letters", "ABCD"))):
-        return f"is no letter of {labels.get('letters', 'ABCD')}, which grader choice needs{_shown(gold)}"
+        opening = _LETTER_AND_TEXT.match(gold.strip())
+        remedy = f" (write {opening[1].upper()} alone)" if opening else ""
+        return f"is no letter of {labels.get('letters', 'ABCD')}, which grader choice needs{remedy}{_shown(gold)}"
     if grader == "aime" and integer(gold).kind != "integer":
         return f"is no integer from 0 to 999, which grader aime needs{_shown(gold)}"
     if grader == "math" and (reason := _unreadable_formula(gold)):

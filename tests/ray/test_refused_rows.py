@@ -33,6 +33,6 @@ def test_refused_rows_are_counted_beside_the_accuracy(local_ray, tmp_path):
     rows = [{"q": f"{i}?", "a": i + 0.0} for i in range(20)] + [{"q": "x?", "a": 1.5}, {"q": "y?"}]
     code, said, wrong = steer_run(tmp_path, local_ray, rows, "aime")
     assert code == 0, wrong
-    assert "accuracy" in said and "2 of 22 could not be asked and count as wrong" in said
+    assert "accuracy" in said and "2 of 22 traces could not be asked and count as wrong" in said
     (described,) = json.loads((tmp_path / "run/run.json").read_text())["benchmarks"]
     assert described["refused"] == 2 and "'a'" in described["refusal"]

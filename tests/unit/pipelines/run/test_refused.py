@@ -60,7 +60,7 @@ def test_a_run_prints_a_line_for_each_split_with_refused_rows():
     assert refused([read]) == ""
     bad = {**read, "refused": 3, "refusal": "field 'a' is missing (3 rows, as d.jsonl row 4)"}
     assert refused([read, bad]) == (
-        "mine, test split: 3 of 1,200 could not be asked and count as wrong: field 'a' is missing (3 rows, as d.jsonl "
-        "row 4)"
+        "mine, test split: 3 of 1,200 traces could not be asked and count as wrong: field 'a' is missing (3 rows, as "
+        "d.jsonl row 4)"
     )
     assert "3 of 1,200" in refused([{**read, "refused": 3}])  # A run of an earlier version wrote no reason.

@@ -160,6 +160,33 @@ def test_a_letter_may_be_marked(tmp_path, written):
     assert (row.error, row.question.gold) == ("", "B")
 
 
+@pytest.mark.parametrize(
+    ("grader", "written", "gold"),
+    [
+        ("choice", "\\boxed{A}", "A"),
+        ("choice", "$\\boxed{(b)}$", "B"),
+        ("choice", "\uff21", "A"),
+        ("choice", "\uff08\uff22\uff09", "B"),
+        ("choice", "**C**", "C"),
+        ("aime", "\\boxed{070}", "070"),
+        ("aime", "$\\boxed{27.0}$", "27"),
+        ("exact", "\\boxed{5}", "5"),
+        ("exact", "\\fbox{x{y}}", "x{y}"),
+        ("exact", "$5$", "$5$"),
+    ],
+)
+def test_a_gold_in_a_box_or_in_letters_of_another_form_is_read_as_responses_are(tmp_path, grader, written, gold):
+    (row,) = own(jsonl(tmp_path, {"q": "?", "a": written}), grader=grader)
+    assert (row.question.gold, row.error) == (gold, "")
+    assert verdict(row, f"\\boxed{{{gold}}}")
+
+
+@pytest.mark.parametrize("written", ["A. foo", "(A) foo", "a) foo", "[A] foo"])
+def test_a_letter_with_its_options_text_is_refused_with_the_letter_to_write(tmp_path, written):
+    (row,) = own(jsonl(tmp_path, {"q": "?", "a": written}), grader="choice")
+    assert "(write A alone): it holds" in row.error
+
+
 def test_a_column_of_the_prompt_may_be_empty_and_not_missing(tmp_path):
     rows = [{"q": "?", "a": 1, "context": context} for context in ("", "c", None, float("nan"))]
     read = own(jsonl(tmp_path, *rows), prompt="{context}{question}")
