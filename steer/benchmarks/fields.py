@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from steer.grading.answers import boxes
-from steer.grading.golds import Scalar, plain, unreadable_gold
+from steer.grading.golds import SHOWN_CHARS, Scalar, plain, unreadable_gold
 
 MAX_NAMES_SHOWN = 6
 """How many keys of an object a message names."""
@@ -176,7 +176,7 @@ def _letter(value: Scalar, name: str) -> str:
     if not isinstance(value, str) or (read.isdecimal() and read.isascii()):
         raise RowError(
             f"field {name!r} is a number: whether options are counted from 0 or from 1 is not said, so write the "
-            f"letter of the right option: it holds {bare}"
+            f"letter of the right option: it holds {bare if len(bare) <= SHOWN_CHARS else bare[:SHOWN_CHARS] + '...'}"
         )
     marked = _MARKED_LETTER.fullmatch(read)
     return checked(marked[1].upper() if marked else bare, repr(name))
