@@ -23,6 +23,7 @@ nothing.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from steer.grading.formulas.numbers import as_number
@@ -434,7 +435,9 @@ class _Token(NamedTuple):
     """How many pairs of brackets are around the token. A bracket counts as outside its own pair."""
 
 
-def _tokens(text: str) -> list[_Token]:
+# One text is split at several kinds of separators, one after the other.
+@lru_cache(maxsize=16)
+def _tokens(text: str) -> tuple[_Token, ...]:
     depth, tokens = 0, []
     for match in _TOKEN.finditer(text):
         if match.group() in _CLOSING:
@@ -442,4 +445,4 @@ def _tokens(text: str) -> list[_Token]:
         tokens.append(_Token(match.group(), match.start(), match.end(), depth))
         if match.group() in _OPENING:
             depth += 1
-    return tokens
+    return tuple(tokens)
