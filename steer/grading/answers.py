@@ -6,6 +6,7 @@ through `response_end`.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from steer.grading.verdict import MAX_ANSWER_CHARS, MAX_TEXT_CHARS
@@ -100,6 +101,12 @@ def boxes(text: str) -> list[Stated]:
     The function makes one pass over the braces. `\\{` and `\\}` do not count as braces, and a box without a closing
     brace does not count as a box.
     """
+    return list(_boxes(text))
+
+
+# Several functions look for the boxes of one response.
+@lru_cache(maxsize=4)
+def _boxes(text: str) -> tuple[Stated, ...]:
     open_braces: list[tuple[bool, int, int]] = []
     found: list[Stated] = []
     for match in _BRACE.finditer(text):
@@ -109,7 +116,7 @@ def boxes(text: str) -> list[Stated]:
             is_box, start, inside = open_braces.pop()
             if is_box and not (found and found[-1].start > start):
                 found.append(Stated(_trimmed(text[inside : match.start()]), "boxed", start, match.end()))
-    return found
+    return tuple(found)
 
 
 def boxed(text: str) -> Stated | None:

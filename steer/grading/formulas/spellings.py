@@ -9,34 +9,44 @@ Invariants: the functions are total on text, take linear time on texts of an ans
 import re
 
 _SPELLINGS = (
-    (re.compile(r"<=|=<"), r"\\le "),
-    (re.compile(r">="), r"\\ge "),
+    ("<= =<", re.compile(r"<=|=<"), r"\\le "),
+    (">=", re.compile(r">="), r"\\ge "),
     # `5!=120` holds a factorial. After a letter or a space, the two signs are one.
-    (re.compile(r"(?<=[A-Za-z\s])!=|<>|=/=|\\not\s?="), r"\\ne "),
+    ("!= <> =/= not", re.compile(r"(?<=[A-Za-z\s])!=|<>|=/=|\\not\s?="), r"\\ne "),
     # Between two operands without spaces, `3+-2` is a sum.
-    (re.compile(r"\+/-|(?:(?<![^=,(\[{])|(?<=[=,(\[{]\s))(?:\+-|-\+)|(?<=\s)\+-(?=\s)"), r"\\pm "),
-    (re.compile(r"(?<![A-Za-z\\])(?:infinity|inf|oo)(?![A-Za-z])", re.IGNORECASE), r"\\infty "),
-    (re.compile(r"(?<![A-Za-z\\])\\?a(sin|cos|tan)(?![A-Za-z])"), r"\\arc\1 "),
-    (re.compile(r"(?<![A-Za-z\\])(?:minus|negative)\s(?=[\d.])"), "-"),
-    (re.compile(r"(?<![A-Za-z\\])cbrt\s?\(([^()]{1,200})\)"), r"\\sqrt[3]{\1}"),
-    (re.compile(r"\\num\s?\{([\d.,eE+-]{1,60})\}"), r"\1"),
-    (re.compile(r"(?<=\d)['_](?=\d{3}(?!\d))"), ""),
-    (re.compile(r"[\u00a3\u20ac\u00a5]|\\(?:checkmark|euro|pounds)(?![A-Za-z])"), " "),
-    # A multiplication sign that was typed as a letter.
-    (re.compile(r"(?<=\d)\s?[xX]\s?(?=10\s?\^)|(?<=\d)\s[xX]\s(?=\d)"), r"\\cdot "),
-    (re.compile(r"\^\s?(?:\{\s?\\prime\s?\}|\\prime)"), "'"),
-    (re.compile(r"\\q?quad(?=[A-Za-z])"), " "),
-    (re.compile(r"\\\\\s?\[\s?-?[\d.]{1,6}\s?(?:pt|em|ex|mm|cm|in)\s?\]"), r"\\\\"),
-    (re.compile(r"\\hline(?![A-Za-z])"), " "),
-    (re.compile(r"\\begin\s?\{array\}\s?\{[lcr|@ ]{0,40}\}"), r"\\begin{matrix}"),
-    (re.compile(r"\\end\s?\{array\}"), r"\\end{matrix}"),
-    (re.compile(r"\\(begin|end)\s?\{([pbvBV]?)smallmatrix\*?\}"), r"\\\1{\2matrix}"),
+    ("+/- +- -+", re.compile(r"\+/-|(?:(?<![^=,(\[{])|(?<=[=,(\[{]\s))(?:\+-|-\+)|(?<=\s)\+-(?=\s)"), r"\\pm "),
+    ("inf Inf INF oo OO", re.compile(r"(?<![A-Za-z\\])(?:infinity|inf|oo)(?![A-Za-z])", re.IGNORECASE), r"\\infty "),
+    ("asin acos atan", re.compile(r"(?<![A-Za-z\\])\\?a(sin|cos|tan)(?![A-Za-z])"), r"\\arc\1 "),
+    ("minus negative", re.compile(r"(?<![A-Za-z\\])(?:minus|negative)\s(?=[\d.])"), "-"),
+    ("cbrt", re.compile(r"(?<![A-Za-z\\])cbrt\s?\(([^()]{1,200})\)"), r"\\sqrt[3]{\1}"),
+    ("num", re.compile(r"\\num\s?\{([\d.,eE+-]{1,60})\}"), r"\1"),
+    ("' _", re.compile(r"(?<=\d)['_](?=\d{3}(?!\d))"), ""),
     (
+        "\u00a3 \u20ac \u00a5 checkmark euro pounds",
+        re.compile(r"[\u00a3\u20ac\u00a5]|\\(?:checkmark|euro|pounds)(?![A-Za-z])"),
+        " ",
+    ),
+    # A multiplication sign that was typed as a letter.
+    ("x X", re.compile(r"(?<=\d)\s?[xX]\s?(?=10\s?\^)|(?<=\d)\s[xX]\s(?=\d)"), r"\\cdot "),
+    ("prime", re.compile(r"\^\s?(?:\{\s?\\prime\s?\}|\\prime)"), "'"),
+    ("quad", re.compile(r"\\q?quad(?=[A-Za-z])"), " "),
+    ("[", re.compile(r"\\\\\s?\[\s?-?[\d.]{1,6}\s?(?:pt|em|ex|mm|cm|in)\s?\]"), r"\\\\"),
+    ("hline", re.compile(r"\\hline(?![A-Za-z])"), " "),
+    ("array", re.compile(r"\\begin\s?\{array\}\s?\{[lcr|@ ]{0,40}\}"), r"\\begin{matrix}"),
+    ("array", re.compile(r"\\end\s?\{array\}"), r"\\end{matrix}"),
+    ("smallmatrix", re.compile(r"\\(begin|end)\s?\{([pbvBV]?)smallmatrix\*?\}"), r"\\\1{\2matrix}"),
+    (
+        "{matrix}",
         re.compile(r"[(\[]\s?\\begin\{matrix\}([^()]{0,2000}?)\\end\{matrix\}\s?[)\]]"),
         r"\\begin{pmatrix}\1\\end{pmatrix}",
     ),
-    (re.compile(r"\|\s?\\begin\{matrix\}([^|]{0,2000}?)\\end\{matrix\}\s?\|"), r"\\begin{vmatrix}\1\\end{vmatrix}"),
+    (
+        "{matrix}",
+        re.compile(r"\|\s?\\begin\{matrix\}([^|]{0,2000}?)\\end\{matrix\}\s?\|"),
+        r"\\begin{vmatrix}\1\\end{vmatrix}",
+    ),
 )
+"""What a text must hold for a pattern to match, the pattern, and the LaTeX."""
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _SCALE = re.compile(
     rf"(?<=\d)\s?(?:\\text\w{{0,2}}\s?\{{\s?)?(?P<scale>{'|'.join(_SCALES)}|dozen)(?![A-Za-z])(?P<rest>[^{{}}]{{0,40}}\}})?"
@@ -51,8 +61,9 @@ _ORDER = re.compile(r"[<>]|\\[lg]e(?![A-Za-z])")
 
 def plain_spellings(text: str) -> str:
     """Rewrite a text whose runs of spaces are single spaces."""
-    for pattern, latex in _SPELLINGS:
-        text = pattern.sub(latex, text)
+    for needs, pattern, latex in _SPELLINGS:
+        if any(need in text for need in needs.split()):
+            text = pattern.sub(latex, text)
     text = _SCALE.sub(_scaled, text)
     return _SCIENTIFIC.sub(_scientific, text)
 
