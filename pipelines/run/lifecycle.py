@@ -222,9 +222,20 @@ def prepare_resuming(run: RunFolder, wanted: dict[str, Any], out: str | Path) ->
 
 
 def changed(was: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(dotted key, earlier value, present value) of every difference between two configurations as JSON values."""
+    """(dotted key, earlier value, present value) of every difference between two configurations as JSON values.
+
+    A key that only one of them has counts as null there: a run that an earlier version began lacks keys that are new.
+    """
     if isinstance(was, dict) and isinstance(now, dict):
         for name in dict.fromkeys([*was, *now]):
             yield from changed(was.get(name), now.get(name), f"{key}.{name}" if key else name)
+    elif _are_objects(was) and _are_objects(now) and len(was) == len(now):
+        for number, (earlier, present) in enumerate(zip(was, now, strict=True)):
+            yield from changed(earlier, present, f"{key}.{number}")
     elif was != now:
         yield key, was, now
+
+
+def _are_objects(value: Any) -> bool:
+    """Whether a value is a list of objects, such as a sweep's benchmarks and variants."""
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
