@@ -148,7 +148,9 @@ def _settable(command: argparse.ArgumentParser, about: str) -> None:
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal() or len(text) > 19 or int(text) >= 2**63:
+    from steer.config.strict import SEEDS
+
+    if not text.isdecimal() or len(text) > 19 or int(text) >= SEEDS:
         raise argparse.ArgumentTypeError(f"{text[:30]} is no seed: give a whole number from 0 on, less than 2^63")
     return int(text)
 

@@ -32,7 +32,7 @@ from steer.benchmarks.fields import (
     require_readable,
     text,
 )
-from steer.benchmarks.files import DataFile, as_file, data_files
+from steer.benchmarks.files import DataFile, data_files
 from steer.benchmarks.records import Record, read_records
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.grading import GRADERS, grade
@@ -109,15 +109,11 @@ def grade_rows(rows: pa.Table) -> pa.Table:
 class FileBlocks:
     """The read task of one file. Yields blocks of `_READ_SCHEMA`."""
 
-    file: DataFile | Path
+    file: DataFile
     fields: Fields
 
     def __call__(self) -> Iterator[pa.Table]:
-        return in_blocks(read_records(self._file), self._block, self._refused, _READ_SCHEMA)
-
-    @property
-    def _file(self) -> DataFile:
-        return as_file(self.file) if isinstance(self.file, Path) else self.file
+        return in_blocks(read_records(self.file), self._block, self._refused, _READ_SCHEMA)
 
     def _block(self, records: list[Record], _first: int) -> pa.Table:
         return pa.Table.from_pylist([self._row(record) for record in records], _READ_SCHEMA)
@@ -127,7 +123,7 @@ class FileBlocks:
 
     def _row(self, record: Record) -> dict[str, str]:
         values = record.values
-        place = f"{self._file} row {record.number}"
+        place = f"{self.file} row {record.number}"
         id, grader = values.get("id"), self.fields.grader or values.get("grader")
         row = {
             "place": place,

@@ -134,12 +134,6 @@ def is_local(sources: Sequence[str]) -> bool:
     return any("://" not in source or source.startswith("file://") for source in sources)
 
 
-def as_file(path: str | Path) -> DataFile:
-    """A local path as it stands, whether or not there is a file."""
-    absolute = str(Path(path).absolute())
-    return DataFile(absolute, absolute, Path(absolute).name, _partitions_above(absolute))
-
-
 def shown(names: Sequence[object]) -> str:
     """Names in a message: the first three, and how many more there are."""
     more = len(names) - MAX_FILES_SHOWN

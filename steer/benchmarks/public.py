@@ -90,7 +90,8 @@ class PublicShard:
             asked = self.definition.asked(record.values, self.source)
             seen[asked.id] += 1
             repeat = f"-{seen[asked.id]}" if self.definition.repeats and seen[asked.id] > 1 else ""
-            question = self._question(asked, f"{asked.id}{repeat}")
+            labels = {**asked.labels, **({"official": True} if self.official_choice else {})}
+            question = self._question(asked, f"{asked.id}{repeat}", labels)
         except RowError as error:
             # The id may be what could not be read, so the number of the row names it.
             id = unread_id(self.source.name(record.number))
@@ -99,16 +100,14 @@ class PublicShard:
         key = Key(question.id, place, self.split, asked.id)
         try:
             question = replace(question, gold=asked.gold())
-            labels = json.loads(question.labels)
             require_readable(Gold(question.gold, tuple(labels.get("aliases", ()))), "answer", self.grader, labels)
         except RowError as error:
             return key, BenchmarkRow(question, f"{place}: {error}")
         return key, BenchmarkRow(question)
 
-    def _question(self, asked: Asked, question_id: str) -> Question:
+    def _question(self, asked: Asked, question_id: str, labels: dict[str, Any]) -> Question:
         """The question without its gold answer."""
         prompt = PROMPTS[self.definition.name]
-        labels = {**asked.labels, **({"official": True} if self.official_choice else {})}
         return Question(
             id=checked(question_id, "of its id"),
             sample=0,

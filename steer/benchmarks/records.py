@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from steer.benchmarks.fields import described
-from steer.benchmarks.files import FORMATS, DataFile, as_file
+from steer.benchmarks.files import FORMATS, DataFile
 
 PARQUET_ROWS = 256
 """How many rows of a Parquet file are in memory at once."""
@@ -66,9 +66,8 @@ class Record:
     error: str = ""
 
 
-def read_records(file: DataFile | Path) -> Iterator[Record]:
+def read_records(file: DataFile) -> Iterator[Record]:
     """The rows of a file, each with the columns that the names of its folders give (see `DataFile.partitions`)."""
-    file = as_file(file) if isinstance(file, Path) else file
     if file.is_local and "://" not in file.root and not Path(file.path).is_file():
         raise ValueError(f"benchmark source: there is no file {file}: give the path of a {FORMATS} file")
     if not file.kind:

@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 
 from steer.config.check import contradictions
 from steer.config.run import RunConfig
+from steer.config.strict import COUNTS, SEEDS
 from steer.config.sweep import SweepConfig
 from steer.storage.filesystem import OutputFailed
 
@@ -298,7 +299,7 @@ def _as_written(value: Any) -> str:
 
 def _in_powers(error: ErrorDetails) -> str:
     """The message of an error. Bounds of integers in 64 and 32 bits are written as powers."""
-    return error["msg"].replace(str(2**63), "2^63").replace(str(2**31), "2^31")
+    return error["msg"].replace(str(SEEDS), "2^63").replace(str(COUNTS), "2^31")
 
 
 def _nearest(given: str, valid: list[str]) -> str:

@@ -9,14 +9,10 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from steer.grading.aime import grade_aime, integer
+from steer.grading.aime import integer
 from steer.grading.answers import is_placeholder, visible
-from steer.grading.choice import grade_choice
-from steer.grading.exact import grade_exact
 from steer.grading.formulas.limits import MAX_NESTING, nesting
-from steer.grading.kor import grade_kor
-from steer.grading.math import grade_math
-from steer.grading.qa import grade_qa
+from steer.grading.graders import verdict
 from steer.grading.verdict import MAX_ANSWER_CHARS
 
 Scalar = str | int | float | Decimal
@@ -84,7 +80,7 @@ def unreadable_gold(grader: str, gold: str, labels: Mapping[str, Any]) -> str | 
         return f"{reason}{_shown(gold)}"
     if _is_plainly_readable(gold, grader):
         return None
-    if any(_is_right(response, gold, grader, labels) for response in _stating(gold, grader)):
+    if any(verdict(response, (gold,), grader, labels).correct for response in _stating(gold, grader)):
         return None
     if len(gold) > MAX_ANSWER_CHARS and grader != "exact":
         return f"is longer than {MAX_ANSWER_CHARS:,} characters, the longest answer that counts{_shown(gold)}"
@@ -150,21 +146,3 @@ def _stating(gold: str, grader: str) -> Iterator[str]:
     yield f"\\boxed{{{gold}}}"
     yield f"The answer is {gold}"
     yield gold
-
-
-def _is_right(response: str, gold: str, grader: str, labels: Mapping[str, Any]) -> bool:
-    match grader:
-        case "math":
-            return grade_math(response, gold).correct
-        case "aime":
-            return grade_aime(response, gold).correct
-        case "choice":
-            return grade_choice(response, gold, str(labels.get("letters", "ABCD"))).correct
-        case "qa":
-            return grade_qa(response, gold).correct
-        case "kor":
-            return grade_kor(response, gold, str(labels.get("subset", "")), str(labels.get("rule_id", ""))).correct
-        case "exact":
-            return grade_exact(response, gold).correct
-        case _:
-            raise ValueError(f"grader {grader!r} is unknown")

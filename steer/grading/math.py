@@ -18,6 +18,7 @@ from steer.grading.formulas.latex import is_words, normalised, same_words, spell
 from steer.grading.formulas.limits import MAX_NESTING, is_plausible, is_small, nesting
 from steer.grading.formulas.numbers import as_number, is_long_integer
 from steer.grading.formulas.qualifiers import statement, unqualified, with_definition
+from steer.grading.formulas.spellings import SCALE_WORDS
 from steer.grading.formulas.worker import symbolic
 from steer.grading.verdict import MAX_ANSWER_CHARS, NO_ANSWER, Verdict
 
@@ -39,8 +40,7 @@ _MORE_OF_IT = re.compile(r"\s{0,4}\$?\s{0,4}(?:[-+*/^=<>\\_(){}\[\]\w\u221a]|[,;
 _ASIDE = re.compile(r"\A\s{1,4}\((?:[^()]{0,100}[A-Za-z]{3}[^()]{0,100}|[\d\s+*/=.,-]{1,100})\)")
 # Words behind a number that make it another one, or a part of something else.
 _CHANGED_AFTER = (
-    r"or|and|in|out|of|to|plus|minus|times|squared|cubed|over|more|less|fewer|greater|sqrt|pi|hundred|thousand|million|"
-    r"billion|trillion|dozen"
+    f"or|and|in|out|of|to|plus|minus|times|squared|cubed|over|more|less|fewer|greater|sqrt|pi|{SCALE_WORDS}"
 )
 _WORD_AFTER = re.compile(r"\s{1,4}[A-Za-z]{2,}")
 _CHANGING = re.compile(rf"\s{{1,4}}(?:(?:{_CHANGED_AFTER})\b|[A-Za-z]{{1,12}}\s\d)")
@@ -88,6 +88,8 @@ def _without(text: str, shown: list[Stated]) -> str:
     return "".join([*pieces, text[at:]])
 
 
+# Asked for several times a verdict, and for each sample of a question.
+@lru_cache(maxsize=1024)
 def readings(gold: str) -> tuple[str, ...]:
     """The possible readings of a gold answer: the answer itself, the list of the boxes in its last statement, each side
     of an OR, the residue of a congruence, what a sentence states without its conditions (see `qualifiers`), and the

@@ -16,6 +16,7 @@ from test_command_line import simulated_pair, start
 
 from pipelines.grade.grade import Fields, FileBlocks, grade_rows
 from pipelines.grade.regrade import regrade
+from steer.benchmarks.files import data_files
 from steer.config.load import SettingsError
 from steer.storage.run_folder import RunFolder
 
@@ -40,7 +41,8 @@ def write(path, rows):
 
 
 def graded(path, **fields):
-    return grade_rows(pa.concat_tables(FileBlocks(path, Fields(**fields))())).to_pylist()
+    (file,) = data_files(path)
+    return grade_rows(pa.concat_tables(FileBlocks(file, Fields(**fields))())).to_pylist()
 
 
 def steer(address, *arguments):

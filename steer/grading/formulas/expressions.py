@@ -11,6 +11,7 @@ bounded length, so that the time is linear in the text.
 import re
 
 from steer.grading.answers import Stated
+from steer.grading.formulas.spellings import SCALE_WORDS
 from steer.grading.verdict import MAX_ANSWER_CHARS
 
 FUNCTION_WORDS = frozenset(
@@ -51,7 +52,7 @@ _IN_TEXT = re.compile(rf"(?P<first>{_EXPRESSION})(?:{_SEPARATOR}{_EXPRESSION}){{
 _ITEM = re.compile(_EXPRESSION)
 _PLAIN_NUMBER = re.compile(rf"[-+]?(?:{_DIGITS}|\d++{_SPACE}\d+/\d+|\d+/\d+|\\[dtc]?frac\{{\d+\}}\{{\d+\}})")
 _SUBSTANCE = re.compile(r"\d|\\(?:pi|infty|sqrt)")
-_SCALE = re.compile(rf"{_SPACE}(?:hundred|thousand|million|billion|trillion|dozen)(?![A-Za-z])")
+_SCALE = re.compile(rf"{_SPACE}(?:{SCALE_WORDS})(?![A-Za-z])")
 _ORDER = r"(?:[<>]=?|!=|[\u2264\u2265\u2260]|\\(?:le|ge|leq|geq|ne|neq|lt|gt)(?![A-Za-z]))"
 _COMPARED = re.compile(rf"(?P<left>{_EXPRESSION}){_SPACE}?(?P<sign>=|{_ORDER}){_SPACE}?\Z")
 _APPROXIMATED = re.compile(rf"{_SPACE}{{0,2}}(?:\u2248|\\approx){_SPACE}{{0,3}}")

@@ -7,7 +7,7 @@ Invariants: the functions are total on text, and take linear time up to the nest
 import re
 
 from steer.grading.formulas.limits import MAX_NESTING, nesting
-from steer.grading.formulas.spellings import joined_inequalities, plain_calls, plain_spellings
+from steer.grading.formulas.spellings import SCALE_WORDS, joined_inequalities, plain_calls, plain_spellings
 
 _SYMBOLS = {
     **{"−": "-", "–": "-", "×": r"\cdot ", "·": r"\cdot ", "⋅": r"\cdot ", "∗": "*", "÷": "/", "√": r"\sqrt "},
@@ -79,7 +79,7 @@ _CHOOSE = re.compile(r"\{([^{}]{1,50})\\(choose|over)(?![A-Za-z])([^{}]{1,50})\}
 _UNIT_TEXT = re.compile(r"\s*(?:\\cdot|/)?\s*" + _TEXT_COMMANDS + r"\s?\{([^{}]{0,60})\}\s*(?:\^\s?\{?-?\d\}?)?\s*$")
 _MEASURED = re.compile(r"(?=.*(?:\d|\\pi\b)).*[\w})!°%]\s*$", re.DOTALL)
 _NOT_A_UNIT = re.compile(
-    r"(?:^|\W)(?:is|are|if|iff|for|when|where|or|and|not|mod|base|even|odd|only|all|any|to|hundred|thousand|million|billion|trillion|dozen)(?:\W|$)"
+    rf"(?:^|\W)(?:is|are|if|iff|for|when|where|or|and|not|mod|base|even|odd|only|all|any|to|{SCALE_WORDS})(?:\W|$)"
 )
 _IMAGINARY = frozenset("eix")
 _UNIT_WORD = re.compile(

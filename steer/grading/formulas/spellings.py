@@ -48,8 +48,10 @@ _SPELLINGS = (
 )
 """What a text must hold for a pattern to match, the pattern, and the LaTeX."""
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+SCALE_WORDS = f"{'|'.join(_SCALES)}|dozen"
+"""A pattern of the words that multiply the number before them."""
 _SCALE = re.compile(
-    rf"(?<=\d)\s?(?:\\text\w{{0,2}}\s?\{{\s?)?(?P<scale>{'|'.join(_SCALES)}|dozen)(?![A-Za-z])(?P<rest>[^{{}}]{{0,40}}\}})?"
+    rf"(?<=\d)\s?(?:\\text\w{{0,2}}\s?\{{\s?)?(?P<scale>{SCALE_WORDS})(?![A-Za-z])(?P<rest>[^{{}}]{{0,40}}\}})?"
 )
 _SCIENTIFIC = re.compile(r"(?<![\w\\.])(\d+(?:\.\d*)?|\.\d+)([eE])([+-]?)(\d{1,3})(?![\w.^])")
 _CALL = re.compile(r"(?P<call>(?<![A-Za-z])\\?(?P<name>abs|floor|ceil)\s?\()|(?P<open>\()|(?P<close>\))")

@@ -6,7 +6,7 @@ import pytest
 from paths import FIXTURES
 
 from steer.benchmarks import load_benchmark, reading
-from steer.benchmarks.files import as_file, data_files
+from steer.benchmarks.files import data_files
 from steer.config.run import BenchmarkConfig
 
 
@@ -108,8 +108,9 @@ def test_folders_above_the_source_are_no_columns(tmp_path, source, columns):
     assert file.partitions == columns
 
 
-def test_a_path_that_is_taken_as_it_stands_has_the_columns_directly_above(tmp_path):
-    assert as_file(tmp_path / "run=3/data/x=1/y=2/d.jsonl").partitions == {"x": "1", "y": "2"}
+def test_a_file_that_is_named_has_all_the_columns_directly_above(tmp_path):
+    (file,) = data_files(put(tmp_path / "run=3/data/x=1/y=2/d.jsonl"))
+    assert file.partitions == {"x": "1", "y": "2"}
 
 
 # --- public benchmarks ------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 from paths import FIXTURES
 
 from steer.benchmarks import load_benchmark, reading
-from steer.benchmarks.files import DataFile, as_file, data_files
+from steer.benchmarks.files import DataFile, data_files
 from steer.benchmarks.records import read_records
 from steer.config.run import BenchmarkConfig
 
@@ -168,7 +168,8 @@ CSV = {
 def test_a_csv_file_is_read_as_pandas_reads_it(tmp_path, text):
     path = put(tmp_path / "d.csv", text.encode())
     expected = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
-    read = list(read_records(path))
+    (file,) = data_files(path)
+    read = list(read_records(file))
     assert [{k: v or "" for k, v in record.values.items()} for record in read] == expected
     assert not [record.error for record in read if record.error]
 
@@ -259,7 +260,8 @@ def test_partition_folders_are_columns(tmp_path):
 
 def test_a_files_own_column_stands_before_its_partition(tmp_path):
     path = put(tmp_path / "a=9/d.jsonl", b'{"q": "?", "a": "1"}')
-    (record,) = read_records(as_file(path))
+    (file,) = data_files(path)
+    (record,) = read_records(file)
     assert record.values["a"] == "1"
 
 

@@ -67,5 +67,5 @@ def test_reading_ordinary_golds_asks_no_grader(monkeypatch, grader, gold):
     def asked(*_):
         raise AssertionError("a row would take ten times as long to read")
 
-    monkeypatch.setattr(golds, "_is_right", asked)
+    monkeypatch.setattr(golds, "verdict", asked)
     assert unreadable_gold(grader, gold, {}) is None
