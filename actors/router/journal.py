@@ -40,6 +40,9 @@ SYNC_S = 1.0
 """Seconds between two syncs of a file to its disk. A killed process loses nothing; a machine that loses power loses
 this much. A sync in every round would take longer (0.6 ms) than the rest of the journal."""
 
+BANK_FILE = "bank"
+"""Name of the score bank's file in the folder of a cell."""
+
 _HEADER = struct.Struct("<2scQIII")
 """Magic, kind, number, bytes before and after compression, and the CRC-32 of these fields and the compressed
 payload."""
@@ -87,7 +90,7 @@ class Journal:
 
     def open(self, cell: str) -> "CellJournal":
         """Read the journal of a cell; a cell without one has an empty journal."""
-        return CellJournal(self._fs, f"{self._root}/{_name(cell)}", self._run)
+        return CellJournal(self._fs, f"{self._root}/{folder_name(cell)}", self._run)
 
 
 class CellJournal:
@@ -114,9 +117,9 @@ class CellJournal:
 
         `questions` by trace id. Raises ValueError, with the remedy, if another version of STEER wrote the log.
         """
-        if _name(group) not in self._logs:
+        if folder_name(group) not in self._logs:
             return None
-        first, logged_rounds = self._logs.pop(_name(group))
+        first, logged_rounds = self._logs.pop(folder_name(group))
         with self._readable():
             snapshot: GroupSnapshot = load(first, questions, self.bank)
             for logged_round in logged_rounds:
@@ -140,7 +143,7 @@ class CellJournal:
 
     def log(self, group: str) -> "GroupLog":
         """The log of a group, to be written from its beginning."""
-        return GroupLog(self._fs, f"{self._path}/{_name(group)}", self)
+        return GroupLog(self._fs, f"{self._path}/{folder_name(group)}", self)
 
     def writing(self) -> AbstractContextManager[None]:
         """Turn an OSError of the block into OutputFailed."""
@@ -151,12 +154,12 @@ class CellJournal:
         several threads, since each group has its own. Raises OutputFailed."""
         with self._saving, self.writing():
             data = encode(LogRecord(_BANK, 0, pickle.dumps(self.bank, protocol=5)))
-            with written_whole(self._fs, f"{self._path}/bank") as hidden:
+            with written_whole(self._fs, f"{self._path}/{BANK_FILE}") as hidden:
                 _write(self._fs, hidden, data)
 
     def _read_bank(self) -> ScoreBank:
         with suppress(FileNotFoundError):
-            for record in decode(_read(self._fs, f"{self._path}/bank")):
+            for record in decode(_read(self._fs, f"{self._path}/{BANK_FILE}")):
                 return pickle.loads(record.payload)
         return ScoreBank(noted=True)
 
@@ -249,7 +252,8 @@ def _records(files: fs.FileSystem, folder: str) -> list[LogRecord]:
     return found
 
 
-def _name(text: str) -> str:
+def folder_name(text: str) -> str:
+    """The folder of a cell or a group, by its name."""
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 

@@ -60,9 +60,18 @@ def _draw(seed: int, trace_id: str) -> tuple[bytes, str]:
     return hashlib.blake2b(key.encode(), digest_size=8).digest(), key
 
 
+def group_name(cell: str, number: int) -> str:
+    """Name of a cell's group. It ends in the group's number, which `group_number` reads."""
+    return f"{cell}/{number:03d}"
+
+
+def group_number(group: str) -> int:
+    return int(group.rpartition("/")[2])
+
+
 def group_tables(cells: Iterable[Cell]) -> Iterator[pa.Table]:
     """Tables of `GROUPS_SCHEMA` with one row each, in the order of cells and groups. Holds one group at a time."""
     for cell in cells:
         for number, part in enumerate(cut_into_groups(cell)):
-            columns = [[cell.name], [f"{cell.name}/{number:03d}"], in_one_cell(cell.rows.take(part))]
+            columns = [[cell.name], [group_name(cell.name, number)], in_one_cell(cell.rows.take(part))]
             yield pa.table(dict(zip(GROUPS_SCHEMA.names, columns, strict=True)), schema=GROUPS_SCHEMA)

@@ -11,21 +11,22 @@ from collections.abc import Sequence
 from functools import partial
 
 import ray
-from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.util.annotations import RayDeprecationWarning
 
-from pipelines.run.cells import Cell, group_tables, refuse_uncuttable
+from pipelines.run.cells import Cell, group_name, group_tables, refuse_uncuttable
 from pipelines.run.ingest import TablesSource, quiet_context
+from pipelines.run.routers import Groups, Routers
 from pipelines.run.session import beside_driver
 from pipelines.run.stages import AdmittedGroup, CellJob, RouteGroup, RunFolderSink, grade_parcel, left_to_ask
+from steer.config.shares import split_evenly
 from steer.storage.run_folder import Committed, RunFolder
 
 GRADERS_PER_CPU = 0.5
 """Most grading tasks for each CPU of the cluster. To grade a trace takes well under a millisecond."""
 
 
-def evaluate(cells: Sequence[Cell], router: ActorHandle, run: RunFolder) -> float:
+def evaluate(cells: Sequence[Cell], routers: Routers, run: RunFolder) -> float:
     """Route every question of every cell, grade it and commit it to the run's tables.
 
     Returns, when all are committed, the seconds that grading took, summed over its tasks. May be called again for other
@@ -37,14 +38,15 @@ def evaluate(cells: Sequence[Cell], router: ActorHandle, run: RunFolder) -> floa
     for cell in new:
         refuse_uncuttable(cell)
     old = [cell.name for cell in cells if cell.name in admitted]
-    committed, traces = {}, sum(len(cell.rows) - cell.rows.bad for cell in new)
+    committed, traces = {}, _expected(new)
     if old:
         committed = run.committed(old)
-        traces += ray.get(_askable.remote(run, _parts(run, old), committed))
+        traces |= ray.get(_askable.remote(run, _parts(run, old), committed))
     if new:
         ray.get(_write_groups.remote(run, new, [_described(cell) for cell in new]))
     parts = _parts(run, [cell.name for cell in cells])
-    router.expect.remote(traces)
+    routers = routers.of_run(run.describe()["cells"])
+    routers.expect(traces)
     jobs = {cell.name: CellJob(cell.policy, cell.routing, cell.tokens, cell.seed) for cell in cells}
     in_flight = max(cell.routing.groups_in_flight for cell in cells)
     with DataContext.current(_context()):
@@ -52,10 +54,10 @@ def evaluate(cells: Sequence[Cell], router: ActorHandle, run: RunFolder) -> floa
         # whatever `num_cpus` says.
         readers = [partial(run.read_groups, part, names) for part, names in parts.items()]
         groups = TablesSource(readers).dataset(local=False)
-        graded = _routed(groups, router, jobs, in_flight, committed).map_batches(
+        graded = _routed(groups, routers, jobs, in_flight, committed).map_batches(
             grade_parcel, batch_format="pyarrow", batch_size=1, num_cpus=0, compute=TaskPoolStrategy(_graders())
         )
-        sink = RunFolderSink(run, router)
+        sink = RunFolderSink(run, routers)
         graded.write_datasink(sink, ray_remote_args={"num_cpus": 0}, concurrency=_graders())
     return sink.grading_s
 
@@ -70,10 +72,20 @@ def _parts(run: RunFolder, cells: Sequence[str]) -> dict[str, list[str]]:
 
 
 @ray.remote(num_cpus=0)
-def _askable(run: RunFolder, parts: dict[str, list[str]], committed: dict[str, Committed]) -> int:
-    """How many traces of these cells the router is still to be asked for."""
-    groups = (group for part, cells in parts.items() for group in run.read_groups(part, cells))
-    return sum(len(left_to_ask(AdmittedGroup.read(group), committed)) for group in groups)
+def _askable(run: RunFolder, parts: dict[str, list[str]], committed: dict[str, Committed]) -> Groups:
+    """How many traces of each of these cells' groups a router is still to be asked for."""
+    rows = (AdmittedGroup.read(row) for part, cells in parts.items() for row in run.read_groups(part, cells))
+    return {(group.cell, group.name): len(left_to_ask(group, committed)) for group in rows}
+
+
+def _expected(cells: Sequence[Cell]) -> Groups:
+    """How many traces of each of these new cells' groups a router will be asked for. The sum of a cell is exact. Which
+    groups have the questions that cannot be asked is not known yet: they are taken to be spread evenly."""
+    return {
+        (cell.name, group_name(cell.name, number)): split_evenly(len(cell.rows) - cell.rows.bad, number, cell.groups)
+        for cell in cells
+        for number in range(cell.groups)
+    }
 
 
 @ray.remote(num_cpus=0)
@@ -84,7 +96,7 @@ def _write_groups(run: RunFolder, cells: list[Cell], described: list[dict]) -> N
 
 def _routed(
     groups: Dataset,
-    router: ActorHandle,
+    routers: Routers,
     jobs: dict[str, CellJob],
     in_flight: int,
     committed: dict[str, Committed],
@@ -100,7 +112,7 @@ def _routed(
         warnings.simplefilter("ignore", RayDeprecationWarning)
         return groups.map_batches(
             RouteGroup,
-            fn_constructor_args=(router, jobs, committed),
+            fn_constructor_args=(routers, jobs, committed),
             batch_size=1,
             batch_format="pyarrow",
             compute=threads,

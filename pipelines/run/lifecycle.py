@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
+from actors.router.journal_folders import move_logs
 from pipelines.report.summary import note_seconds
 from pipelines.report.time_spent import note_time, spent
 from pipelines.run.cells import Cell, refuse_uncuttable
@@ -27,6 +28,7 @@ from pipelines.run.evaluate import evaluate
 from pipelines.run.ingest import Ingested
 from pipelines.run.prewarm import prewarmed
 from pipelines.run.progress import Progress
+from pipelines.run.routers import router_of_groups
 from pipelines.run.run_lock import run_lock_held, take_over_lock
 from pipelines.run.session import Session, StartFailed, cluster, session
 from pipelines.run.supervisor import Supervisor
@@ -34,6 +36,7 @@ from steer.config.check import needed_roles, usable_pair
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.policy import PolicyConfig
 from steer.config.run import PairConfig
+from steer.config.shares import pool_shares
 from steer.storage.run_folder import RunFolder
 from steer.traces import Role
 
@@ -57,9 +60,9 @@ class Lifecycle:
         replica_class: type | None = None,
         verbose: bool = False,
     ):
-        """`kind` and `seeds` are written to `run.json`. `config` must have `pair`, `pools` and `journal`. `roles`: the
-        roles to start. None: those that the policies need. `resume`: resume the run in `out`, or begin it if there is
-        none. `replica_class`: see `actors.router.router.Router`.
+        """`kind` and `seeds` are written to `run.json`. `config` must have `pair`, `pools`, `routing` and `journal`.
+        `roles`: the roles to start. None: those that the policies need. `resume`: resume the run in `out`, or begin it
+        if there is none. `replica_class`: see `actors.router.router.Router`.
 
         Raises SettingsError for a configuration that contradicts itself, for a folder in use, and for a run of another
         configuration.
@@ -73,6 +76,8 @@ class Lifecycle:
         with refusals_as_settings_errors():
             self._pair = usable_pair(config, policies)
             self._roles = needed_roles(policies, self._pair) if roles is None else tuple(roles)
+            pool_shares(config.pools, self._roles)
+            _refuse_idle_routers(config)
             self.resumed = held_run(out, kind) if resume else None
             """The run that is resumed. None: this is a new run."""
             if self.resumed is None:
@@ -120,6 +125,9 @@ class Lifecycle:
         self._run = run
         self._finished = run.finished_cells()
         journal = run.journal if self._config.journal else None
+        if journal is not None and not new:
+            routers = self._config.pools.routers
+            move_logs(journal, routers, router_of_groups(run.describe()["cells"], routers))
         start = partial(
             session, self._pair, self._config.pools, self._replica_class, self._roles, self._policies, journal
         )
@@ -153,7 +161,7 @@ def evaluate_with_progress(cells: Sequence[Cell], started: Session, run: RunFold
     """Route, grade and commit the cells, with progress on standard error. Writes the time it took to `run.json`."""
     before, started_s = started.stats(), time.monotonic()
     with Progress(started.stats, sys.stderr):
-        grading_s = evaluate(cells, started.router, run)
+        grading_s = evaluate(cells, started.routers, run)
     wall_s = time.monotonic() - started_s
     note_seconds(run, [cell.name for cell in cells], wall_s)
     note_time(run, spent(before, started.stats(), wall_s, grading_s))
@@ -177,6 +185,15 @@ def described(started: Session) -> dict[str, Any]:
         "busy_s": {role.label: seconds for role, seconds in stats.busy_s.items()},
         "replica_s": {role.label: seconds for role, seconds in stats.replica_s.items()},
     }
+
+
+def _refuse_idle_routers(config: BaseModel) -> None:
+    routers, in_flight = config.pools.routers, config.routing.groups_in_flight
+    if in_flight < routers:
+        raise ValueError(
+            f"routing.groups_in_flight = {in_flight} is fewer than pools.routers = {routers}: a router without a group "
+            f"has nothing to do; set routing.groups_in_flight to at least {routers}, or pools.routers to {in_flight}"
+        )
 
 
 def resolved(config: BaseModel, pair: PairConfig) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pipelines.run.cells import Cell
 from pipelines.run.ingest import Rows, ingest
 from pipelines.run.lifecycle import Lifecycle
 from steer.benchmarks import reading
-from steer.config.load import refusals_as_settings_errors
+from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.policy import BAR
 from steer.config.run import RunConfig
 from steer.config.thresholds import label_of, setting_of
@@ -28,6 +28,12 @@ def run_one(
     the same but for its pools, or begin it if there is none. If all its rows are committed, no model is started.
     Raises SettingsError for a configuration that cannot be used and for a folder in use, before anything starts.
     """
+    groups, routers = config.benchmark.groups, config.pools.routers
+    if groups < routers:
+        raise SettingsError(
+            f"benchmark.groups = {groups} is fewer than pools.routers = {routers}: a group belongs to one router, and "
+            f"the others would have nothing to do; set benchmark.groups to {routers} or a multiple of it"
+        )
     lifecycle = Lifecycle(
         "run",
         config,

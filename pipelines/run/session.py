@@ -1,6 +1,6 @@
-"""What a run starts on Ray: a local cluster, unless it uses an existing one, and the router actor with its pools.
+"""What a run starts on Ray: a local cluster, unless it uses an existing one, and the routers with their pools.
 
-Invariant: however a session ends (result, exception, Ctrl-C, SIGTERM), its replicas and its router are gone, and so is
+Invariant: however a session ends (result, exception, Ctrl-C, SIGTERM), its replicas and its routers are gone, and so is
 the cluster if this process started it.
 """
 
@@ -18,12 +18,15 @@ from typing import Any
 
 import ray
 
+from actors.router.journal_folders import journal_folder
 from actors.router.router import Router
 from actors.router.stats import RouterStats
 from pipelines.run.prewarm import clear_request
+from pipelines.run.routers import Routers
 from pipelines.run.run_lock import SUPERSEDED
 from steer.config.policy import PolicyConfig
 from steer.config.run import PairConfig, PoolsConfig
+from steer.config.shares import pool_shares
 from steer.messages import EngineInfo
 from steer.traces import PAIR, Role
 
@@ -34,11 +37,11 @@ OBJECT_STORE_BYTES = 512 * 2**20
 """Object store of a local cluster. Half a GiB is plenty: traces travel in blocks of a few MiB, and prefixes in calls
 between actors."""
 ROUTER_CALLS = 10_000
-"""Calls that the router takes at the same time: an open one for each group in flight, and short ones besides."""
+"""Calls that a router takes at the same time: an open one for each group in flight, and short ones besides."""
 CLOSE_S = 10.0
-"""Seconds that the router has to kill its replicas, before it is killed itself."""
+"""Seconds that the routers have to kill their replicas, before they are killed themselves."""
 STATS_S = 5.0
-"""Seconds after which a call for the router's counts fails."""
+"""Seconds after which a call for the routers' counts fails."""
 
 
 REASON_CHARS = 300
@@ -58,15 +61,19 @@ class StartFailed(Exception):
 
 @dataclass(frozen=True)
 class Session:
-    """A started router."""
+    """Started routers."""
 
-    router: Any
-    """Ray handle of an `actors.router.router.Router`."""
+    routers: Routers
+
+    @property
+    def router(self) -> Any:
+        """Ray handle of the first router. It is the only one, unless `pools.routers` says more."""
+        return self.routers.handles[0]
 
     @property
     def infos(self) -> dict[Role, EngineInfo]:
         """What each role's first replica said of itself. A role is missing until a replica of it was loaded."""
-        return ray.get(self.router.infos.remote(), timeout=STATS_S)
+        return self.routers.infos(STATS_S)
 
     @property
     def small(self) -> EngineInfo:
@@ -77,7 +84,7 @@ class Session:
         return self.infos[Role.LARGE]
 
     def stats(self) -> RouterStats:
-        return ray.get(self.router.stats.remote(), timeout=STATS_S)
+        return self.routers.stats(STATS_S)
 
 
 @contextmanager
@@ -182,30 +189,36 @@ def session(
     policies: Sequence[PolicyConfig] = (),
     journal: str | None = None,
 ) -> Iterator[Session]:
-    """A started router with a pool for each of the `roles`, for as long as the block runs. Call this inside `cluster`.
+    """Started routers with a pool for each of the `roles`, for as long as the block runs. Call this inside `cluster`.
 
-    The replicas that the pools begin with are loaded when the block begins. `policies`: those of the run. The router
-    makes the `custom` ones first, to see whether it can. `journal`: path or URL of the folder in which it keeps live
-    traces. None: it keeps none. Raises StartFailed.
+    The replicas that the pools begin with are loaded when the block begins. `policies`: those of the run. The routers
+    make the `custom` ones first, to see whether they can. `journal`: path or URL of the folder in which they keep live
+    traces. None: they keep none. Raises StartFailed, and ValueError for pools that cannot be shared among the routers.
     """
-    # num_cpus=0: the router waits most of the time, and must find room on a node full of engines.
+    shares = pool_shares(pools, roles)
+    # num_cpus=0: a router waits most of the time, and must find room on a node full of engines. All are beside the
+    # driver: on another node each would be one more machine whose loss starts all models again.
     router = ray.remote(Router).options(
         num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0, label_selector=beside_driver()
     )
-    handle = router.remote(pair, pools, replica_class, roles, journal)
+    folders = [journal and journal_folder(journal, number, len(shares)) for number in range(len(shares))]
+    routers = Routers(
+        tuple(
+            router.remote(pair, share, replica_class, roles, folder)
+            for share, folder in zip(shares, folders, strict=True)
+        )
+    )
     try:
         try:
-            ray.get(handle.start.remote([policy for policy in policies if policy.name == "custom"]))
+            routers.start([policy for policy in policies if policy.name == "custom"])
         except (ray.exceptions.RayTaskError, ray.exceptions.RayActorError) as failure:
             cause = getattr(failure, "cause", None) or failure
             raise StartFailed(f"the models did not start: {cause}") from failure
         clear_request()
-        yield Session(handle)
+        yield Session(routers)
     finally:
         with _held_back(signal.SIGINT, signal.SIGTERM, SUPERSEDED):
-            with suppress(Exception):  # A router that is gone has nothing left to close.
-                ray.get(handle.close.remote(), timeout=CLOSE_S)
-            ray.kill(handle)
+            routers.close(CLOSE_S)
 
 
 @contextmanager

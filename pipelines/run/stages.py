@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import ray
-from ray.actor import ActorHandle
 from ray.data.datasource import Datasink, WriteResult
 
+from pipelines.run.routers import Routers
 from steer.config.policy import PolicyConfig
 from steer.config.run import RoutingOptions
 from steer.grading import NO_RESPONSE, grade
@@ -59,7 +59,7 @@ class AdmittedGroup:
 
 
 class RouterLost(Exception):
-    """The router died. The traces that it had not handed on are in its journal. (Ray's own exception does not get
+    """A router died. The traces that it had not handed on are in its journal. (Ray's own exception does not get
     through Ray Data.)"""
 
 
@@ -71,9 +71,9 @@ class RouteGroup:
     only.)
     """
 
-    def __init__(self, router: ActorHandle, jobs: dict[str, CellJob], committed: dict[str, Committed]):
+    def __init__(self, routers: Routers, jobs: dict[str, CellJob], committed: dict[str, Committed]):
         """`jobs`: by cell. `committed`: by group, what the run's tables held before this pipeline began."""
-        self._router, self._jobs, self._committed = router, jobs, committed
+        self._routers, self._jobs, self._committed = routers, jobs, committed
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         group = AdmittedGroup.read(batch)
@@ -105,7 +105,7 @@ class RouteGroup:
         from actors.router.router import Job
 
         message = Job(group.cell, group.name, job.policy, job.routing, job.tokens, job.seed)
-        stream = self._router.route.options(num_returns="streaming").remote(questions, message, committed)
+        stream = self._routers.route(questions, message, committed)
         pending: list[pa.Table] = []
         due = time.monotonic() + COMMIT_S
         while True:
@@ -116,7 +116,7 @@ class RouteGroup:
                 except StopIteration:
                     break
                 except ray.exceptions.RayActorError as death:
-                    raise RouterLost(f"the router died: {death}") from None
+                    raise RouterLost(f"a router died: {death}") from None
             if pending and (time.monotonic() >= due or sum(table.num_rows for table in pending) >= COMMIT_TRACES):
                 yield pa.concat_tables(pending)
                 pending, due = [], time.monotonic() + COMMIT_S
@@ -193,10 +193,10 @@ def with_verdicts(traces: pa.Table) -> pa.Table:
 
 
 class RunFolderSink(Datasink[float]):
-    """Commits every parcel by itself and tells the router, whose journal need not keep it any longer."""
+    """Commits every parcel by itself and tells the group's router, whose journal need not keep it any longer."""
 
-    def __init__(self, run: RunFolder, router: ActorHandle):
-        self._run, self._router = run, router
+    def __init__(self, run: RunFolder, routers: Routers):
+        self._run, self._routers = run, routers
         self.grading_s = 0.0
         """Seconds that grading took, summed over all parcels. Set when all are written."""
 
@@ -208,7 +208,8 @@ class RunFolderSink(Datasink[float]):
                 traces = from_one_cell(parcels.slice(i, 1)["traces"]).cast(GRADED_SCHEMA)
                 self._run.commit(traces)
                 grading_s += parcels["grading_s"][i].as_py()
-                self._router.committed.remote(traces["group"][0].as_py(), traces["trace_id"].to_pylist())
+                cell, group = traces["cell"][0].as_py(), traces["group"][0].as_py()
+                self._routers.committed(cell, group, traces["trace_id"].to_pylist())
         return grading_s
 
     def on_write_complete(self, write_result: WriteResult[float]) -> None:

@@ -1,7 +1,9 @@
-"""Start a run's models when they are first needed, and again after the router or its node was lost.
+"""Start a run's models when they are first needed, and again after a router or its node was lost.
 
-The new router finds the live traces in the journal. Invariant: the run is given up after `FRUITLESS_RESTARTS` losses in
-a row between which no row was committed.
+If one of several routers is lost, all are started again: what the others lose is one call a live trace, and there is
+one way of going on to get right. The new routers find the live traces in the journal.
+
+Invariant: the run is given up after `FRUITLESS_RESTARTS` losses in a row between which no row was committed.
 """
 
 import sys
@@ -17,7 +19,7 @@ from pipelines.run.stages import RouterLost
 from steer.storage.run_folder import RunFolder
 
 FRUITLESS_RESTARTS = 3
-"""Losses of the router, without a row committed between them, after which a run is given up."""
+"""Losses of a router, without a row committed between them, after which a run is given up."""
 
 _LOSSES = (RouterLost, ray.exceptions.RayActorError)
 """Exceptions that mean a loss."""
@@ -61,7 +63,7 @@ class Supervisor:
                 fruitless, rows = (fruitless + 1 if now == rows else 1), now
                 if fruitless == FRUITLESS_RESTARTS:
                     raise
-                print("steer: the router was lost; going on from its journal", file=sys.stderr, flush=True)
+                print("steer: a router was lost; going on from the journal", file=sys.stderr, flush=True)
                 self._stack.close()
                 self._session = None
                 self._run.clean()
@@ -71,5 +73,5 @@ class Supervisor:
 
 
 def lost(failure: BaseException) -> bool:
-    """Whether the death of an actor stopped the pipeline: of the router, or of the stage that calls it."""
+    """Whether the death of an actor stopped the pipeline: of a router, or of the stage that calls it."""
     return any(isinstance(cause, _LOSSES) for cause in causes(failure))

@@ -10,6 +10,7 @@ from typing import Protocol
 from steer.config.pairs import load_pair
 from steer.config.policy import CustomPolicy, PolicyConfig
 from steer.config.run import PairConfig, PoolsConfig
+from steer.config.shares import share_problems
 from steer.costs.gpu_memory import memory_problems
 from steer.policies import SIGNALS, Signal, make_policy
 from steer.traces import MEASURES, PAIR, Role
@@ -34,6 +35,7 @@ def contradictions(policies: Iterable[PolicyConfig], pair: str | PairConfig, poo
                     f"policy {policy.name} routes by {needed}, which pools.measures = {list(pools.measures)} leaves "
                     f"out; add {needed} there or choose another measure"
                 )
+    yield from share_problems(pools, PAIR)
     if isinstance(pair, PairConfig):
         yield from _gpu_counts(pair, pools)
 

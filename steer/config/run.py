@@ -179,6 +179,10 @@ class PoolsConfig(Strict):
     judge: PoolConfig = PoolConfig()
     query: PoolConfig = PoolConfig()
     """`prm`, `judge` and `query` give signals. They are started only for a policy that needs them."""
+    routers: Count = 1
+    """Router processes. Each has an even share of every pool's replicas, and of the groups. One router is one CPU core:
+    give more where its event loop is busy all the time (docs/running.md). Needs as many replicas of each model, and
+    groups in flight."""
     measures: tuple[Measure, ...] = ("max_logit", "entropy", "max_prob")
     """What replicas measure of each step. `[max_logit]` alone runs on vLLM's public API; the others need the confidence
     hook."""

@@ -30,7 +30,7 @@ def routed(opened, folder, policy) -> RunFolder:
     benchmark = load_benchmark(BenchmarkConfig(name="chain_math", split="validation", limit=QUESTIONS))
     cell = Cell("cell", policy, RoutingOptions(), held(benchmark.rows), benchmark.tokens)
     run = RunFolder.create(folder, "run", {}, [0])
-    evaluate([cell], opened.router, run)
+    evaluate([cell], opened.routers, run)
     return run
 
 

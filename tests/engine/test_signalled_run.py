@@ -28,7 +28,7 @@ def test_rewards_verdicts_and_prospects_route_a_run_and_are_charged(tmp_path):
         plan = reading(BenchmarkConfig(name="chain_math", split="validation", limit=QUESTIONS))
         benchmark = ingest(plan)
         cells = [Cell(p.name, p, routing, benchmark.rows, benchmark.tokens) for p in policies]
-        evaluate(cells, opened.router, run)
+        evaluate(cells, opened.routers, run)
         parameters = {role.label: info.parameters for role, info in opened.infos.items()}
     traces = run.read("traces").to_pandas()
     assert (traces.status != "error").all() and len(traces) == len(policies) * QUESTIONS

@@ -15,6 +15,7 @@ from patience import PATIENCE_S
 from pipelines.run.cells import Cell
 from pipelines.run.evaluate import evaluate
 from pipelines.run.ingest import ingest
+from pipelines.run.routers import Routers
 from steer.benchmarks import BenchmarkRow, reading
 from steer.config.policy import SmallPolicy, SteerPolicy
 from steer.config.run import BenchmarkConfig, RoutingOptions
@@ -61,7 +62,7 @@ def test_own_data_with_bad_rows_becomes_tables_that_others_can_read(tmp_path, ru
         Cell("steer/seed1", STEPWISE, routing, benchmark.rows, benchmark.tokens, seed=1, groups=4),
         Cell("small/seed2", SmallPolicy(), routing, first.rows, first.tokens, seed=2),
     ]
-    evaluate(cells, router, run)
+    evaluate(cells, Routers((router,)), run)
 
     traces = run.read("traces").to_pandas()
     admitted = {(cell.name, trace_id) for cell in cells for trace_id in cell.rows.trace_ids}
@@ -102,7 +103,7 @@ def test_groups_run_together_and_finished_traces_are_committed_while_they_run_on
     ray.get(engine.ready.remote())
     prompts = [WAIT if i % 4 == 0 else "fine" for i in range(40)]
     cell = Cell("c", STEPWISE, RoutingOptions(groups_in_flight=3), rows(prompts), "math", groups=3)
-    pipeline = threading.Thread(target=evaluate, args=([cell], router, run), daemon=True)
+    pipeline = threading.Thread(target=evaluate, args=([cell], Routers((router,)), run), daemon=True)
     pipeline.start()
     # Nothing lets the waiting traces go before the others are committed: a pipeline that holds those back never ends.
     for _ in range(5 * PATIENCE_S):
@@ -120,7 +121,7 @@ def test_groups_run_together_and_finished_traces_are_committed_while_they_run_on
 
 def test_more_groups_than_in_flight_wait_their_turn(run, router):
     cell = Cell("c", STEPWISE, RoutingOptions(groups_in_flight=2), rows(["fine"] * 24), "math", groups=8)
-    evaluate([cell], router, run)
+    evaluate([cell], Routers((router,)), run)
     assert run.read("traces").num_rows == 24
     seen = ray.get(router.seen.remote())
     assert len(seen["jobs"]) == 8
@@ -129,10 +130,10 @@ def test_more_groups_than_in_flight_wait_their_turn(run, router):
 
 def test_a_run_takes_further_cells_and_routes_no_committed_trace_again(run, router):
     cell = Cell("a", SmallPolicy(), RoutingOptions(), rows(["fine"] * 3), "all")
-    evaluate([cell], router, run)
-    evaluate([Cell("b", SmallPolicy(), RoutingOptions(), rows(["fine"] * 3), "all")], router, run)
+    evaluate([cell], Routers((router,)), run)
+    evaluate([Cell("b", SmallPolicy(), RoutingOptions(), rows(["fine"] * 3), "all")], Routers((router,)), run)
     assert run.read("traces", columns=["cell"])["cell"].to_pylist() == ["a"] * 3 + ["b"] * 3
-    evaluate([cell], router, run)
+    evaluate([cell], Routers((router,)), run)
     assert run.read("traces").num_rows == 6
     assert len(ray.get(router.seen.remote())["jobs"]) == 2
 
@@ -140,4 +141,4 @@ def test_a_run_takes_further_cells_and_routes_no_committed_trace_again(run, rout
 def test_a_router_that_loses_a_trace_stops_the_run_by_name(run, router):
     cell = Cell("c", SmallPolicy(), RoutingOptions(), rows(["fine", LOSE, "fine"]), "all")
     with pytest.raises(Exception, match="q001#0"):
-        evaluate([cell], router, run)
+        evaluate([cell], Routers((router,)), run)

@@ -58,7 +58,7 @@ def rows_of(run, table, leave_out=()):
 def test_a_router_that_is_killed_in_mid_run_costs_no_row_and_changes_no_answer(tmp_path):
     runs = {name: RunFolder.create(tmp_path / name, "run", {}, [0]) for name in ("whole", "killed")}
     with start(runs["whole"])() as opened:
-        evaluate([cell()], opened.router, runs["whole"])
+        evaluate([cell()], opened.routers, runs["whole"])
 
     run, kills = runs["killed"], []
 
@@ -72,7 +72,7 @@ def test_a_router_that_is_killed_in_mid_run_costs_no_row_and_changes_no_answer(t
         stop = threading.Event()
         if not kills:
             threading.Thread(target=kill, daemon=True).start()
-        evaluate(cells, opened.router, run)
+        evaluate(cells, opened.routers, run)
 
     with Supervisor(run, start(run, step_s=0.25)) as supervisor:
         supervisor.evaluate([cell()], work)
@@ -87,7 +87,7 @@ def test_a_router_that_is_killed_in_mid_run_costs_no_row_and_changes_no_answer(t
 def test_a_run_goes_on_in_another_process_on_other_pools(tmp_path):
     run = RunFolder.create(tmp_path / "run", "run", {}, [0])
     with start(run, step_s=0.25)() as opened:
-        pipeline = threading.Thread(target=_until_killed, args=(opened.router, run), daemon=True)
+        pipeline = threading.Thread(target=_until_killed, args=(opened.routers, run), daemon=True)
         pipeline.start()
         while run.read("traces").num_rows <= N // 4:
             pipeline.join(0.05)
@@ -97,7 +97,7 @@ def test_a_run_goes_on_in_another_process_on_other_pools(tmp_path):
     assert N // 4 < len(before) < N
     run.clean()
     with start(run, replicas=3)() as opened:
-        evaluate([cell()], opened.router, run)
+        evaluate([cell()], opened.routers, run)
         stats = opened.stats()
         assert stats.done == stats.total == N + 1 - len(before | {"bad#0"})
         assert stats.live == stats.queued == 0
@@ -106,9 +106,9 @@ def test_a_run_goes_on_in_another_process_on_other_pools(tmp_path):
     assert not (tmp_path / "run" / "journal").exists()
 
 
-def _until_killed(router, run):
+def _until_killed(routers, run):
     try:
-        evaluate([cell()], router, run)
+        evaluate([cell()], routers, run)
     except Exception as failure:
         assert lost(failure)
 
