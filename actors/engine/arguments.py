@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 
-from actors.engine.checkpoint import SKYWORK_PRM, count_parameters, model_folder
+from actors.engine.checkpoint import SKYWORK_PRM, count_parameters, model_folder, weights_bytes
 from actors.engine.vllm_hooks import HOOK_LOGPROBS, PUBLIC_LOGPROBS, needs_hook
 from steer.config.run import ModelConfig, PoolConfig
-from steer.costs.gpu_memory import ModelDimensions, known_dimensions, memory_arguments
+from steer.costs.gpu_memory import BYTES, ModelDimensions, known_dimensions, memory_arguments
+from steer.costs.gpu_share import share_arguments, whole_card_tokens
 from steer.policies.probe import PROBE_KEY
 
 CPU_BLOCK_SIZE_TOKENS = 32
@@ -20,8 +21,13 @@ long as in one pass; with vLLM's default of 128 it takes 1.64 times as long."""
 CPU_BATCHED_TOKENS = 8192
 """Most prompt tokens of one engine step on a CPU. A model with a longer context gets its context instead, so that no
 prompt is split."""
+STREAM_TOKENS = 4
+"""Tokens of a row that writes on which vLLM hands over at a time. Handing over each by itself takes a third of a CPU
+engine's time on the embedded pair; a step is seen up to so many tokens after its end."""
 CPU_CACHE_BYTES = 2**30
 """KV cache on a CPU. A model's `engine:` entry overrides it. VLLM_CPU_KVCACHE_SPACE (GiB) overrides both."""
+NOMINAL_AND_MORE = 1.1
+"""Parameters of a model by those in its name, which leave out a part: Qwen2.5-7B has 7.6e9."""
 
 
 def set_environment(gpus: float) -> None:
@@ -29,15 +35,20 @@ def set_environment(gpus: float) -> None:
 
     A variable that the user has set keeps its value, except VLLM_ENABLE_V1_MULTIPROCESSING.
     """
+    set_needed_environment(gpus)
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the replica's own thread runs the engine
-    defaults = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
     if gpus > 0:
-        defaults["VLLM_USE_V2_MODEL_RUNNER"] = "0"  # the confidence hook fits the V1 sampler
-        if find_spec("flashinfer") is None:
-            defaults["VLLM_USE_FLASHINFER_SAMPLER"] = "0"  # vLLM takes it by default, and fails without the package
+        os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")  # the confidence hook fits the V1 sampler
     else:
         # Eager start-up takes 13 s, compiled 30 to 44 s. Compiled decoding is 0 to 26 % faster.
-        defaults["TORCH_COMPILE_DISABLE"] = "1"
+        os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
+
+
+def set_needed_environment(gpus: float) -> None:
+    """Set only those variables without which vLLM does not start here, or writes a lot to the log."""
+    defaults = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
+    if gpus > 0 and find_spec("flashinfer") is None:
+        defaults["VLLM_USE_FLASHINFER_SAMPLER"] = "0"  # vLLM takes it by default, and fails without the package
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
@@ -47,7 +58,11 @@ def engine_arguments(model: ModelConfig, pool: PoolConfig, measures: Sequence[st
 
     ValueError if the model does not fit the pool's GPUs.
     """
-    arguments = {"max_logprobs": max(HOOK_LOGPROBS, PUBLIC_LOGPROBS), "logprobs_mode": "raw_logits"}
+    arguments = {
+        "max_logprobs": max(HOOK_LOGPROBS, PUBLIC_LOGPROBS),
+        "logprobs_mode": "raw_logits",
+        "stream_interval": STREAM_TOKENS,
+    }
     if needs_hook(measures):
         arguments["worker_extension_cls"] = "actors.engine.vllm_hooks.SamplerHooks"
     return _arguments(model, pool, arguments)
@@ -116,6 +131,8 @@ def _arguments(model: ModelConfig, pool: PoolConfig, arguments: dict) -> dict:
     }
     if pool.card_gb is not None:
         arguments |= memory_arguments(known_dimensions(model.path) or model_dimensions(model, config), model, pool)
+    elif pool.gpus > 0:
+        arguments |= _card_arguments(model, pool, config, writes="runner" not in arguments)
     if pool.gpus > 0:
         if pool.gpus > 1:
             arguments["tensor_parallel_size"] = int(pool.gpus)
@@ -146,6 +163,51 @@ def _arguments(model: ModelConfig, pool: PoolConfig, arguments: dict) -> dict:
         nested = {"head_dtype": arguments["hf_overrides"]["head_dtype"]}
         arguments["hf_overrides"]["text_config"] = nested | arguments["hf_overrides"].get("text_config", {})
     return arguments
+
+
+def card_bytes() -> int | None:
+    """Memory of the GPU that this process sees first, without starting CUDA. None if vLLM sees none."""
+    from vllm.platforms import current_platform
+
+    return int(current_platform.get_device_total_memory()) if current_platform.is_cuda_alike() else None
+
+
+def _card_arguments(model: ModelConfig, pool: PoolConfig, config, writes: bool) -> dict:
+    """Arguments that follow from the memory of the card. `writes`: the engine computes logits over the vocabulary."""
+    card = card_bytes()
+    if pool.gpus >= 1:
+        if card is None or not writes:
+            return {}
+        vocabulary = config.get_text_config().vocab_size
+        tokens = whole_card_tokens(card, vocabulary, model, pool, _context_tokens(model, config))
+        return {"max_num_batched_tokens": tokens}
+    if card is None:
+        raise ValueError(
+            f"{model.path} is to get gpus: {pool.gpus:g}, and vLLM sees no GPU in its process: install vLLM's CUDA "
+            "build and a driver that fits it, or set gpus to 0 to run on the CPU"
+        )
+    weights, parameters = _weights(model)
+    counted = model.model_copy(update={"parameters": parameters})
+    shape = known_dimensions(model.path) or model_dimensions(counted, config)
+    return share_arguments(card, weights, shape, model, pool, writes)
+
+
+def _weights(model: ModelConfig) -> tuple[float, float]:
+    """(bytes, parameters) of a model's weights, from its checkpoint if it is on this machine. ValueError, with the
+    remedy, if nothing says how large the model is."""
+    number_bytes = BYTES[model.dtype]
+    try:
+        return weights_bytes(model.path, number_bytes), count_parameters(model.path)
+    except (ValueError, OSError):  # The hub's is not here yet, or its weights are in other files or made up.
+        shape = known_dimensions(model.path)
+        divided = {"kv_cache_memory_bytes", "gpu_memory_utilization"} & set(model.engine)
+        if shape is None and model.parameters is None and not divided:
+            raise ValueError(
+                f"{model.path}: its checkpoint is not on this machine or has no safetensors file, so the memory of its "
+                "weights is not known: give the model's parameters:, or kv_cache_memory_bytes under its engine:"
+            ) from None
+        parameters = shape.parameters if shape is not None else NOMINAL_AND_MORE * (model.parameters or 0)
+        return number_bytes * parameters, parameters
 
 
 def _context_tokens(model: ModelConfig, config) -> int:

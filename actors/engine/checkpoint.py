@@ -13,6 +13,8 @@ SKYWORK_PRM = "Qwen2ForPrmModel"
 """Architecture of the Skywork-o1-Open-PRM checkpoints. vLLM has no class for it; `models/skywork_prm.py` adds one."""
 OTHER_PARTS = ("vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.")
 """Name prefixes of the weights in a Gemma-3 checkpoint that its language model does not use."""
+CONVERTED = ("F64", "F32", "F16", "BF16")
+"""Dtypes, as safetensors names them, of weights that an engine converts to its own dtype."""
 
 _SAMPLE_BYTES = 2**20
 """Bytes that a fingerprint reads at each of three places in a file of weights."""
@@ -41,15 +43,22 @@ def count_parameters(path: str) -> float:
     packs several weights into one number: set the model's `parameters:` there. ValueError if the checkpoint has no
     safetensors file.
     """
-    folder = _weights_folder(path)
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        files = sorted(folder / name for name in set(json.loads(index.read_text())["weight_map"].values()))
-    else:
-        files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ValueError(f"{path} has no safetensors file to count the parameters of: give the model's `parameters:`")
-    return float(sum(_file_parameters(file) for file in files))
+    return float(sum(math.prod(entry["shape"]) for file in _weight_files(path) for entry in _tensors(file)))
+
+
+def weights_bytes(path: str, number_bytes: int) -> int:
+    """Bytes of the checkpoint's weights in an engine, from the headers of its safetensors files.
+
+    `number_bytes`: bytes of a number of the engine's dtype, to which floating-point weights are converted. Quantised
+    weights keep their size. ValueError if the checkpoint has no safetensors file, OSError if it is not on this machine.
+    """
+    total = 0
+    for file in _weight_files(path):
+        for entry in _tensors(file):
+            start, end = entry["data_offsets"]
+            numbers = math.prod(entry["shape"])
+            total += numbers * number_bytes if entry["dtype"] in CONVERTED else end - start
+    return total
 
 
 def model_fingerprint(path: str) -> str:
@@ -83,9 +92,22 @@ def _weights_folder(path: str) -> Path:
     return Path(snapshot_download(path, allow_patterns=["*.safetensors*"], local_files_only=True))
 
 
-def _file_parameters(file: Path) -> int:
-    """Parameters in one safetensors file. Its header is 8 bytes of length, then JSON."""
+def _weight_files(path: str) -> list[Path]:
+    """The safetensors files of the checkpoint. ValueError if there is none."""
+    folder = _weights_folder(path)
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        files = sorted(folder / name for name in set(json.loads(index.read_text())["weight_map"].values()))
+    else:
+        files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ValueError(f"{path} has no safetensors file to count the parameters of: give the model's `parameters:`")
+    return files
+
+
+def _tensors(file: Path) -> list[dict]:
+    """Dtype, shape and place of each tensor in one safetensors file. Its header is 8 bytes of length, then JSON."""
     with file.open("rb") as stream:
         header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
     skipped = ("__metadata__", *OTHER_PARTS)
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if not name.startswith(skipped))
+    return [entry for name, entry in header.items() if not name.startswith(skipped)]

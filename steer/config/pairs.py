@@ -33,10 +33,10 @@ def _gemma(hub_id: str, parameters: float) -> ModelConfig:
 
 PAIRS = {
     "embedded": PairConfig(
-        small=ModelConfig(path="embedded:small"),
-        large=ModelConfig(path="embedded:large"),
-        prm=ModelConfig(path="embedded:prm"),
-        judge=ModelConfig(path="embedded:judge"),
+        small=ModelConfig(path="embedded:small", dtype="float32"),
+        large=ModelConfig(path="embedded:large", dtype="float32"),
+        prm=ModelConfig(path="embedded:prm", dtype="float32"),
+        judge=ModelConfig(path="embedded:judge", dtype="float32"),
         judge_prompt=JUDGE_PROMPT,
         probe="embedded:probe",
     ),

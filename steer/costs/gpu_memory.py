@@ -146,11 +146,15 @@ def memory_arguments(shape: ModelDimensions, model: ModelConfig, pool: PoolConfi
             f"cache, where one sequence of {planned.context_tokens} tokens takes {planned.longest_gib:.1f}; "
             f"{_remedy(shape, model, pool)}"
         )
-    return {
+    arguments: dict[str, Any] = {
         "gpu_memory_utilization": floor(100 * planned.given_gib / GPU_SIZES[_card_gb(pool)].usable_gib) / 100,
         "max_num_batched_tokens": planned.batched_tokens,
         "max_num_seqs": min(pool.max_num_seqs, planned.sequences, planned.batched_tokens),
     }
+    if pool.gpus < 1 and "gpu_memory_utilization" not in model.engine:
+        # With a neighbour on the card vLLM is not to measure: it would count the neighbour's memory, too.
+        arguments["kv_cache_memory_bytes"] = int(planned.cache_gib * GIB)
+    return arguments
 
 
 def memory_problems(pair: PairConfig, pools: PoolsConfig) -> Iterator[str]:

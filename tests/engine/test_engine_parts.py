@@ -133,6 +133,21 @@ def test_engine_entry_overrides_every_default(small_folder):
     assert "worker_extension_cls" not in on_gpus and "enforce_eager" not in on_gpus
 
 
+def test_a_part_of_a_card_is_divided_before_vllm_starts(small_folder, monkeypatch):
+    monkeypatch.setattr("actors.engine.arguments.card_bytes", lambda: 80 * 2**30)
+    model = ModelConfig(path=str(small_folder))
+    got = engine_arguments(model, PoolConfig(gpus=0.25), MEASURES)
+    assert got["gpu_memory_utilization"] < 0.25 and got["max_num_batched_tokens"] == 8192
+    assert 15 * 2**30 < got["kv_cache_memory_bytes"] < 20 * 2**30
+    own = model.model_copy(update={"engine": {"kv_cache_memory_bytes": 2**30}})
+    assert engine_arguments(own, PoolConfig(gpus=0.25), MEASURES)["kv_cache_memory_bytes"] == 2**30
+    whole = engine_arguments(model, PoolConfig(gpus=1), MEASURES)
+    assert whole["max_num_batched_tokens"] == 8192 and "kv_cache_memory_bytes" not in whole
+    monkeypatch.setattr("actors.engine.arguments.card_bytes", lambda: None)
+    with pytest.raises(ValueError, match="sees no GPU"):
+        engine_arguments(model, PoolConfig(gpus=0.25), MEASURES)
+
+
 def test_parameters_are_counted_from_the_checkpoint(small_folder, tmp_path):
     from transformers import Qwen2ForCausalLM
 
