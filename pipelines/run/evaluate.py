@@ -9,21 +9,31 @@ Invariant: no stage asks for a CPU. The engines may hold all CPUs, and a stage t
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.util.annotations import RayDeprecationWarning
 
-from pipelines.run.cells import Cell, group_name, group_tables, refuse_uncuttable
+from pipelines.run.cells import (
+    Cell,
+    cut_into_groups,
+    group_name,
+    group_tables,
+    groups_in_flight,
+    refuse_uncuttable,
+)
 from pipelines.run.ingest import TablesSource, quiet_context
 from pipelines.run.routers import Groups, Routers
 from pipelines.run.session import beside_driver
 from pipelines.run.stages import AdmittedGroup, CellJob, RouteGroup, RunFolderSink, grade_parcel, left_to_ask
 from steer.config.shares import split_evenly
-from steer.storage.run_folder import Committed, RunFolder
+from steer.storage.run_folder import CommittedRows, RunFolder
 
 GRADERS_PER_CPU = 0.5
 """Most grading tasks for each CPU of the cluster. To grade a trace takes well under a millisecond."""
+_ASKED = ("id", "sample", "error")
+"""Fields of a question that say whether it is still to be asked."""
 
 
 def evaluate(cells: Sequence[Cell], routers: Routers, run: RunFolder) -> float:
@@ -38,21 +48,19 @@ def evaluate(cells: Sequence[Cell], routers: Routers, run: RunFolder) -> float:
     for cell in new:
         refuse_uncuttable(cell)
     old = [cell.name for cell in cells if cell.name in admitted]
-    committed, traces = {}, _expected(new)
-    if old:
-        committed = run.committed(old)
-        traces |= ray.get(_askable.remote(run, _parts(run, old), committed))
+    committed, left = _look.remote(run, _parts(run, old))
     if new:
-        ray.get(_write_groups.remote(run, new, [_described(cell) for cell in new]))
+        ray.get(_write_groups.remote(run, new))
+    described = run.describe()["cells"]
     parts = _parts(run, [cell.name for cell in cells])
-    routers = routers.of_run(run.describe()["cells"])
-    routers.expect(traces)
+    routers = routers.of_run(described)
+    routers.expect(ray.get(left) | _expected(new, described))
     jobs = {cell.name: CellJob(cell.policy, cell.routing, cell.tokens, cell.seed) for cell in cells}
-    in_flight = max(cell.routing.groups_in_flight for cell in cells)
+    in_flight = groups_in_flight(cells, [entry for entry in described if entry["name"] in jobs])
     with DataContext.current(_context()):
         # `ray.data.read_parquet` would not do: both of Ray 2.60's readers look at the files in tasks that need a CPU,
         # whatever `num_cpus` says.
-        readers = [partial(run.read_groups, part, names) for part, names in parts.items()]
+        readers = [partial(run.read_groups, part, held) for part, held in parts.items()]
         groups = TablesSource(readers).dataset(local=False)
         graded = _routed(groups, routers, jobs, in_flight, committed).map_batches(
             grade_parcel, batch_format="pyarrow", batch_size=1, num_cpus=0, compute=TaskPoolStrategy(_graders())
@@ -71,27 +79,33 @@ def _parts(run: RunFolder, cells: Sequence[str]) -> dict[str, list[str]]:
     return parts
 
 
-@ray.remote(num_cpus=0)
-def _askable(run: RunFolder, parts: dict[str, list[str]], committed: dict[str, Committed]) -> Groups:
-    """How many traces of each of these cells' groups a router is still to be asked for."""
-    rows = (AdmittedGroup.read(row) for part, cells in parts.items() for row in run.read_groups(part, cells))
-    return {(group.cell, group.name): len(left_to_ask(group, committed)) for group in rows}
+@ray.remote(num_cpus=0, num_returns=2)
+def _look(run: RunFolder, parts: dict[str, list[str]]) -> tuple[CommittedRows, Groups]:
+    """What the tables hold of these cells, and how many traces of each of their groups a router is still to be asked
+    for. In a task, because the driver needs neither ids nor questions."""
+    committed = run.committed([name for cells in parts.values() for name in cells])
+    rows = (AdmittedGroup.read(row) for part, cells in parts.items() for row in run.read_groups(part, cells, _ASKED))
+    return committed, {(group.cell, group.name): left_to_ask(group, committed.of(group.name)) for group in rows}
 
 
-def _expected(cells: Sequence[Cell]) -> Groups:
+def _expected(cells: Sequence[Cell], described: Sequence[dict[str, Any]]) -> Groups:
     """How many traces of each of these new cells' groups a router will be asked for. The sum of a cell is exact. Which
     groups have the questions that cannot be asked is not known yet: they are taken to be spread evenly."""
+    groups = {entry["name"]: entry["groups"] for entry in described}
     return {
-        (cell.name, group_name(cell.name, number)): split_evenly(len(cell.rows) - cell.rows.bad, number, cell.groups)
+        (cell.name, group_name(cell.name, number)): split_evenly(
+            len(cell.rows) - cell.rows.bad, number, groups[cell.name]
+        )
         for cell in cells
-        for number in range(cell.groups)
+        for number in range(groups[cell.name])
     }
 
 
 @ray.remote(num_cpus=0)
-def _write_groups(run: RunFolder, cells: list[Cell], described: list[dict]) -> None:
+def _write_groups(run: RunFolder, cells: list[Cell]) -> None:
     """Write the groups from a task, so that the questions do not pass through the driver."""
-    run.write_groups(group_tables(cells), described)
+    cut = [(cell, cut_into_groups(cell)) for cell in cells]
+    run.write_groups(group_tables(cut), [_described(cell, len(parts)) for cell, parts in cut])
 
 
 def _routed(
@@ -99,7 +113,7 @@ def _routed(
     routers: Routers,
     jobs: dict[str, CellJob],
     in_flight: int,
-    committed: dict[str, Committed],
+    committed: ray.ObjectRef,
 ) -> Dataset:
     threads = ActorPoolStrategy(
         size=1,
@@ -136,13 +150,13 @@ def _context() -> DataContext:
     return context
 
 
-def _described(cell: Cell) -> dict:
+def _described(cell: Cell, groups: int) -> dict[str, Any]:
     return {
         "name": cell.name,
         "policy": cell.policy.model_dump(mode="json"),
         "routing": cell.routing.model_dump(mode="json"),
         "tokens": cell.tokens,
         "seed": cell.seed,
-        "groups": cell.groups,
+        "groups": groups,
         "traces": len(cell.rows),
     }

@@ -9,9 +9,9 @@ Invariant: rows keep the order of the shards, and every row of the chosen split 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
@@ -20,6 +20,7 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from pipelines.run.refused import Refusal, commonest, none_left
+from pipelines.run.rows import Rows
 from steer.benchmarks import BenchmarkRow, Key, Reading, Shard
 from steer.config.load import SettingsError
 from steer.storage.questions import question_table
@@ -32,37 +33,20 @@ _READ_SCHEMA = pa.schema(
 _KEYS_SCHEMA = pa.schema(
     [field for field in _READ_SCHEMA if field.name not in QUESTIONS_SCHEMA.names or field.name == "error"]
 )
-"""What the driver holds of each row."""
+"""What decides which rows are chosen."""
+_HELD_SCHEMA = pa.schema(
+    [pa.field(f.name, pa.large_string() if pa.types.is_string(f.type) else f.type) for f in _KEYS_SCHEMA]
+    + [("bytes", pa.int64())]
+)
+"""What the driver holds of each row: the same, and the bytes of its texts."""
+_KEYS_AT_A_TIME = 4096
 READ_ROWS = 256
 """Rows of a block that is read: a few megabytes at 20 paragraphs a question."""
+READ_BYTES = 32 * 2**20
+"""A block has fewer rows if their texts are longer than this together."""
 T = TypeVar("T")
 REFUSED = -1
 """Value of `shard` in the row of a shard that cannot be read. `number` is then the shard, and `key_id` the reason."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The traces of a benchmark split. Their ids are held here, their questions in the object store."""
-
-    trace_ids: tuple[str, ...]
-    bad: int
-    """Number of traces whose question cannot be asked."""
-    blocks: tuple[ray.ObjectRef, ...]
-    """Tables with the columns of `QUESTIONS_SCHEMA` and others. Each question is there once."""
-    picks: tuple[tuple[int, int], ...]
-    """Of each trace: (row, counted over all blocks, sample)."""
-    refusal: str = ""
-    """The commonest reason why questions cannot be asked, with an example; empty if all can."""
-
-    def __len__(self) -> int:
-        return len(self.trace_ids)
-
-    def take(self, indices: Sequence[int]) -> pa.Table:
-        """The traces with these indices, as `QUESTIONS_SCHEMA`. Fetches all blocks to the calling process."""
-        table = pa.concat_tables([ray.get(block).select(QUESTIONS_SCHEMA.names) for block in self.blocks])
-        rows = table.take(pa.array([self.picks[i][0] for i in indices], pa.int64()))
-        samples = pa.array([self.picks[i][1] for i in indices], pa.int32())
-        return rows.set_column(rows.schema.get_field_index("sample"), "sample", samples)
 
 
 @dataclass(frozen=True)
@@ -130,7 +114,7 @@ class _Blocks:
     shard: Shard
 
     def __call__(self) -> Iterator[pa.Table]:
-        return in_blocks(self.shard.rows(), self._block, self._refused, _READ_SCHEMA)
+        return in_blocks(self.shard.rows(), self._block, self._refused, _READ_SCHEMA, _text_bytes)
 
     def _block(self, rows: list[tuple[Key, BenchmarkRow]], first: int) -> pa.Table:
         keys, read = zip(*rows, strict=True)
@@ -148,23 +132,31 @@ class _Blocks:
 
 
 def in_blocks(
-    rows: Iterator[T],
+    rows: Iterable[T],
     block: Callable[[list[T], int], pa.Table],
     refused: Callable[[str], pa.Table],
     schema: pa.Schema,
+    size: Callable[[T], int] = lambda _: 0,
 ) -> Iterator[pa.Table]:
-    """Yield the rows as tables of `READ_ROWS` rows.
+    """Yield the rows as tables of `READ_ROWS` rows, or of fewer if these have `READ_BYTES` by `size`.
 
     `block` makes a table from rows and the number of the first one. If `rows` raises ValueError, the table that
     `refused` makes from its message follows: an exception would leave Ray Data with Ray's own words around it.
     """
-    first = 0
+    first, held = 0, 0
+    part: list[T] = []
     try:
-        while part := list(islice(rows, READ_ROWS)):
-            yield block(part, first)
-            first += len(part)
+        for row in rows:
+            part.append(row)
+            held += size(row)
+            if len(part) == READ_ROWS or held >= READ_BYTES:
+                yield block(part, first)
+                first, held, part = first + len(part), 0, []
     except ValueError as error:
         yield refused(str(error))
+    else:
+        if part:
+            yield block(part, first)
     # Ray Data does not accept a read task that yields no block.
     yield schema.empty_table()
 
@@ -188,27 +180,70 @@ def quiet_context(log_level: int = logging.CRITICAL) -> DataContext:
     return context
 
 
+def _text_bytes(row: tuple[Key, BenchmarkRow]) -> int:
+    """About how many bytes a row's texts have: what is long is the prompt, or a gold answer."""
+    return len(row[1].question.prompt) + len(row[1].question.gold)
+
+
 def _chosen(plan: Reading, blocks: list[ray.ObjectRef]) -> Rows:
-    keys = pa.concat_tables([_KEYS_SCHEMA.empty_table(), *ray.get([_keys.remote(block) for block in blocks])])
+    held = ray.get([_keys.remote(block) for block in blocks])
+    keys = pa.concat_tables([_HELD_SCHEMA.empty_table(), *held])
     refused = keys.filter(pc.equal(keys["shard"], REFUSED))
     if refused.num_rows:
         raise ValueError(refused.sort_by("number")["key_id"][0].as_py())
+    counts_B = np.array([table.num_rows for table in held], np.int64)
+    first_B = np.cumsum(counts_B) - counts_B
     # Blocks come in any order. `order` is the order of the shards.
-    order = keys.select(["shard", "number"]).to_pandas().sort_values(["shard", "number"]).index
-    read = keys.to_pylist()
-    in_order = [Key(*(read[i][f"key_{name}"] for name in Key._fields)) for i in order]
-    chosen = [int(order[i]) for i in plan.select(in_order)]
-    samples = range(plan.samples)
-    refusals = [Refusal(read[i]["key_place"], read[i]["error"]) for i in chosen if read[i]["error"]]
+    order = np.lexsort((keys["number"].to_numpy(), keys["shard"].to_numpy()))
+    chosen = order[np.array(plan.select(_Keys(keys.take(pa.array(order)))), np.int64)]
+    at_I = np.repeat(chosen, plan.samples)
+    sample_I = np.tile(np.arange(plan.samples, dtype=np.int32), len(chosen))
+    block_I = np.searchsorted(first_B, at_I, side="right") - 1
+    read = keys.take(pa.array(chosen))
+    bad = read.filter(pc.not_equal(read["error"], ""))
+    refusals = [Refusal(*pair) for pair in zip(bad["key_place"].to_pylist(), bad["error"].to_pylist(), strict=True)]
     return Rows(
-        trace_ids=tuple(f"{read[i]['key_id']}#{sample}" for i in chosen for sample in samples),
+        trace_ids=_trace_ids(keys["key_id"].take(pa.array(at_I)), sample_I),
         bad=len(refusals) * plan.samples,
         blocks=tuple(blocks),
-        picks=tuple((i, sample) for i in chosen for sample in samples),
+        block_I=block_I.astype(np.int32),
+        row_I=(at_I - first_B[block_I]).astype(np.int32),
+        sample_I=sample_I,
+        bytes_I=keys["bytes"].to_numpy()[at_I],
         refusal=commonest(refusals),
     )
 
 
+def _trace_ids(ids: pa.ChunkedArray, sample_I: np.ndarray) -> pa.Array:
+    """`Question.trace_id` of each trace."""
+    samples = pa.array(sample_I).cast(pa.large_string())
+    return pc.binary_join_element_wise(ids.combine_chunks(), samples, pa.scalar("#", pa.large_string()))
+
+
+class _Keys(Sequence[Key]):
+    """The keys of a table of `_HELD_SCHEMA`, made as they are asked for: a million of them as objects are half a
+    gigabyte."""
+
+    def __init__(self, table: pa.Table):
+        self._columns = [table[f"key_{name}"].combine_chunks() for name in Key._fields]
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    def __getitem__(self, i):
+        return Key(*(column[i].as_py() for column in self._columns))
+
+    def __iter__(self) -> Iterator[Key]:
+        for first in range(0, len(self), _KEYS_AT_A_TIME):
+            columns = (column.slice(first, _KEYS_AT_A_TIME).to_pylist() for column in self._columns)
+            yield from map(Key._make, zip(*columns, strict=True))
+
+
 @ray.remote(num_cpus=0)
 def _keys(block: pa.Table) -> pa.Table:
-    return block.select(_KEYS_SCHEMA.names)
+    """The columns of `_HELD_SCHEMA`. They are made of the row's own text, so they may exceed 2 GiB in all: large
+    strings."""
+    bytes_of = [pc.binary_length(block[field.name]) for field in QUESTIONS_SCHEMA if pa.types.is_string(field.type)]
+    sizes = np.sum([pc.fill_null(column, 0).to_numpy() for column in bytes_of], axis=0, dtype=np.int64)
+    keys = block.select(_KEYS_SCHEMA.names).append_column("bytes", pa.array(sizes, pa.int64()))
+    return keys.cast(_HELD_SCHEMA)

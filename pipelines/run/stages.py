@@ -22,7 +22,7 @@ from steer.config.run import RoutingOptions
 from steer.grading import NO_RESPONSE, grade
 from steer.storage.one_cell import from_one_cell, in_one_cell
 from steer.storage.questions import QUESTION_COLUMNS, split_by_error, trace_ids
-from steer.storage.run_folder import Committed, RunFolder
+from steer.storage.run_folder import Committed, CommittedRows, RunFolder
 from steer.storage.schemas import GRADED_SCHEMA, MIXTURE_KEYS, MIXTURE_STRUCT, ROUTED_SCHEMA, VERDICT_FIELDS
 from steer.traces import Status
 
@@ -71,14 +71,15 @@ class RouteGroup:
     only.)
     """
 
-    def __init__(self, routers: Routers, jobs: dict[str, CellJob], committed: dict[str, Committed]):
-        """`jobs`: by cell. `committed`: by group, what the run's tables held before this pipeline began."""
-        self._routers, self._jobs, self._committed = routers, jobs, committed
+    def __init__(self, routers: Routers, jobs: dict[str, CellJob], committed: ray.ObjectRef):
+        """`jobs`: by cell. `committed`: the `CommittedRows` of the run's tables before this pipeline began."""
+        self._routers, self._jobs = routers, jobs
+        self._committed: CommittedRows = ray.get(committed)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         group = AdmittedGroup.read(batch)
         job = self._jobs[group.cell]
-        committed = self._committed.get(group.name, Committed())
+        committed = self._committed.of(group.name)
         awaited = Counter(i for i in trace_ids(group.questions) if i not in committed.trace_ids)
         for routed in self._routed(group, job, committed):
             awaited.subtract(routed["trace_id"].to_pylist())
@@ -94,7 +95,7 @@ class RouteGroup:
         unwritten = [i not in committed.trace_ids for i in trace_ids(bad)]
         if any(unwritten):
             yield error_rows(bad.filter(pa.array(unwritten)), group, job.seed)
-        if left_to_ask(group, self._committed):
+        if left_to_ask(group, committed):
             # All questions, also committed ones, because the journal holds the group as it was admitted.
             for routed in self._from_router(good.select(QUESTION_COLUMNS), group, job, committed.trace_ids):
                 yield without_mixtures(routed, committed.mixtures)
@@ -124,11 +125,11 @@ class RouteGroup:
             yield pa.concat_tables(pending)
 
 
-def left_to_ask(group: AdmittedGroup, committed: dict[str, Committed]) -> list[str]:
-    """Trace ids of the group's questions that can be asked and have no committed row."""
-    done = committed.get(group.name, Committed()).trace_ids
+def left_to_ask(group: AdmittedGroup, committed: Committed) -> int:
+    """How many of the group's questions can be asked and have no committed row. Of the questions, `id`, `sample` and
+    `error` are enough."""
     good, _ = split_by_error(group.questions)
-    return [i for i in trace_ids(good) if i not in done]
+    return sum(i not in committed.trace_ids for i in trace_ids(good))
 
 
 def without_mixtures(routed: pa.Table, committed: frozenset[tuple]) -> pa.Table:

@@ -12,6 +12,10 @@ from pydantic_core import PydanticCustomError
 from steer.config.policy import Measure, PolicyConfig, SteerPolicy
 from steer.config.strict import COUNTS, NO_TRUTH_VALUE, Count, Seed, Strict, Text
 
+MAX_LIVE = 100_000
+"""Most live traces of a run that sets no `routing.max_live`. It is far above what engines need to be busy, and a group
+of a fourth of it has far more scores at every step than its mixture needs."""
+
 
 class RoutingOptions(Strict):
     """How traces are routed, whatever the policy."""
@@ -30,8 +34,34 @@ class RoutingOptions(Strict):
     """Tokens after which a pass over several steps comes back, at the end of its step, and is asked to go on. Such a
     pass is that of a model alone, the large model's last one, or steps written ahead. No more than this is lost with a
     replica or a run, and a drained node is left this soon. None: a pass comes back at its end only."""
+    write_on: bool = False
+    """The model that writes a trace goes on while its finished steps are decided on, and stops only where the other
+    model takes over. What it has written past that step is thrown away and charged. Needs `barrier: rolling`. Replaces
+    what `policy.ahead` does. Policies that ask for a signal or a peek before each step write step by step all the
+    same."""
     groups_in_flight: Count = 4
     """Groups routed at the same time: while one waits at its barrier, the rows of another fill the pools."""
+
+    @model_validator(mode="after")
+    def _no_barrier_while_writing_on(self) -> Self:
+        if self.write_on and self.barrier == "strict":
+            raise ValueError("write_on: true needs decisions without a barrier: set routing.barrier to rolling")
+        return self
+
+    max_live: Count | None = None
+    """Traces of the run that are live at the same time, at most. It bounds the router's memory. A cell's traces are cut
+    into as many groups as it takes that `groups_in_flight` of them do not exceed it, at least `benchmark.groups`. None:
+    100,000, so that a cell of up to 25,000 traces is cut into `benchmark.groups` as it stands."""
+
+    @property
+    def most_live(self) -> int:
+        """`max_live`, or what holds without it."""
+        return self.max_live or MAX_LIVE
+
+    @property
+    def most_in_group(self) -> int:
+        """Most traces of one group."""
+        return max(1, self.most_live // self.groups_in_flight)
 
 
 class BenchmarkConfig(Strict):

@@ -15,7 +15,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from itertools import chain
@@ -32,6 +32,10 @@ from steer.storage.filesystem import OutputFailed, open_filesystem, writing, wri
 from steer.storage.provenance import git_commit, versions
 from steer.storage.schemas import MIXTURE_KEYS, MIXTURES_SCHEMA, ORDER, SCHEMAS, STEP_KEYS, STEPS_SCHEMA, TRACES_SCHEMA
 
+_SORTED_BYTES = 2**30
+"""A table that is larger is sorted with large strings: sorting puts each column into one array, and 2 GiB of text would
+exceed the 32-bit offsets of strings."""
+
 
 class Committed(NamedTuple):
     """What a run's tables hold of one group."""
@@ -39,6 +43,21 @@ class Committed(NamedTuple):
     trace_ids: frozenset[str] = frozenset()
     mixtures: frozenset[tuple[Any, ...]] = frozenset()
     """Values of `MIXTURE_KEYS`."""
+
+
+class CommittedRows(NamedTuple):
+    """What a run's tables hold of several groups, as tables, because a million ids as objects take 100 MB."""
+
+    traces: pa.Table
+    """Columns group (a dictionary) and trace_id."""
+    mixtures: pa.Table
+    """Columns group (a dictionary) and `MIXTURE_KEYS`."""
+
+    def of(self, group: str) -> Committed:
+        """What they hold of one group."""
+        traces, mixtures = (table.filter(pc.equal(table["group"], group)) for table in self)
+        fits = [mixtures[key].to_pylist() for key in MIXTURE_KEYS]
+        return Committed(frozenset(traces["trace_id"].to_pylist()), frozenset(zip(*fits, strict=True)))
 
 
 class RunFolder:
@@ -120,7 +139,7 @@ class RunFolder:
 
     def finished_cells(self) -> set[str]:
         """Names of the cells whose traces are all in `traces/`."""
-        held = self.read("traces", columns=["cell"])["cell"].value_counts().to_pylist()
+        held = self.read_unsorted("traces", columns=["cell"])["cell"].value_counts().to_pylist()
         counts = {entry["values"]: entry["counts"] for entry in held}
         return {cell["name"] for cell in self.describe()["cells"] if counts.get(cell["name"]) == cell["traces"]}
 
@@ -135,19 +154,12 @@ class RunFolder:
                     self._fs.delete_file(info.path)
         self._lay_out()
 
-    def committed(self, cells: Iterable[str]) -> dict[str, "Committed"]:
-        """By group: what the tables hold of these cells' groups. Groups without a committed trace are left out."""
+    def committed(self, cells: Iterable[str]) -> CommittedRows:
+        """What the tables hold of these cells' groups."""
         names = list(cells)
-        traces = self.read("traces", names, ["group", "trace_id"]).to_pandas()
-        mixtures = self.read("mixtures", names, ["group", *MIXTURE_KEYS]).to_pandas()
-        fitted = {
-            group: frozenset(rows[list(MIXTURE_KEYS)].itertuples(index=False, name=None))
-            for group, rows in mixtures.groupby("group")
-        }
-        return {
-            group: Committed(frozenset(rows["trace_id"]), fitted.get(group, frozenset()))
-            for group, rows in traces.groupby("group")
-        }
+        traces = self.read_unsorted("traces", names, ["group", "trace_id"])
+        mixtures = self.read_unsorted("mixtures", names, ["group", *MIXTURE_KEYS])
+        return CommittedRows(_by_group(traces), _by_group(mixtures))
 
     @property
     def journal(self) -> str:
@@ -211,13 +223,18 @@ class RunFolder:
         self._write_part("questions", part, tables)
         self.update(cells=[*earlier, *({**cell, "part": part} for cell in cells)])
 
-    def read_groups(self, part: str, cells: Iterable[str]) -> Iterator[pa.Table]:
-        """Yield the groups of these cells in a part of `questions/`, as tables of one row."""
+    def read_groups(self, part: str, cells: Iterable[str], fields: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Yield the groups of these cells in a part of `questions/`, as tables of one row, one at a time. `fields`:
+        only these of the questions; None: all."""
         wanted = set(cells)
+        columns = None if fields is None else ["cell", "group", *(f"questions.list.element.{name}" for name in fields)]
         with self._fs.open_input_file(f"{self._path}/questions/{part}.parquet") as file:
-            for batch in pq.ParquetFile(file).iter_batches(batch_size=1):
-                if batch["cell"][0].as_py() in wanted:
-                    yield pa.Table.from_batches([batch])
+            parquet = pq.ParquetFile(file)
+            for number in range(parquet.num_row_groups):
+                held = parquet.read_row_group(number, ["cell"])["cell"].to_pylist()
+                if not wanted.isdisjoint(held):
+                    rows = parquet.read_row_group(number, columns)
+                    yield from (rows.slice(i, 1) for i, cell in enumerate(held) if cell in wanted)
 
     def commit(self, graded: pa.Table) -> None:
         """Write rows of `GRADED_SCHEMA`: their steps and mixtures first, the traces last. Raises OutputFailed."""
@@ -280,14 +297,30 @@ class RunFolder:
         order = ORDER[table]
         extra = ["draft"] if table == "mixtures" else []
         names = columns if columns is None else [*columns, *(name for name in [*order, *extra] if name not in columns)]
-        wanted = None if cells is None else pads.field("cell").isin(cells)
-        parts = pads.dataset(f"{self._path}/{table}", SCHEMAS[table], format="parquet", filesystem=self._fs)
-        rows = parts.to_table(columns=names, filter=wanted)
+        rows = self.read_unsorted(table, cells, names)
         keys = [(name, "ascending") for name in order]
         if extra:
             keys.insert(order.index("step") + 1, ("draft", "descending"))
+        if rows.nbytes > _SORTED_BYTES:
+            rows = rows.cast(_with_large_strings(rows.schema))
         rows = rows.sort_by(keys)
         return rows if columns is None else rows.select(columns)
+
+    def read_unsorted(self, table: str, cells: list[str] | None = None, columns: list[str] | None = None) -> pa.Table:
+        """The same in any order: much cheaper where there are millions of rows."""
+        wanted = None if cells is None else pads.field("cell").isin(pa.array(cells, pa.string()))
+        parts = pads.dataset(f"{self._path}/{table}", SCHEMAS[table], format="parquet", filesystem=self._fs)
+        return parts.to_table(columns=columns, filter=wanted)
+
+
+def _by_group(rows: pa.Table) -> pa.Table:
+    """The rows with column group as a dictionary: the same few names stand in all of them."""
+    return rows.set_column(rows.schema.get_field_index("group"), "group", rows["group"].dictionary_encode())
+
+
+def _with_large_strings(schema: pa.Schema) -> pa.Schema:
+    """The schema with 64-bit offsets of texts."""
+    return pa.schema([pa.field(f.name, pa.large_string()) if pa.types.is_string(f.type) else f for f in schema])
 
 
 def _stem(graded: pa.Table) -> str:

@@ -65,7 +65,7 @@ def test_own_data_with_bad_rows_becomes_tables_that_others_can_read(tmp_path, ru
     evaluate(cells, Routers((router,)), run)
 
     traces = run.read("traces").to_pandas()
-    admitted = {(cell.name, trace_id) for cell in cells for trace_id in cell.rows.trace_ids}
+    admitted = {(cell.name, trace_id) for cell in cells for trace_id in cell.rows.trace_ids.to_pylist()}
     assert len(traces) == len(admitted) == 70
     assert set(zip(traces.cell, traces.trace_id, strict=True)) == admitted
     bad = traces[traces.status == "error"]
@@ -115,7 +115,7 @@ def test_groups_run_together_and_finished_traces_are_committed_while_they_run_on
     ray.get(router.release.remote())
     pipeline.join(PATIENCE_S)
     assert not pipeline.is_alive()
-    assert run.read("traces")["question_id"].to_pylist() == [trace_id[:-2] for trace_id in cell.rows.trace_ids]
+    assert run.read("traces")["question_id"].to_pylist() == [trace_id[:-2] for trace_id in cell.rows.trace_ids.to_pylist()]
     ray.kill(engine)
 
 
