@@ -1,5 +1,6 @@
 """One mixture: the posterior of Eq. 9, and what a fit does with degenerate groups."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -7,8 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import camps
+from sklearn.mixture import GaussianMixture
 
-from steer.mixture.gaussians import FIT_SAMPLE, Mixture, fit_mixture
+from steer.mixture.gaussians import (
+    FIT_SAMPLE,
+    MAX_ITERATIONS,
+    TOLERANCE,
+    VARIANCE_FLOOR,
+    Mixture,
+    _best_split,
+    fit_mixture,
+)
 
 # method.md: c = N(24, 1), u = N(20, 3). Its two figures, .92 and .05, are those of the weights .6 and .4.
 WORKED = Mixture(24.0, 20.0, 1.0, 3.0, 0.6, 0.4, n=100)
@@ -120,6 +130,39 @@ def test_fit_is_equivariant_to_shift_and_scale(scale, shift):
     np.testing.assert_allclose(
         after.posterior((scores + shift) * scale, True), before.posterior(scores, True), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("n", [2, 9, 64, 512])
+def test_a_fit_is_that_of_scikit_learn(n):
+    rng = np.random.default_rng(n)
+    for _ in range(10):
+        scores = np.where(np.arange(n) % 3 == 0, rng.normal(-4, 1, n), rng.normal(rng.uniform(0, 4), 2, n))
+        mixture = fit_mixture(scores)
+        z = (scores - scores.mean()) / scores.std()
+        low, high = _best_split(z)
+        theirs = GaussianMixture(
+            2,
+            covariance_type="diag",
+            tol=TOLERANCE,
+            reg_covar=VARIANCE_FLOOR,
+            max_iter=MAX_ITERATIONS,
+            weights_init=np.array([len(low), len(high)]) / n,
+            means_init=np.array([[low.mean()], [high.mean()]]),
+            precisions_init=1 / (np.array([[low.var()], [high.var()]]) + VARIANCE_FLOOR),
+        )
+        with warnings.catch_warnings(action="ignore"):  # It may stop at MAX_ITERATIONS, as ours.
+            theirs.fit(z[:, None])
+        unsure, confident = np.argsort(theirs.means_[:, 0])
+        means = scores.mean() + scores.std() * theirs.means_[:, 0]
+        sds = scores.std() * np.sqrt(theirs.covariances_[:, 0])
+        assert mixture == replace(
+            mixture,
+            mean_confident=pytest.approx(means[confident], rel=1e-9),
+            mean_unsure=pytest.approx(means[unsure], rel=1e-9),
+            sd_confident=pytest.approx(sds[confident], rel=1e-9),
+            sd_unsure=pytest.approx(sds[unsure], rel=1e-9),
+            weight_confident=pytest.approx(theirs.weights_[confident], rel=1e-9),
+        )
 
 
 def test_the_order_of_the_scores_does_not_matter():
