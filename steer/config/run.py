@@ -162,9 +162,10 @@ class PoolConfig(Strict):
     cpus: Annotated[float, Field(ge=0)] = 1
     """CPUs for each replica."""
     gpus: Annotated[float, Field(ge=0)] = 0
-    """GPUs for each replica. If tensor parallelism is above 1, this must be the same number."""
+    """GPUs for each replica. If tensor parallelism is above 1, this must be the same number. Below 1: a part of a card,
+    and of its memory (docs/pairs.md)."""
     card_gb: Literal[24, 48, 80] | None = None
-    """Memory of each GPU in GB, for which vLLM's engine arguments are then chosen (docs/pairs.md). None: vLLM's own."""
+    """Memory of each GPU in GB, for which vLLM's arguments are then chosen (docs/pairs.md). None: the card is asked."""
     label: str | None = None
     """Value of the node label `steer-pool` on which replicas are placed. None: anywhere."""
     max_rows: Count = 512
