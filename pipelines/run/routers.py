@@ -9,6 +9,7 @@ finds a group's journal, and two routers never write to the same one.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -68,13 +69,12 @@ class Routers:
             self.handles[number].expect.remote(count)
 
     def close(self, timeout_s: float) -> None:
-        """Kill every replica and every router. Routers that are gone have nothing left to close."""
-        closing = [handle.close.remote() for handle in self.handles]
-        try:
+        """Kill every replica and every router."""
+        with suppress(Exception):  # Routers that are gone have nothing left to close.
+            closing = [handle.close.remote() for handle in self.handles]
             ray.wait(closing, num_returns=len(closing), timeout=timeout_s)
-        finally:
-            for handle in self.handles:
-                ray.kill(handle)
+        for handle in self.handles:
+            ray.kill(handle)
 
     # --- what is said to the router of a group ----------------------------------------------------------------------
 
