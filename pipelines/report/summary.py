@@ -70,7 +70,7 @@ class Summary(NamedTuple):
 def note_seconds(run: RunFolder, cells: Sequence[str], seconds: float) -> None:
     """Add the wall time of one pipeline (`evaluate` call) to `run.json`, shared among its cells by the time that their
     steps took."""
-    took = _step_seconds(run.read("steps", cells=list(cells), columns=["cell", "seconds"]))
+    took = _step_seconds(run.read_unsorted("steps", cells=list(cells), columns=["cell", "seconds"]))
     whole = sum(took.values())
     share = {name: took.get(name, 0.0) / whole if whole else 1 / len(cells) for name in cells}
     listed = run.describe()["cells"]

@@ -6,8 +6,11 @@ cannot express.
 Invariant: no stage asks for a CPU. The engines may hold all CPUs, and a stage that waited for one would stop the run.
 """
 
+import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -28,10 +31,15 @@ from pipelines.run.routers import Groups, Routers
 from pipelines.run.session import beside_driver
 from pipelines.run.stages import AdmittedGroup, CellJob, RouteGroup, RunFolderSink, grade_parcel, left_to_ask
 from steer.config.shares import split_evenly
+from steer.storage.parts import MANY_PARTS
 from steer.storage.run_folder import CommittedRows, RunFolder
 
 GRADERS_PER_CPU = 0.5
 """Most grading tasks for each CPU of the cluster. To grade a trace takes well under a millisecond."""
+MERGE_S = 30.0
+"""Seconds between two looks whether there are parts to merge. A look lists three folders."""
+LEFT_PARTS = 16
+"""Small parts of a table that are merged at the end of a pipeline. Fewer are left as they are."""
 _ASKED = ("id", "sample", "error")
 """Fields of a question that say whether it is still to be asked."""
 
@@ -66,8 +74,54 @@ def evaluate(cells: Sequence[Cell], routers: Routers, run: RunFolder) -> float:
             grade_parcel, batch_format="pyarrow", batch_size=1, num_cpus=0, compute=TaskPoolStrategy(_graders())
         )
         sink = RunFolderSink(run, routers)
-        graded.write_datasink(sink, ray_remote_args={"num_cpus": 0}, concurrency=_graders())
+        with _parts_merged(run):
+            graded.write_datasink(sink, ray_remote_args={"num_cpus": 0}, concurrency=_graders())
     return sink.grading_s
+
+
+@contextmanager
+def _parts_merged(run: RunFolder) -> Iterator[None]:
+    """Merge the tables' small parts in tasks of their own while the block runs, and what is left when it has ended.
+
+    A merge that fails is tried again later. It stops no run, because the parts that it would have merged are whole: the
+    commits report a full disk.
+    """
+    over = threading.Event()
+    merging: list[ray.ObjectRef] = []
+
+    def merge() -> None:
+        while not over.wait(MERGE_S):
+            merging[:] = [_merge_parts.remote(run)]
+            _await_merge(merging[0])
+
+    thread = threading.Thread(target=merge, name="merge parts", daemon=True)
+    thread.start()
+    try:
+        yield
+        over.set()
+        thread.join()
+        _await_merge(_merge_parts.remote(run, LEFT_PARTS))
+    finally:
+        # Whoever goes on with the run cleans its folder, and nobody else may write there by then.
+        over.set()
+        for task in merging:
+            ray.cancel(task, force=True)
+        thread.join()
+
+
+def _await_merge(task: ray.ObjectRef) -> None:
+    try:
+        ray.get(task)
+    except ray.exceptions.TaskCancelledError:
+        pass
+    except ray.exceptions.RayError as failure:
+        reason = getattr(failure, "cause", None) or failure
+        print(f"steer: small parts are not merged and stay as they are: {reason}", file=sys.stderr, flush=True)
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _merge_parts(run: RunFolder, least: int = MANY_PARTS) -> None:
+    run.merge_parts(least)
 
 
 def _parts(run: RunFolder, cells: Sequence[str]) -> dict[str, list[str]]:

@@ -69,7 +69,7 @@ class Supervisor:
                 self._run.clean()
 
     def _rows(self) -> int:
-        return self._run.read("traces", columns=["cell"]).num_rows
+        return self._run.read_unsorted("traces", columns=["cell"]).num_rows
 
 
 def lost(failure: BaseException) -> bool:

@@ -7,8 +7,10 @@
     RUN/driver.json  the run lock (`pipelines/run/run_lock.py`)
 
 docs/tables.md describes every column. Invariants: a file is written under another name and renamed, so a reader sees it
-whole or not at all. Only a regrade replaces a part, by one with the same rows. The steps and mixtures of a trace are
-written before the trace. A part that cannot be written leaves nothing behind and raises OutputFailed.
+whole or not at all. A committed row stays: a part is replaced by one with the same rows and other verdicts (a regrade),
+or deleted once a merged part with its rows is in place (`steer.storage.parts`). What this class reads has every
+committed row once, also while parts are merged, and after a kill. The steps and mixtures of a trace are written before
+the trace. A part that cannot be written leaves nothing behind and raises OutputFailed.
 """
 
 import hashlib
@@ -29,12 +31,17 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from steer.storage.filesystem import OutputFailed, open_filesystem, writing, written_whole
+from steer.storage.parts import EMPTY, MANY_PARTS, MERGED, REPLACES, Parts, stem
 from steer.storage.provenance import git_commit, versions
 from steer.storage.schemas import MIXTURE_KEYS, MIXTURES_SCHEMA, ORDER, SCHEMAS, STEP_KEYS, STEPS_SCHEMA, TRACES_SCHEMA
 
 _SORTED_BYTES = 2**30
 """A table that is larger is sorted with large strings: sorting puts each column into one array, and 2 GiB of text would
 exceed the 32-bit offsets of strings."""
+
+
+READINGS = 10
+"""Times that a table is read, if parts of it are merged each time meanwhile. Merges are minutes apart."""
 
 
 class Committed(NamedTuple):
@@ -65,6 +72,7 @@ class RunFolder:
 
     def __init__(self, root: str | Path):
         self._fs, self._path, self.root = open_filesystem(root)
+        self._parts = {table: Parts(self._fs, f"{self._path}/{table}") for table in ("questions", *SCHEMAS)}
 
     def __reduce__(self) -> tuple[type["RunFolder"], tuple[str]]:
         return RunFolder, (self.root,)
@@ -107,7 +115,7 @@ class RunFolder:
         no mixture."""
         for table, schema in SCHEMAS.items():
             if not self.parts(table):
-                self._write_part(table, "empty", schema.empty_table())
+                self._write_part(table, EMPTY, schema.empty_table())
 
     @classmethod
     def refuse_used(cls, root: str | Path) -> None:
@@ -144,14 +152,18 @@ class RunFolder:
         return {cell["name"] for cell in self.describe()["cells"] if counts.get(cell["name"]) == cell["traces"]}
 
     def clean(self) -> None:
-        """Remove what a process that was cut off left behind: unfinished files, and parts of `steps/` and `mixtures/`
-        whose traces were not committed. Call this only while no other process writes."""
-        committed = {Path(part).stem for part in self.parts("traces")}
+        """Remove what a process that was cut off left behind: unfinished files, parts of `steps/` and `mixtures/` whose
+        traces were not committed, and parts whose rows are in a merged part too. Call this only while no other process
+        writes."""
+        committed = self._parts["traces"].names()
         for table in ("questions", *SCHEMAS):
             for info in self._fs.get_file_info(fs.FileSelector(f"{self._path}/{table}", allow_not_found=True)):
-                stray = table in SCHEMAS and Path(info.path).stem not in committed
+                name = stem(info.path)
+                stray = table in SCHEMAS and not name.startswith(MERGED) and name not in committed
                 if info.base_name.startswith(".") or stray:
                     self._fs.delete_file(info.path)
+        for table in SCHEMAS:
+            self._parts[table].remove_replaced()
         self._lay_out()
 
     def committed(self, cells: Iterable[str]) -> CommittedRows:
@@ -239,17 +251,28 @@ class RunFolder:
     def commit(self, graded: pa.Table) -> None:
         """Write rows of `GRADED_SCHEMA`: their steps and mixtures first, the traces last. Raises OutputFailed."""
         self._refuse_unshared()
-        stem = _stem(graded)
-        self._write_part("steps", stem, _steps(graded))
+        name = _name_of(graded)
+        self._write_part("steps", name, _steps(graded))
         mixtures = _mixtures(graded)
         if mixtures.num_rows:
-            self._write_part("mixtures", stem, mixtures)
-        self._write_part("traces", stem, graded.select(TRACES_SCHEMA.names).cast(TRACES_SCHEMA))
+            self._write_part("mixtures", name, mixtures)
+        self._write_part("traces", name, graded.select(TRACES_SCHEMA.names).cast(TRACES_SCHEMA))
+
+    def merge_parts(self, least: int = MANY_PARTS) -> None:
+        """Merge small parts of every table, once they have `parts.FULL_BYTES` together or there are `least` of them.
+
+        Others may commit and read meanwhile, but one process alone may merge. Holds `parts.ROW_GROUP_BYTES` of rows.
+        Raises OutputFailed.
+        """
+        committed = self._parts["traces"].names()
+        for table, schema in SCHEMAS.items():
+            with self._named(f"{self._path}/{table}"):
+                # Steps of traces that are not committed would be taken for committed ones, once they were merged.
+                self._parts[table].merge(schema, least, None if table == "traces" else committed.__contains__)
 
     def parts(self, table: str) -> list[str]:
-        """Paths of a table's parts."""
-        found = self._fs.get_file_info(fs.FileSelector(f"{self._path}/{table}", allow_not_found=True))
-        return sorted(info.path for info in found if info.path.endswith(".parquet"))
+        """Paths of the parts that hold a table's rows, each row once."""
+        return self._parts[table].paths()
 
     def read_part(self, part: str) -> pa.Table:
         """A part of `traces/`. Columns that an older STEER did not write are null."""
@@ -258,21 +281,31 @@ class RunFolder:
 
     def replace_traces(self, part: str, rows: pa.Table) -> None:
         """Replace a part of `traces/` by the same rows with other verdicts. Raises OutputFailed."""
-        self._write_part("traces", Path(part).stem, rows.select(TRACES_SCHEMA.names).cast(TRACES_SCHEMA))
+        replaced = self._parts["traces"].replaced_by(part)
+        metadata = {REPLACES: json.dumps(sorted(replaced)).encode()} if replaced else None
+        self._write_part("traces", stem(part), rows.select(TRACES_SCHEMA.names).cast(TRACES_SCHEMA), metadata)
 
-    def _write_part(self, table: str, stem: str, rows: pa.Table | Iterable[pa.Table]) -> str:
+    def _write_part(
+        self,
+        table: str,
+        name: str,
+        rows: pa.Table | Iterable[pa.Table],
+        metadata: dict[bytes, bytes] | None = None,
+    ) -> str:
         """Write one part: a table, or several one after the other. Returns its path."""
         folder = f"{self._path}/{table}"
-        part = f"{folder}/{stem}.parquet"
+        part = f"{folder}/{name}.parquet"
         parts = iter([rows] if isinstance(rows, pa.Table) else rows)
         first = next(parts)
         # The dot and the missing suffix hide the file from DuckDB's `*.parquet` and pyarrow's folder scan. The clock
         # keeps two attempts at one part apart.
-        hidden = f"{folder}/.{stem}.{time.monotonic_ns()}"
+        hidden = f"{folder}/.{name}.{time.monotonic_ns()}"
         with self._named(part), written_whole(self._fs, part, hidden):
             with pq.ParquetWriter(hidden, first.schema, filesystem=self._fs, compression="zstd") as writer:
                 for rows in chain([first], parts):
                     writer.write_table(rows)
+                if metadata:
+                    writer.add_key_value_metadata(metadata)
         return part
 
     def _write_json(self, values: dict[str, Any]) -> None:
@@ -309,7 +342,14 @@ class RunFolder:
     def read_unsorted(self, table: str, cells: list[str] | None = None, columns: list[str] | None = None) -> pa.Table:
         """The same in any order: much cheaper where there are millions of rows."""
         wanted = None if cells is None else pads.field("cell").isin(pa.array(cells, pa.string()))
-        parts = pads.dataset(f"{self._path}/{table}", SCHEMAS[table], format="parquet", filesystem=self._fs)
+        for _ in range(READINGS - 1):
+            # Of the parts that were listed some may be merged before they are opened. Then the list is made again.
+            with suppress(FileNotFoundError):
+                return self._read_parts(table, wanted, columns)
+        return self._read_parts(table, wanted, columns)
+
+    def _read_parts(self, table: str, wanted: pads.Expression | None, columns: list[str] | None) -> pa.Table:
+        parts = pads.dataset(self.parts(table), SCHEMAS[table], format="parquet", filesystem=self._fs)
         return parts.to_table(columns=columns, filter=wanted)
 
 
@@ -323,7 +363,7 @@ def _with_large_strings(schema: pa.Schema) -> pa.Schema:
     return pa.schema([pa.field(f.name, pa.large_string()) if pa.types.is_string(f.type) else f for f in schema])
 
 
-def _stem(graded: pa.Table) -> str:
+def _name_of(graded: pa.Table) -> str:
     """Name of a commit's parts. It depends on the traces alone, so a commit that is tried again replaces its parts."""
     digest = hashlib.blake2b(digest_size=10)
     for cell, trace in sorted(zip(graded["cell"].to_pylist(), graded["trace_id"].to_pylist(), strict=True)):

@@ -115,7 +115,9 @@ def test_groups_run_together_and_finished_traces_are_committed_while_they_run_on
     ray.get(router.release.remote())
     pipeline.join(PATIENCE_S)
     assert not pipeline.is_alive()
-    assert run.read("traces")["question_id"].to_pylist() == [trace_id[:-2] for trace_id in cell.rows.trace_ids.to_pylist()]
+    assert run.read("traces")["question_id"].to_pylist() == [
+        trace_id[:-2] for trace_id in cell.rows.trace_ids.to_pylist()
+    ]
     ray.kill(engine)
 
 
@@ -126,6 +128,14 @@ def test_more_groups_than_in_flight_wait_their_turn(run, router):
     seen = ray.get(router.seen.remote())
     assert len(seen["jobs"]) == 8
     assert seen["most"] <= 2
+
+
+def test_many_small_commits_end_as_one_file_a_table(run, router):
+    cell = Cell("c", STEPWISE, RoutingOptions(groups_in_flight=4), rows(["fine"] * 40), "math", groups=20)
+    evaluate([cell], Routers((router,)), run)
+    assert [len(run.parts(table)) for table in ("traces", "steps", "mixtures")] == [2, 2, 2]
+    assert run.read("traces").num_rows == run.read("steps").num_rows == 40
+    assert run.finished_cells() == {"c"}
 
 
 def test_a_run_takes_further_cells_and_routes_no_committed_trace_again(run, router):

@@ -82,6 +82,7 @@ COUNTED = [
     "routing.pass_tokens",
     "routing.tries",
     "routing.groups_in_flight",
+    "routing.max_live",
     "pools.small.replicas",
     "pools.large.max_num_seqs",
     "pools.large.max_rows",
