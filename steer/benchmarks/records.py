@@ -31,6 +31,8 @@ PARQUET_ROWS = 256
 """How many rows of a Parquet file are in memory at once."""
 HEAD_BYTES = 64
 """How many bytes say what a file is."""
+EXPLAINED_BYTES = 64 * 2**20
+"""How much of a jsonl file without rows is read to say what it is."""
 MAX_DIGITS = 1_000
 """Most digits with which a number of JSON is written out."""
 MAX_CELL_CHARS = 2**27
@@ -187,7 +189,11 @@ def _refuse_json(file: DataFile, begun: Sequence[tuple[int, bytes]]) -> None:
         return
     named = f"{file} line {number} is no row of its own"
     with _open(file) as stream:
-        text = stream.read().decode("utf-8-sig")
+        data = stream.read(EXPLAINED_BYTES)
+        cut = bool(stream.read(1))
+    if cut and first.strip() == b"[":
+        raise ValueError(f"{named}: the file holds one JSON list: name it .json, or write one row a line")
+    text = data.decode("utf-8-sig", "ignore" if cut else "strict")
     try:
         values = _parsed(text)
     except ValueError as error:

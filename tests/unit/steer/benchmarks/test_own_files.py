@@ -3,6 +3,7 @@
 import gzip
 import json
 import threading
+import tracemalloc
 from collections import Counter
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from paths import FIXTURES
 
-from steer.benchmarks import load_benchmark, reading
+from steer.benchmarks import load_benchmark, reading, records
 from steer.benchmarks.files import DataFile, data_files
 from steer.benchmarks.records import read_records
 from steer.config.run import BenchmarkConfig
@@ -371,3 +372,29 @@ def test_a_web_address_is_read_even_from_a_server_without_ranges(tmp_path):
 def test_a_url_that_cannot_be_read_is_refused_by_name(source):
     with pytest.raises(ValueError, match=source.split("://")[0]):
         own(source)
+
+
+def test_a_large_jsonl_file_is_read_row_by_row(tmp_path):
+    path = tmp_path / "d.jsonl"
+    path.write_text((json.dumps({"q": "x" * 1000, "a": "1"}) + "\n") * 8_000)
+    tracemalloc.start()
+    rows = sum(1 for record in read_records(DataFile(str(path), str(path), path.name)) if not record.error)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert rows == 8_000
+    assert peak < path.stat().st_size / 8
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (json.dumps([{"q": "1", "a": "2"}] * 9, indent=2), "one JSON list: name it .json"),
+        ("\n".join(json.dumps({"q": "é", "a": "2"}, indent=1, ensure_ascii=False) for _ in range(9)), "indented"),
+    ],
+)
+def test_what_a_large_file_without_rows_is_follows_from_its_beginning(tmp_path, monkeypatch, text, what):
+    monkeypatch.setattr(records, "EXPLAINED_BYTES", 51)
+    path = tmp_path / "d.jsonl"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=what):
+        list(read_records(DataFile(str(path), str(path), path.name)))
