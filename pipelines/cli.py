@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 NEW_FOLDER = "new folder for tables, summary.json and run.json"
+OVERHEAD_KEYS = ("pair", "data", "benchmark", "field", "gpus", "max_new_tokens", "turns")
 VERBOSE = "show the logs of Ray and of the engines"
 
 
@@ -104,8 +105,17 @@ def parser() -> argparse.ArgumentParser:
     pairs.set_defaults(command=_sweep_pairs)
 
     bench = commands.add_parser("bench", help="measure the system's speed")
-    bench.add_argument("name", choices=("overhead", "router", "mixture", "grading", "loop", "elastic"))
+    bench.add_argument("name", choices=("overhead", "router", "mixture", "grading", "loop", "elastic", "scale"))
     bench.add_argument("--trace", metavar="FILE", help="loop: step lengths from a run's steps/ (none: drawn ones)")
+    bench.add_argument("--questions", metavar="N", type=int, help="overhead, scale: number of questions (200, 100000)")
+    bench.add_argument("--text-bytes", metavar="N", type=int, help="scale: length of each question (2000)")
+    bench.add_argument("--pair", metavar="PAIR", help="overhead: name or YAML file of the model pair (embedded)")
+    bench.add_argument("--data", metavar="PATH", help="overhead: files of questions (validation of chain_math)")
+    bench.add_argument("--benchmark", metavar="NAME", help="overhead: ask as this benchmark does; PATH has its files")
+    bench.add_argument("--field", metavar="FIELD", help="overhead: field of PATH to ask (question, problem or prompt)")
+    bench.add_argument("--gpus", metavar="N", type=_count, help="overhead: cards for both models (none: the CPU)")
+    bench.add_argument("--max-new-tokens", metavar="N", type=_count, help="overhead: longest answer (256)")
+    bench.add_argument("--turns", metavar="N", type=_count, help="overhead: how often all is measured (4)")
     bench.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     bench.set_defaults(command=_bench)
 
@@ -152,6 +162,12 @@ def _seed(text: str) -> int:
 
     if not text.isdecimal() or len(text) > 19 or int(text) >= SEEDS:
         raise argparse.ArgumentTypeError(f"{text[:30]} is no seed: give a whole number from 0 on, less than 2^63")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text[:30]} is no count: give a whole number from 1 on")
     return int(text)
 
 
@@ -272,7 +288,14 @@ def _bench(args: argparse.Namespace) -> None:
 
     from pipelines.bench import bench
 
-    bench.run(args.name, Path(args.json) if args.json else None, Path(args.trace) if args.trace else None)
+    bench.run(
+        args.name,
+        Path(args.json) if args.json else None,
+        Path(args.trace) if args.trace else None,
+        args.questions,
+        args.text_bytes,
+        {key: value for key in OVERHEAD_KEYS if (value := getattr(args, key)) is not None},
+    )
 
 
 def _train_pair(args: argparse.Namespace) -> None:

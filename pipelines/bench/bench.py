@@ -7,23 +7,33 @@ import json
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 from pipelines.run.session import cluster
 
-NAMES = ("overhead", "router", "mixture", "grading", "loop", "elastic")
+NAMES = ("overhead", "router", "mixture", "grading", "loop", "elastic", "scale")
 
 
-def run(name: str, json_path: Path | None = None, trace: Path | None = None) -> list[dict]:
+def run(
+    name: str,
+    json_path: Path | None = None,
+    trace: Path | None = None,
+    questions: int | None = None,
+    text_bytes: int | None = None,
+    overhead: dict[str, Any] | None = None,
+) -> list[dict]:
     """Run one benchmark and print its rows. Returns the rows.
 
-    `trace`: step lengths for `loop`. Raises ValueError, with the names that there are, for an unknown name, and
+    `trace`: step lengths for `loop`. `questions`, `text_bytes`: how many for `scale`, and how long each is; `overhead`,
+    `questions`: the fields of its `Options`. Raises ValueError, with the names that there are, for an unknown name, and
     SettingsError for a `trace` that is no table of steps.
     """
     match name:
         case "overhead":
-            from pipelines.bench.overhead import bench_overhead
+            from pipelines.bench.overhead import Options, bench_overhead
 
-            rows = bench_overhead()
+            counted = {} if questions is None else {"questions": questions}
+            rows = bench_overhead(Options(**counted, **(overhead or {})), lambda rows: _write(json_path, rows))
         case "router":
             from pipelines.bench.router import bench_router
 
@@ -50,12 +60,22 @@ def run(name: str, json_path: Path | None = None, trace: Path | None = None) -> 
 
             with cluster():
                 rows = bench_elastic()
+        case "scale":
+            from pipelines.bench.scale import ABOUT, QUESTIONS, TEXT_BYTES, bench_scale
+
+            rows = bench_scale(questions or QUESTIONS, text_bytes or TEXT_BYTES)
+            print(ABOUT)
         case _:
             raise ValueError(f"no benchmark {name!r}: there are {', '.join(NAMES)}")
     print_rows(f"steer bench {name}", rows)
+    _write(json_path, rows)
+    return rows
+
+
+def _write(json_path: Path | None, rows: list[dict]) -> None:
+    """Write the rows, each with the machine, in the place of those that the file has."""
     if json_path is not None:
         json_path.write_text(json.dumps([{**row, "machine": machine()} for row in rows], indent=1) + "\n")
-    return rows
 
 
 def print_rows(title: str, rows: list[dict]) -> None:
