@@ -30,7 +30,7 @@ from pipelines.run.prewarm import prewarmed
 from pipelines.run.progress import Progress
 from pipelines.run.routers import router_of_groups
 from pipelines.run.run_lock import run_lock_held, take_over_lock
-from pipelines.run.session import Session, StartFailed, cluster, session
+from pipelines.run.session import Session, StartFailed, cluster, engine_cpus, session
 from pipelines.run.supervisor import Supervisor
 from steer.config.check import needed_roles, usable_pair
 from steer.config.load import SettingsError, refusals_as_settings_errors
@@ -97,7 +97,7 @@ class Lifecycle:
 
     def __enter__(self) -> Self:
         with ExitStack() as entered:
-            entered.enter_context(cluster(self._verbose, len(self._roles)))
+            entered.enter_context(cluster(self._verbose, engine_cpus(self._config.pools, self._roles)))
             entered.enter_context(prewarmed(self._config.pools, self._roles))
             self._stack = entered.pop_all()
         return self

@@ -4,6 +4,7 @@ Invariant: however a session ends (result, exception, Ctrl-C, SIGTERM), its repl
 the cluster if this process started it.
 """
 
+import math
 import os
 import signal
 import socket
@@ -109,6 +110,12 @@ def cluster(verbose: bool = False, engines: int = len(PAIR)) -> Iterator[None]:
             yield
     finally:
         ray.shutdown()
+
+
+def engine_cpus(pools: PoolsConfig, roles: Sequence[Role]) -> int:
+    """The CPUs of the replicas that these pools begin with, and of one replica of a pool that begins with none."""
+    wanted = [getattr(pools, role.label) for role in roles]
+    return math.ceil(sum(max(pool.least, 1) * pool.cpus for pool in wanted))
 
 
 def _start_ray(address: str, options: dict[str, Any]) -> None:

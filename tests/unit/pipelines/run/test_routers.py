@@ -6,7 +6,9 @@ from dataclasses import fields
 from actors.router.stats import RouterStats
 from pipelines.run.progress import ProgressSnapshot
 from pipelines.run.routers import MEANS, router_of_groups, summed
-from steer.traces import Role
+from pipelines.run.session import engine_cpus
+from steer.config.run import PoolConfig, PoolsConfig
+from steer.traces import PAIR, Role
 
 CELLS = [{"name": f"cell {i}", "groups": groups} for i, groups in enumerate((1, 1, 5, 1, 4))]
 
@@ -66,3 +68,10 @@ def test_a_router_that_has_got_more_traces_than_it_expected_does_not_hide_what_a
     ahead, behind = RouterStats(total=10, done=11), RouterStats(total=10, live=2, done=3)
     now = ProgressSnapshot.of(summed([ahead, behind]), 1.0)
     assert (now.total, now.live, now.done, now.queued) == (20, 2, 14, 4)
+
+
+def test_a_cluster_of_one_s_own_has_room_for_the_replicas_of_all_routers():
+    assert engine_cpus(PoolsConfig(), PAIR) == 2
+    elastic = PoolConfig(min_replicas=0, max_replicas=8)
+    assert engine_cpus(PoolsConfig(routers=3, small=PoolConfig(replicas=3), large=elastic), PAIR) == 4
+    assert engine_cpus(PoolsConfig(small=PoolConfig(replicas=5, cpus=0.5)), (Role.SMALL,)) == 3
