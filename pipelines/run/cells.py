@@ -63,8 +63,8 @@ def cut_into_groups(cell: Cell) -> list[NDArray[np.int64]]:
     traces = len(cell.rows)
     drawn = np.argsort(_draws(cell.seed, cell.rows.trace_ids), kind="stable")
     count = max(cell.groups, -(-traces // cell.routing.most_in_group))
-    while count < traces and _longest(cell.rows.bytes_I[drawn], count) > GROUP_BYTES:
-        count = min(traces, 2 * count)
+    while count < traces and (longest := _longest(cell.rows.bytes_I[drawn], count)) > GROUP_BYTES:
+        count = min(traces, max(count + 1, count * longest // GROUP_BYTES))
     return [np.sort(drawn[number::count]) for number in range(count)]
 
 

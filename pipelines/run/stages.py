@@ -31,6 +31,8 @@ COMMIT_S = 5.0
 files."""
 COMMIT_TRACES = 1024
 """Finished traces are committed as soon as a group has this many."""
+COMMIT_BYTES = 64 * 2**20
+"""Or as soon as they have this many bytes: a parcel is one table cell, which cannot hold 2 GiB of text."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,17 @@ class RouteGroup:
                     break
                 except ray.exceptions.RayActorError as death:
                     raise RouterLost(f"a router died: {death}") from None
-            if pending and (time.monotonic() >= due or sum(table.num_rows for table in pending) >= COMMIT_TRACES):
+            if pending and (time.monotonic() >= due or _full(pending)):
                 yield pa.concat_tables(pending)
                 pending, due = [], time.monotonic() + COMMIT_S
         if pending:
             yield pa.concat_tables(pending)
+
+
+def _full(pending: list[pa.Table]) -> bool:
+    """Whether these finished traces should be committed now."""
+    traces = sum(table.num_rows for table in pending)
+    return traces >= COMMIT_TRACES or sum(table.get_total_buffer_size() for table in pending) >= COMMIT_BYTES
 
 
 def left_to_ask(group: AdmittedGroup, committed: Committed) -> int:
