@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 NEW_FOLDER = "new folder for tables, summary.json and run.json"
+ROUTER_KEYS = ("live", "policies", "routers")
 OVERHEAD_KEYS = ("pair", "data", "benchmark", "field", "gpus", "max_new_tokens", "turns")
 VERBOSE = "show the logs of Ray and of the engines"
 
@@ -107,8 +108,8 @@ def parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure the system's speed")
     bench.add_argument("name", choices=("overhead", "router", "mixture", "grading", "loop", "elastic", "scale"))
     bench.add_argument("--trace", metavar="FILE", help="loop: step lengths from a run's steps/ (none: drawn ones)")
-    bench.add_argument("--questions", metavar="N", type=int, help="overhead, scale: number of questions (200, 100000)")
-    bench.add_argument("--text-bytes", metavar="N", type=int, help="scale: length of each question (2000)")
+    bench.add_argument("--questions", metavar="N", type=_count, help="overhead, scale: questions (200, 100000)")
+    bench.add_argument("--text-bytes", metavar="N", type=_count, help="scale: length of each question (2000)")
     bench.add_argument("--pair", metavar="PAIR", help="overhead: name or YAML file of the model pair (embedded)")
     bench.add_argument("--data", metavar="PATH", help="overhead: files of questions (validation of chain_math)")
     bench.add_argument("--benchmark", metavar="NAME", help="overhead: ask as this benchmark does; PATH has its files")
@@ -116,6 +117,9 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--gpus", metavar="N", type=_count, help="overhead: cards for both models (none: the CPU)")
     bench.add_argument("--max-new-tokens", metavar="N", type=_count, help="overhead: longest answer (256)")
     bench.add_argument("--turns", metavar="N", type=_count, help="overhead: how often all is measured (4)")
+    bench.add_argument("--live", metavar="N,N", help="router: numbers of live traces (1000,10000,100000)")
+    bench.add_argument("--policies", metavar="NAME,NAME", help="router: some of the ways that it measures (all)")
+    bench.add_argument("--routers", metavar="N", type=_count, help="router: routers that share the groups (1)")
     bench.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     bench.set_defaults(command=_bench)
 
@@ -295,6 +299,7 @@ def _bench(args: argparse.Namespace) -> None:
         args.questions,
         args.text_bytes,
         {key: value for key in OVERHEAD_KEYS if (value := getattr(args, key)) is not None},
+        {key: value for key in ROUTER_KEYS if (value := getattr(args, key)) is not None},
     )
 
 

@@ -21,12 +21,14 @@ def run(
     questions: int | None = None,
     text_bytes: int | None = None,
     overhead: dict[str, Any] | None = None,
+    router: dict[str, Any] | None = None,
 ) -> list[dict]:
     """Run one benchmark and print its rows. Returns the rows.
 
     `trace`: step lengths for `loop`. `questions`, `text_bytes`: how many for `scale`, and how long each is; `overhead`,
-    `questions`: the fields of its `Options`. Raises ValueError, with the names that there are, for an unknown name, and
-    SettingsError for a `trace` that is no table of steps.
+    `questions`: the fields of its `Options`; `router`: what its `read_options` takes. Raises ValueError, with the names
+    that there are, for an unknown name, and SettingsError for options that it cannot use, such as a `trace` that is no
+    table of steps.
     """
     match name:
         case "overhead":
@@ -35,10 +37,11 @@ def run(
             counted = {} if questions is None else {"questions": questions}
             rows = bench_overhead(Options(**counted, **(overhead or {})), lambda rows: _write(json_path, rows))
         case "router":
-            from pipelines.bench.router import bench_router
+            from pipelines.bench.router import bench_router, read_options
 
+            options = read_options(**(router or {}))
             with cluster():
-                rows = bench_router()
+                rows = bench_router(**options)
         case "mixture":
             from pipelines.bench.mixture import bench_mixture
 

@@ -10,7 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from actors.simulated.timed import TimedReplica
 from actors.simulated.timed_engine import Speed
 from pipelines.bench.router import made_up_questions
 from pipelines.report.time_spent import TRACES, Spent, spent
-from steer.config.policy import SteerPolicy
+from steer.config.policy import LargePolicy, PolicyConfig, SteerPolicy
 from steer.config.run import ModelConfig, PairConfig, PoolConfig, PoolsConfig, RoutingOptions
 from steer.costs.gpu_memory import DIMENSIONS, GIB
 from steer.traces import PAIR, Role
@@ -47,26 +47,36 @@ class Mode:
     """One way to run the loop that a user can choose."""
 
     name: str
-    policy: SteerPolicy
-    barrier: str
-    groups: int
-    """Groups that the traces are cut into (`benchmark.groups`), all routed at the same time (`groups_in_flight`)."""
+    policy: PolicyConfig
+    routing: RoutingOptions
+    """`groups_in_flight` is the number of groups that the traces are cut into (`benchmark.groups`)."""
 
 
-STRICT = SteerPolicy(preset="stepwise")
-ROLLING = Mode("rolling, 1 group of all", SteerPolicy(preset="stepwise", fit_from="bank"), "rolling", 1)
+STRICT, BANKED = SteerPolicy(preset="stepwise"), SteerPolicy(preset="stepwise", fit_from="bank")
+LARGE_ALONE = Mode("large model alone, one pass", LargePolicy(), RoutingOptions(groups_in_flight=1))
+"""The baseline: what a user of the large model has without a router."""
+ROLLING = Mode("rolling, 1 group of all", BANKED, RoutingOptions(barrier="rolling", groups_in_flight=1))
+WRITE_ON = Mode(
+    "rolling, writing on, 1 group of all",
+    BANKED,
+    RoutingOptions(barrier="rolling", write_on=True, groups_in_flight=1),
+)
 MODES = (
-    Mode("strict, 1 group of all", STRICT, "strict", 1),
-    Mode("strict, 4 groups in flight", STRICT, "strict", 4),
-    Mode("strict, 8 groups in flight", STRICT, "strict", 8),
+    LARGE_ALONE,
+    Mode("strict, 1 group of all", STRICT, RoutingOptions(groups_in_flight=1)),
+    Mode("strict, 4 groups in flight", STRICT, RoutingOptions(groups_in_flight=4)),
+    Mode("strict, 8 groups in flight", STRICT, RoutingOptions(groups_in_flight=8)),
     ROLLING,
-    Mode("default policy, strict, 1 group of all", SteerPolicy(), "strict", 1),
+    WRITE_ON,
+    Mode("default policy, strict, 1 group of all", SteerPolicy(), RoutingOptions(groups_in_flight=1)),
 )
 
 ABOUT = f"""idle: 1 - (seconds in which its engines had at least one row) / (replicas x wall seconds of the run)
 idle_waiting: the part of idle in which rows were submitted to the pool: on their way, or at its other replica
 rows: mean rows that write in an engine that has any; live: mean live traces; on_the_way: share of the traces' seconds
 in which a row of it is out but in no engine; wall_vs_best: wall seconds by those of the fastest mode of these replicas
+wall_vs_large_alone: the same by the mode in which the large model writes all, in one pass, on its own replicas
+discarded: share of the written tokens that no kept step contains
 simulated: {MODELS["small"]} and {MODELS["large"]} on an H100 by its datasheet; {UNSURE:.0%} of the steps unsure"""
 
 
@@ -80,6 +90,8 @@ class Turn(NamedTuple):
     """By role: seconds that writing rows were in its engines, summed over rows."""
     large_steps: float
     """Share of the written steps that the large model wrote."""
+    discarded: float
+    """Share of the written tokens that no kept step contains."""
 
     def idle(self, role: Role) -> float:
         """Share of the replicas' seconds in which the engine had no row."""
@@ -105,8 +117,8 @@ class Turn(NamedTuple):
 
 
 def bench_pools(lengths: list[list[int]]) -> list[dict]:
-    """Measure every mode with one replica in each pool, and `ROLLING`, the fastest, with two."""
-    return bench_loop(lengths) + bench_loop(lengths, [ROLLING], replicas=2)
+    """Measure every mode with one replica in each pool, and the fastest ones and the baseline with two."""
+    return bench_loop(lengths) + bench_loop(lengths, (LARGE_ALONE, ROLLING, WRITE_ON), replicas=2)
 
 
 def bench_loop(
@@ -134,8 +146,11 @@ def take_turns(router: ActorHandle, pools: PoolsConfig, modes: Sequence[Mode], l
     for turn in range(turns):
         for mode in modes:
             measured[mode].append(run_turn(router, mode, live, turn))
-    fastest = min(statistics.median(turn.wall_s for turn in taken) for taken in measured.values())
-    return [_row(mode, taken, live, pools, fastest) for mode, taken in measured.items()]
+    wall_s = {mode.name: statistics.median(turn.wall_s for turn in taken) for mode, taken in measured.items()}
+    against = {"best": min(wall_s.values())}
+    if LARGE_ALONE in measured:
+        against["large_alone"] = wall_s[LARGE_ALONE.name]
+    return [_row(mode, taken, live, pools, against) for mode, taken in measured.items()]
 
 
 def pair(lengths: list[list[int]]) -> PairConfig:
@@ -159,33 +174,48 @@ def model(shape_name: str, lengths: list[list[int]]) -> ModelConfig:
 
 def run_turn(router: ActorHandle, mode: Mode, live: int, turn: int) -> Turn:
     """Route `live` questions in the groups of the mode, all groups at the same time, and measure."""
-    options = RoutingOptions(barrier=mode.barrier, groups_in_flight=mode.groups)
-    prompts = [f"question {i}" for i in range(live)]
-    tables = [made_up_questions(prompts[i :: mode.groups], "math") for i in range(mode.groups)]
-    jobs = [Job(f"{mode.name} {turn}", f"{i}", mode.policy, options, "all", turn) for i in range(mode.groups)]
+    prompts, groups = [f"question {i}" for i in range(live)], mode.routing.groups_in_flight
+    tables = [made_up_questions(prompts[i::groups], "math") for i in range(groups)]
+    jobs = [Job(f"{mode.name} {turn}", f"{i}", mode.policy, mode.routing, "all", turn) for i in range(groups)]
     before, started = ray.get(router.stats.remote()), time.monotonic()
-    with ThreadPoolExecutor(mode.groups) as threads:
+    with ThreadPoolExecutor(groups) as threads:
         written = list(threads.map(lambda *group: _written(router, *group), tables, jobs))
     wall_s = time.monotonic() - started
     took = spent(before, ray.get(router.stats.remote()), wall_s)
-    row_s = {role: sum(seconds[role] for seconds, _ in written) for role in PAIR}
-    steps = [sum(counts[role] for _, counts in written) for role in PAIR]
-    return Turn(wall_s, took, row_s, steps[Role.LARGE] / sum(steps))
+    row_s = {role: sum(group.row_s[role] for group in written) for role in PAIR}
+    steps = [sum(group.steps[role] for group in written) for role in PAIR]
+    discarded = sum(group.discarded for group in written) / sum(group.tokens for group in written)
+    return Turn(wall_s, took, row_s, steps[Role.LARGE] / sum(steps), discarded)
 
 
-def _written(router: ActorHandle, table: pa.Table, job: Job) -> tuple[dict[Role, float], dict[Role, int]]:
-    """Route one group. Returns, by role: (seconds of writing rows in the engines, written steps)."""
-    seconds, counts = dict.fromkeys(PAIR, 0.0), dict.fromkeys(PAIR, 0)
+@dataclass
+class _Written:
+    """What was written for one group: by role seconds of writing rows and steps; tokens, and those thrown away."""
+
+    row_s: dict[Role, float] = field(default_factory=lambda: dict.fromkeys(PAIR, 0.0))
+    steps: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(PAIR, 0))
+    tokens: int = 0
+    discarded: int = 0
+
+
+def _written(router: ActorHandle, table: pa.Table, job: Job) -> _Written:
+    """Route one group."""
+    written = _Written()
     for ref in router.route.options(num_returns="streaming").remote(table, job):
-        for steps in ray.get(ref)["step_rows"].to_pylist():
+        traces = ray.get(ref)
+        for steps in traces["step_rows"].to_pylist():
             for step in steps:
                 role = Role[step["model"].upper()]
-                seconds[role] += step["seconds"]
-                counts[role] += 1
-    return seconds, counts
+                written.row_s[role] += step["seconds"]
+                written.steps[role] += 1
+        written.tokens += sum(traces["tokens_small"].to_pylist()) + sum(traces["tokens_large"].to_pylist())
+        written.discarded += sum(traces["tokens_discarded"].to_pylist())
+    return written
 
 
-def _row(mode: Mode, turns: Sequence[Turn], live: int, pools: PoolsConfig, fastest: float) -> dict:
+def _row(mode: Mode, turns: Sequence[Turn], live: int, pools: PoolsConfig, against: dict[str, float]) -> dict:
+    """`against`: wall seconds that those of this mode are divided by, by the name of what took them."""
+
     def median(of: Callable[[Turn], float]) -> float:
         return statistics.median(map(of, turns))
 
@@ -202,7 +232,8 @@ def _row(mode: Mode, turns: Sequence[Turn], live: int, pools: PoolsConfig, faste
         "live": round(median(lambda turn: turn.live)),
         "on_the_way": round(median(lambda turn: turn.on_the_way), 3),
         "large_steps": round(median(lambda turn: turn.large_steps), 2),
+        "discarded": round(median(lambda turn: turn.discarded), 3),
         "wall_s": round(wall_s, 1),
-        "wall_vs_best": round(wall_s / fastest, 2),
+        **{f"wall_vs_{name}": round(wall_s / seconds, 2) for name, seconds in against.items()},
         "turns": len(turns),
     }

@@ -5,7 +5,7 @@ import ray
 
 from actors.router.router import Job, Router
 from actors.simulated.timed import TimedReplica
-from pipelines.bench.loop import MODES, ROLLING, pair, take_turns
+from pipelines.bench.loop import LARGE_ALONE, MODES, ROLLING, STRICT, Mode, pair, take_turns
 from pipelines.bench.router import made_up_questions
 from steer.config.policy import RandomStepPolicy, SmallPolicy, SteerPolicy
 from steer.config.run import PoolConfig, PoolsConfig, RoutingOptions
@@ -27,14 +27,25 @@ def router(local_ray):
 
 
 def test_every_mode_routes_and_its_shares_are_shares(router):
-    rows = take_turns(router, POOLS, (MODES[1], ROLLING), live=16, turns=2)
-    assert [row["mode"] for row in rows] == ["strict, 4 groups in flight", "rolling, 1 group of all"]
+    rows = take_turns(router, POOLS, MODES, live=16, turns=2)
+    assert [row["mode"] for row in rows] == [mode.name for mode in MODES]
     for row in rows:
         for role in ("small", "large"):
             assert 0 <= row[f"{role}_idle_waiting"] <= row[f"{role}_idle"] <= 1
-        assert 0 <= row["on_the_way"] <= 1 and 0 < row["large_steps"] < 1
+        assert 0 <= row["on_the_way"] <= 1 and 0 <= row["discarded"] < 1
         assert 0 < row["live"] <= 16 and row["turns"] == 2
     assert min(row["wall_vs_best"] for row in rows) == 1.0
+
+
+def test_routed_modes_are_held_against_the_large_model_alone(router):
+    four_groups = Mode("four groups", STRICT, RoutingOptions(groups_in_flight=4))
+    large, strict, rolling = take_turns(router, POOLS, (LARGE_ALONE, four_groups, ROLLING), live=16, turns=1)
+    assert large["wall_vs_large_alone"] == 1.0 and strict["wall_vs_large_alone"] > 0
+    assert (large["large_steps"], large["small_idle"], large["discarded"]) == (1.0, 1.0, 0.0)
+    for row in (strict, rolling):
+        assert 0 < row["large_steps"] < 1 and row["small_idle"] < 1
+    (alone,) = take_turns(router, POOLS, (ROLLING,), live=16, turns=1)
+    assert "wall_vs_large_alone" not in alone  # there is nothing to hold it against
 
 
 def routed(router, policy, **routing):
