@@ -1,9 +1,11 @@
-"""What the router asks of an engine replica and what the replica answers: one message a replica a round, in columns.
+"""What the router asks of an engine replica and what the replica answers, in columns.
 
-Invariants: results name rows by their position in the batch (`row_R`). Every row of a batch is answered once, unless
-the replica dies. Token logits never leave the replica.
+A batch is one call. The replica has one stream of answers for all its calls. Invariants: results name rows by their
+position in the batch (`row_R`). Every row of a batch is answered to its end once, unless the replica dies. Token logits
+never leave the replica.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
@@ -31,9 +33,12 @@ class Op(IntEnum):
     """Probability that the small model solves the question, by a probe on its prompt alone. Generates nothing."""
     AHEAD = 7
     """Write as far as WHOLE does, but answer step by step."""
+    WRITE_ON = 8
+    """Write to the end of the trace and answer every step as soon as it is written. The row stays open until it ends
+    or is cut."""
 
 
-WRITING = (Op.STEP, Op.WHOLE, Op.AHEAD)
+WRITING = (Op.STEP, Op.WHOLE, Op.AHEAD, Op.WRITE_ON)
 """The operations that write text to keep."""
 
 
@@ -63,7 +68,9 @@ class Prompt:
     system: str = ""
 
 
-Piece = Prompt | tuple[int, ...] | str
+Ids = Sequence[int]
+"""Token ids of a step: `array.array("i")` where a replica wrote them (4 bytes a token), compared by identity alone."""
+Piece = Prompt | Ids | str
 """One piece of a trace's prefix: the prompt, then one piece a kept step. A step travels as token ids between models of
 one tokenizer and as text between others. A piece is never tokenised again once a replica has taken it."""
 
@@ -85,7 +92,8 @@ class StepBatch:
     drop: tuple[str, ...] = ()
     """Keys of traces that the replica may forget."""
     flush_s: float | None = None
-    """None: answer when every row is done. Otherwise answer what is done at this interval (rolling barrier)."""
+    """None: answer when every row is done. Otherwise answer what is done, in messages that are at least so far apart
+    (rolling barrier). The replica uses the value that it got last for all its batches."""
 
 
 class Ahead(NamedTuple):
@@ -93,28 +101,32 @@ class Ahead(NamedTuple):
 
     finish: str
     text: str
-    ids: tuple[int, ...]
+    ids: Ids
     scores: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class StepResults:
-    """What a replica answers for rows `row_R` of a batch. Axis `_R`: the answered rows."""
+    """What a replica answers for rows `row_R` of a batch. Axis `_R`: the answered rows.
+
+    A WRITE_ON row is answered once a step, in the order of its steps, and may be there several times.
+    """
 
     row_R: list[int]
     finish_R: list[str]
     """Values of `steer.traces.Finish`. SCORE and PEEK rows answer `step`."""
     text_R: list[str]
-    ids_R: list[tuple[int, ...]]
+    ids_R: list[Ids]
     """The new tokens, delimiter and end-of-sequence token included. Empty for SCORE and PEEK."""
     tokens_R: list[int]
-    """Tokens generated (1 for PEEK, 0 for SCORE)."""
+    """Tokens generated (1 for PEEK, 0 for SCORE). Where the finish is `cut`: those after the last answered step."""
     prompt_tokens_R: list[int]
     cached_tokens_R: list[int]
     scores_R3: npt.NDArray[np.float64]
     """Scores [R, 3] in the order of `steer.traces.MEASURES`, NaN where not measured. STEP, WHOLE: mean over the chosen
     tokens. SCORE: the same over the scored piece. PEEK: of the one token."""
     seconds_R: list[float]
+    """From the row's arrival to this answer; of a later step of a WRITE_ON row, from the answer before it."""
     signal_R: list[float] = field(default_factory=list)
     """JUDGE: expected digit, 0 to 9 (with `Sampling.greedy_judge` the likeliest). REWARD, SOLVE: a probability. NaN
     where a row has no signal; empty where no row has one."""
@@ -122,9 +134,19 @@ class StepResults:
     """AHEAD: the further steps, by position in this message. The columns hold the first step and what the pass read."""
     error_R: dict[int, str] = field(default_factory=dict)
     """Reason by position in this message, for rows whose finish is `error`."""
+    open_R: frozenset[int] = frozenset()
+    """Positions in this message of rows that stay open: further answers to them follow."""
     replica: str = ""
     busy_s: float = 0.0
     """Seconds in which this replica's engine has had work since it started."""
+
+
+class CallAnswers(NamedTuple):
+    """What one message of a replica holds of one call."""
+
+    call: int
+    """The number that the router gave the call."""
+    results: StepResults
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ class Finish(StrEnum):
     """At the token budget or the model's context."""
     ERROR = "error"
     """Not written: `error` says why."""
+    CUT = "cut"
+    """Not kept: the row was to stop writing. What it had written after its last answered step is thrown away."""
     MISSING = "missing"
     """Not written: the replica no longer holds the token prefix. The router sends the whole prefix and asks again."""
 

@@ -1,7 +1,7 @@
 """The loop around a `vllm.LLMEngine`, whatever its rows ask: admit -> advance -> answer. No thread, no Ray, no asyncio.
 
-Invariants: every admitted row is answered exactly once, or withdrawn with its batch. A row that vLLM refuses ends as
-`error`; the others go on.
+Invariants: every admitted row is answered to its end exactly once. A row that vLLM refuses ends as `error`; the others
+go on.
 """
 
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ from steer.traces import Finish
 class EngineRow:
     """One row of an in-flight batch, while the engine works on it."""
 
-    __slots__ = ("in_flight", "index", "op", "key", "prefix")
+    __slots__ = ("in_flight", "index", "op", "key", "prefix", "request")
 
     def __init__(self, in_flight: InFlightBatch, index: int, prefix: Prefix):
         """`index`: position of the row in its batch."""
@@ -25,6 +25,8 @@ class EngineRow:
         self.op = Op(in_flight.batch.op_B[index])
         self.key = in_flight.batch.key_B[index]
         self.prefix = prefix
+        self.request = ""
+        """Id of its last request to vLLM."""
 
 
 class EngineLoop(ABC):
@@ -54,21 +56,22 @@ class EngineLoop(ABC):
                 in_flight.put(answer)
 
     def advance(self) -> None:
-        """Run one engine step and answer the rows whose requests ended in it."""
+        """Run one engine step. Answer the rows whose requests ended in it or wrote a step."""
         for output in self._engine.step():
-            row = self._rows.pop(output.request_id, None)
-            if row is None:
+            row = self._rows.get(output.request_id)
+            if row is None:  # it was cut
                 continue
-            answer = self._close(row, output)
-            if answer is not None:
-                row.in_flight.put(answer)
+            if output.finished:
+                del self._rows[output.request_id]
+                answer = self._close(row, output)
+                if answer is not None:
+                    row.in_flight.put(answer)
+            else:
+                self._progress(row, output)
 
-    def withdraw(self, in_flight: InFlightBatch) -> None:
-        """Forget a batch that nobody waits for."""
-        gone = [request for request, row in self._rows.items() if row.in_flight is in_flight]
-        self._engine.abort_request(gone)
-        for request in gone:
-            del self._rows[request]
+    def cut(self, in_flight: InFlightBatch, index: int) -> None:
+        """End the WRITE_ON row at this position of a batch, unless it has ended by itself."""
+        raise NotImplementedError(f"{type(self).__name__} has no rows that write")
 
     def _admit_row(self, in_flight: InFlightBatch, index: int) -> Answer | None:
         """Bring the row's prefix up to date, then open the row."""
@@ -89,6 +92,10 @@ class EngineLoop(ABC):
     def _close(self, row: EngineRow, output) -> Answer | None:
         """Answer a row whose request has ended. None if the row goes on with another request."""
 
+    def _progress(self, row: EngineRow, output) -> None:
+        """Take what a request has brought while it goes on."""
+        raise NotImplementedError(f"{type(self).__name__} asks for no parts of an output")
+
     def _send(self, row: EngineRow, ids: list[int], params) -> Answer | None:
         """Give vLLM one request of the row. Returns an answer only if vLLM refuses the request."""
         request = str(self._next_id)
@@ -97,5 +104,6 @@ class EngineLoop(ABC):
             self._intake.add(request, ids, params)
         except self._intake.refusals as error:
             return Answer(row.index, Finish.ERROR, error=f"vLLM refuses the row: {error}")
+        row.request = request
         self._rows[request] = row
         return None

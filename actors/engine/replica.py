@@ -29,15 +29,17 @@ class EngineReplica(EngineThread):
         vllm_hooks.speed_up_logprobs()
         arguments = engine_arguments(self._model, self._pool, self._measures)
         engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
-        judges_among_writers = False
+        recorder, judges_among_writers = None, False
         if self._hook:
             vllm_hooks.install_confidence_hook(engine)
-            judges_among_writers = vllm_hooks.install_judge_hook(engine)
+            recorder = vllm_hooks.install_recorder(engine)
+            # With a recorder rows that write ask vLLM for nothing that a row that judges could take from them.
+            judges_among_writers = recorder is not None or vllm_hooks.install_judge_hook(engine)
         tokenizer = Tokenizer.of_engine(engine, self._model.system_role)
         max_model_len = engine.model_config.max_model_len
         writer = Writer(
             engine,
-            Requests(engine, self._hook),
+            Requests(engine, self._hook, recorder),
             tokenizer,
             Prefixes(tokenizer),
             max_model_len,

@@ -7,7 +7,9 @@ template.
 import copy
 from collections.abc import Sequence
 
-from actors.engine.vllm_hooks import HOOK_LOGPROBS, PUBLIC_LOGPROBS
+import numpy as np
+
+from actors.engine.vllm_hooks import HOOK_LOGPROBS, PUBLIC_LOGPROBS, Recorder
 from steer.messages import Sampling
 
 DELIMITER = "\n\n"
@@ -24,9 +26,13 @@ class Intake:
 
     def add(self, request: str, ids: list[int], params) -> None:
         """Add one request. Raises one of `refusals`, with nothing added, if vLLM does not take it."""
+        self._add(request, ids, params)
+
+    def _add(self, request: str, ids: list[int], params) -> str:
+        """Add one request. Returns the id that vLLM has given it."""
         from vllm.inputs import tokens_input
 
-        self._engine.add_request(request, tokens_input(ids), params)
+        return self._engine.add_request(request, tokens_input(ids), params) or request
 
 
 def _refusals() -> tuple[type[Exception], ...]:
@@ -38,24 +44,71 @@ def _refusals() -> tuple[type[Exception], ...]:
 
 
 class Requests(Intake):
-    """Adds requests, and makes the parameters of those that write or read logits."""
+    """Adds requests, makes the parameters of those that write or read logits, and returns what was measured.
 
-    def __init__(self, engine, hook: bool):
-        """`hook`: the engine has the confidence hook."""
+    With a recorder the measures are kept where the logits are, and vLLM is asked for no logits of written tokens.
+    Without one they come as vLLM's flat logprobs, a few Python numbers a token.
+    """
+
+    def __init__(self, engine, hook: bool, recorder: Recorder | None = None):
+        """`hook`: the engine has the confidence hook. `recorder`: the one of this engine."""
         super().__init__(engine)
         self._logprobs = HOOK_LOGPROBS if hook else PUBLIC_LOGPROBS
+        self._recorder = recorder
         self.width = self._logprobs + 1
         """Numbers a token in a flat answer: the sampled logit, z_max and, from the hook, logsumexp and entropy."""
         self._templates: dict = {}
 
-    def write(self, sampling: Sampling, stop_at_delimiter: bool, seed: int, max_tokens: int):
-        """Write up to and including the delimiter or, without `stop_at_delimiter`, to the end of the sequence."""
-        key = (sampling.temperature, sampling.top_p, stop_at_delimiter)
+    def add(self, request: str, ids: list[int], params) -> None:
+        added = self._add(request, ids, params)
+        if self._recorder is not None:
+            self._recorder.watch(request, added)
+
+    def forget(self, request: str) -> None:
+        """Drop what was measured of a request that is over."""
+        if self._recorder is not None:
+            self._recorder.forget(request)
+
+    def sampled(self, request: str, seen: int) -> int:
+        """How many tokens the request has sampled. `seen`: those that vLLM has handed over, all that is known without
+        a recorder."""
+        return seen if self._recorder is None else max(self._recorder.count(request), seen)
+
+    def measures(self, request: str, start: int, completion) -> np.ndarray:
+        """z_max, logsumexp and entropy (nats) of a completion's tokens: float64 [T, 3], NaN where not measured.
+
+        `start`: how many of the request's tokens came before them.
+        """
+        if self._recorder is not None:
+            return self._recorder.read(request, start, len(completion.token_ids))
+        return self.as_measures(completion.logprobs.logprobs)
+
+    def as_measures(self, flat: Sequence[float]) -> np.ndarray:
+        """The same from vLLM's flat logprobs, `width` numbers a token."""
+        z = np.array(flat, np.float64).reshape(-1, self.width)
+        unknown = 3 - (self.width - 1)
+        return np.pad(z[:, 1:], ((0, 0), (0, max(unknown, 0))), constant_values=np.nan)[:, :3]
+
+    def write(self, sampling: Sampling, stop_at_delimiter: bool, seed: int, max_tokens: int, as_it_comes: bool = False):
+        """Write up to and including the delimiter or, without `stop_at_delimiter`, to the end of the sequence.
+
+        `as_it_comes`: hand the tokens over while more are written, `STREAM_TOKENS` at a time.
+        """
+        key = (sampling.temperature, sampling.top_p, stop_at_delimiter, as_it_comes)
         template = self._templates.get(key)
         if template is None:
-            stop = {"stop": [DELIMITER], "include_stop_str_in_output": True} if stop_at_delimiter else {}
+            extra = {"stop": [DELIMITER], "include_stop_str_in_output": True} if stop_at_delimiter else {}
+            if as_it_comes:
+                from vllm.sampling_params import RequestOutputKind
+
+                extra["output_kind"] = RequestOutputKind.DELTA
             template = self._templates[key] = self._template(
-                temperature=sampling.temperature, top_p=sampling.top_p, seed=0, detokenize=stop_at_delimiter, **stop
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                seed=0,
+                detokenize=stop_at_delimiter,
+                logprobs=self._sampled_logprobs,
+                **extra,
             )
         params = copy.copy(template)
         params.seed = seed
@@ -71,6 +124,7 @@ class Requests(Intake):
                 temperature=0.0,
                 max_tokens=1,
                 detokenize=False,
+                logprobs=self._sampled_logprobs,
                 prompt_logprobs=self._logprobs if prompt_positions > 0 else None,
                 # By default vLLM does not read the cache here, because cached positions have no logits.
                 skip_reading_prefix_cache=skip_cache,
@@ -88,15 +142,19 @@ class Requests(Intake):
             )
         return copy.copy(template)
 
+    @property
+    def _sampled_logprobs(self) -> int | None:
+        """What vLLM is asked for of every token that it samples."""
+        return self._logprobs if self._recorder is None else None
+
     def _template(self, **parameters):
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
         return SamplingParams(
             flat_logprobs=True,
-            output_kind=RequestOutputKind.FINAL_ONLY,
             skip_clone=True,  # each request gets its own copy here
-            **{"logprobs": self._logprobs, **parameters},
+            **{"output_kind": RequestOutputKind.FINAL_ONLY, **parameters},
         )
 
 

@@ -7,7 +7,6 @@ be loaded, `describe` raises instead and the process stays, because a new proces
 """
 
 import asyncio
-import contextlib
 import os
 import queue
 import socket
@@ -18,12 +17,16 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
+from typing import Any
 
 from actors.engine.arguments import set_environment
 from actors.engine.checkpoint import count_parameters, model_folder
-from actors.engine.in_flight import InFlightBatch, in_columns
+from actors.engine.in_flight import Answer, Outbox, in_columns
 from steer.config.run import ModelConfig, PoolConfig
-from steer.messages import EngineInfo, StepBatch, StepResults
+from steer.messages import CallAnswers, EngineInfo, StepBatch, StepResults
+
+ADMIT, CUT = "admit", "cut"
+"""What the inbox asks of the engine's thread."""
 
 
 class EngineThread(ABC):
@@ -35,7 +38,8 @@ class EngineThread(ABC):
         self._model = model
         self._pool = pool
         self._measures = tuple(measures)
-        self._inbox: queue.SimpleQueue[tuple[str, InFlightBatch]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._outbox = Outbox()
         self._loaded: Future[EngineInfo] = Future()
         self._busy_s = 0.0
         self._busy_since_s: float | None = None
@@ -45,37 +49,27 @@ class EngineThread(ABC):
         """Wait until the model is loaded. RuntimeError with the reason if it cannot be."""
         return await asyncio.shield(asyncio.wrap_future(self._loaded))
 
-    async def run(self, batch: StepBatch) -> AsyncIterator[StepResults]:
-        """Answer every row once.
+    async def submit(self, call: int, batch: StepBatch) -> None:
+        """Take a batch in. Every row is answered to its end in the messages of `answers`.
 
-        Without `batch.flush_s`, all answers come in one message. With it, a message with the new answers comes about
-        every `flush_s` seconds, if there are any. Closing the generator early withdraws the rows that are still open.
+        Without `batch.flush_s`, all answers come in one message, when the last row is done.
         """
         await self.describe()
-        loop, done = asyncio.get_running_loop(), asyncio.Event()
+        self._inbox.put((ADMIT, self._outbox.open(call, batch)))
 
-        def on_done() -> None:
-            with contextlib.suppress(RuntimeError):  # the reader's event loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(done.set)
+    async def cut(self, rows: list[tuple[int, int]]) -> None:
+        """Have WRITE_ON rows, given by call and position in its batch, stop writing. Each is answered with the finish
+        `cut`, unless it has ended by itself meanwhile."""
+        self._inbox.put((CUT, rows))
 
-        in_flight = InFlightBatch(batch, on_done)
-        if not batch.key_B:
-            done.set()
-        self._inbox.put(("admit", in_flight))
-        try:
-            while not done.is_set():
-                try:
-                    await asyncio.wait_for(done.wait(), batch.flush_s)
-                except TimeoutError:
-                    answers = in_flight.take()
-                    if answers:
-                        yield in_columns(answers, self._name, self._busy_now_s())
-            answers = in_flight.take()
-            if answers or not batch.key_B:
-                yield in_columns(answers, self._name, self._busy_now_s())
-        finally:
-            if not done.is_set():
-                self._inbox.put(("withdraw", in_flight))
+    async def answers(self) -> AsyncIterator[list[CallAnswers]]:
+        """Yield messages with the answers to all calls, for a while. Then ask again: nothing is lost in between."""
+
+        def columns(answers: list[Answer]) -> StepResults:
+            return in_columns(answers, self._name, self._busy_now_s())
+
+        async for message in self._outbox.messages(columns):
+            yield message
 
     def _busy_now_s(self) -> float:
         """Seconds since loading in which the engine had work."""
@@ -115,15 +109,18 @@ class EngineThread(ABC):
             if idle and self._busy_since_s is not None:
                 self._busy_s, self._busy_since_s = self._busy_now_s(), None
             try:
-                task, in_flight = self._inbox.get(block=idle)
+                task, what = self._inbox.get(block=idle)
             except queue.Empty:
                 return
             if self._busy_since_s is None:
                 self._busy_since_s = time.monotonic()
-            if task == "admit":
-                loop.admit(in_flight)
-            else:
-                loop.withdraw(in_flight)
+            if task == ADMIT:
+                loop.admit(what)
+                continue
+            for call, index in what:
+                in_flight = self._outbox.find(call)
+                if in_flight is not None:
+                    loop.cut(in_flight, index)
 
     def _info(self, fingerprint: str, max_model_len: int, measures: tuple[str, ...]) -> EngineInfo:
         import torch

@@ -6,6 +6,11 @@ logit, the logsumexp and the entropy (nats) over the whole vocabulary in their p
 same method. A request for any other number of alternatives is served as before. RuntimeError with the remedy at start
 if vLLM does not fit.
 
+The recorder. Logits that vLLM returns cost it Python time at every token. Where the worker lives in the replica's own
+process (no tensor parallelism), the recorder wraps the sampler's `forward` instead: it reduces the logits of a whole
+batch to z_max, logsumexp and entropy on the device, and moves them to the host in one piece an engine step. It is tried
+on a request of its own at start and compared with the hook. Where it does not fit, the hook serves sampled tokens, too.
+
 The judge's hook. A JUDGE row asks for the logits of named tokens (`logprob_token_ids`). Once one row of an engine step
 asks for some, vLLM 0.32 gives them to all rows of that step, and what the other rows asked for is lost. The hook gives
 each row what it asked for. Where it does not fit, `Writer` never lets rows that judge and rows that write into the
@@ -21,6 +26,8 @@ cannot stop the paper's measure.
 
 import inspect
 from collections.abc import Sequence
+
+import numpy as np
 
 from steer.traces import MEASURES
 
@@ -56,6 +63,19 @@ def install_confidence_hook(engine) -> None:
         raise RuntimeError(
             f"the confidence hook does not fit vllm {vllm.__version__}: {problems[0]}. Remedy: {_REMEDY}"
         )
+
+
+def install_recorder(engine) -> "Recorder | None":
+    """Install the recorder, after the confidence hook. None, with nothing changed, if the engine's worker is in another
+    process or vLLM does not fit."""
+    config = engine.vllm_config
+    if config.parallel_config.world_size != 1 or config.speculative_config is not None:
+        return None
+    recorder = engine.collective_rpc("install_recorder")[0]
+    if recorder is not None and not _recorder_agrees(engine, recorder):
+        recorder.remove()
+        return None
+    return recorder
 
 
 def install_judge_hook(engine) -> bool:
@@ -98,6 +118,13 @@ class SamplerHooks:
         sampler.gather_logprobs = gather_confidence
         return _check_confidence(sampler, self.device)
 
+    def install_recorder(self) -> "Recorder | None":
+        """Wrap the sampler's `forward`. None, with nothing changed, if vLLM does not fit."""
+        batch = getattr(self.model_runner, "input_batch", None)
+        if not hasattr(batch, "req_ids") or not hasattr(batch, "num_tokens_no_spec"):
+            return None
+        return Recorder(self.model_runner)
+
     def install_judge_hook(self) -> bool:
         """Wrap the sampler's `gather_specific_token_logprobs`. False, with nothing changed, if vLLM does not fit."""
         import torch
@@ -125,6 +152,140 @@ class SamplerHooks:
 
         sampler.gather_specific_token_logprobs = gather_each_its_own
         return True
+
+
+class Recorder:
+    """The measures of the tokens that an engine has sampled, by request. It belongs to the engine's thread.
+
+    A row of the sampler is found again by its request and by the position of its token. Rows of unfinished prompt
+    chunks have the position of the first token, whose row comes after them and replaces theirs.
+    """
+
+    def __init__(self, runner):
+        self._runner, self._sampler = runner, runner.sampler
+        self._forward = self._sampler.forward
+        self._watched: dict[str, list[tuple[_Measured, int]]] = {}
+        """By the id that vLLM has given a request: of each of its tokens, where its measures are."""
+        self._first: dict[str, int] = {}
+        """By the same id: position of the request's first token."""
+        self._ids: dict[str, str] = {}
+        """vLLM's id by the caller's."""
+
+        def forward(logits, *args, **kwargs):
+            self._record(logits)
+            return self._forward(logits, *args, **kwargs)
+
+        self._sampler.forward = forward
+
+    def remove(self) -> None:
+        """Leave the sampler as it was."""
+        del self._sampler.forward
+
+    def watch(self, request: str, added: str) -> None:
+        """Record a request from its first token on. `added`: the id that vLLM has given it."""
+        self._ids[request], self._watched[added] = added, []
+
+    def forget(self, request: str) -> None:
+        added = self._ids.pop(request, "")
+        self._watched.pop(added, None)
+        self._first.pop(added, None)
+
+    def count(self, request: str) -> int:
+        """How many tokens of the request have been sampled."""
+        return len(self._watched.get(self._ids.get(request, ""), ()))
+
+    def read(self, request: str, start: int, tokens: int) -> np.ndarray:
+        """z_max, logsumexp, entropy (nats) of so many tokens from the `start`-th on: float64 [tokens, 3].
+
+        RuntimeError if they were not sampled here: vLLM has changed under the recorder.
+        """
+        found = self._watched[self._ids[request]][start : start + tokens]
+        if len(found) < tokens:
+            raise RuntimeError(f"the recorder has {len(found)} of {tokens} tokens. Remedy: {_REMEDY}")
+        return np.array([measured.rows[row] for measured, row in found], np.float64).reshape(-1, 3)
+
+    def _record(self, logits) -> None:
+        """logits: raw [T, V], a row for each request of the batch."""
+        batch = self._runner.input_batch
+        requests = batch.req_ids
+        if not self._watched or len(requests) != len(logits):
+            return
+        measured = _Measured(logits)
+        positions = batch.num_tokens_no_spec[: len(requests)].tolist()
+        for row, (request, position) in enumerate(zip(requests, positions, strict=True)):
+            tokens = self._watched.get(request)
+            if tokens is None:
+                continue
+            at = position - self._first.setdefault(request, position)
+            if at == len(tokens):
+                tokens.append((measured, row))
+            else:
+                tokens[at] = (measured, row)
+
+
+class _Measured:
+    """The measures of one batch of logits, on their way to the host."""
+
+    __slots__ = ("_host", "_event", "_rows")
+
+    def __init__(self, logits):
+        import torch
+
+        shifted = logits.float()
+        top = shifted.amax(-1, keepdim=True)
+        shifted = shifted - top
+        p = shifted.exp()
+        total = p.sum(-1, keepdim=True)
+        log_total = total.log()
+        # H = log sum e^(z - top) - sum p (z - top)
+        mean = torch.einsum("tv,tv->t", p, shifted)[:, None] / total
+        device = torch.cat([top, top + log_total, log_total - mean], 1)
+        self._event, self._rows, self._host = None, None, device
+        if device.is_cuda:
+            self._host = torch.empty(device.shape, dtype=device.dtype, pin_memory=True)
+            self._host.copy_(device, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    @property
+    def rows(self) -> np.ndarray:
+        """float32 [T, 3]. Waits for the copy."""
+        if self._rows is None:
+            if self._event is not None:
+                self._event.synchronize()
+            self._rows, self._host = self._host.numpy(), None
+        return self._rows
+
+
+def _recorder_agrees(engine, recorder: Recorder) -> bool:
+    """Whether the recorder and the confidence hook say the same of one request's tokens."""
+    from vllm import SamplingParams
+    from vllm.inputs import tokens_input
+    from vllm.sampling_params import RequestOutputKind
+
+    tokens, width = 3, HOOK_LOGPROBS + 1
+    params = SamplingParams(
+        temperature=0.0,
+        max_tokens=tokens,
+        ignore_eos=True,
+        detokenize=False,
+        logprobs=HOOK_LOGPROBS,
+        flat_logprobs=True,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+    recorder.watch("check", engine.add_request("check", tokens_input([1, 2]), params) or "check")
+    flat: list[float] = []
+    while engine.has_unfinished_requests():
+        for output in engine.step():
+            flat = list(output.outputs[0].logprobs.logprobs)
+    try:
+        recorded = recorder.read("check", 0, tokens)
+    except (LookupError, RuntimeError):
+        return False
+    finally:
+        recorder.forget("check")
+    expected = np.array(flat).reshape(-1, width)[:, 1:]
+    return expected.shape == recorded.shape and bool(np.allclose(recorded, expected, atol=1e-3))
 
 
 def _check_confidence(sampler, device) -> str:

@@ -4,20 +4,22 @@ Invariants, beside those of `EngineLoop`: A step's text is decoded from its ids,
 the delimiter is lost. The text of a pass is cut where steps end that are written one by one.
 """
 
+import time
+from array import array
 from collections import deque
 from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
 
-from actors.engine.in_flight import NOT_MEASURED, Answer, InFlightBatch
+from actors.engine.in_flight import NO_IDS, NOT_MEASURED, Answer, InFlightBatch
 from actors.engine.judge import Judge
 from actors.engine.loop import EngineLoop, EngineRow
 from actors.engine.prefixes import Prefix, Prefixes
 from actors.engine.requests import DELIMITER, Requests
 from actors.engine.tokenizer import Tokenizer
 from steer.confidence import SpanState, chosen_tokens, step_scores
-from steer.messages import Ahead, Op
+from steer.messages import Ahead, Ids, Op
 from steer.traces import Finish
 
 MAX_EMPTY_STEPS = 8
@@ -28,23 +30,31 @@ model that is silent for so many requests ends its trace as `length`."""
 class WriterRow(EngineRow):
     """A row, and what its requests have brought so far."""
 
-    __slots__ = ("seed", "room", "ids", "flat", "prompt", "cached", "further")
+    __slots__ = ("seed", "room", "ids", "measured", "taken", "prompt", "cached", "further", "text", "looked", "since_s")
 
     def __init__(self, in_flight: InFlightBatch, index: int, prefix: Prefix, room: int):
         super().__init__(in_flight, index, prefix)
         self.seed = in_flight.batch.seed_B[index]
         self.room = room
         """Tokens that the row may still write."""
-        self.ids: list[int] = []
-        """Tokens written."""
-        self.flat: list[float] = []
-        """Logits of `ids`, in vLLM's flat form: `Requests.width` numbers a token."""
+        self.ids = array("i")
+        """Tokens written and not answered yet."""
+        self.measured: list[np.ndarray] = []
+        """Measures [T, 3] of `ids`, in pieces (`Requests.measures`)."""
+        self.taken = 0
+        """Tokens of the last request that were taken."""
         self.prompt = 0
-        """Prompt tokens, over all requests."""
+        """Prompt tokens, over all requests, that no answer has named yet."""
         self.cached = 0
-        """Prompt tokens that the prefix cache held, over all requests."""
+        """Those of them that the prefix cache held."""
         self.further = 0
         """Requests after the first. One follows when a request ends without visible text, or within a step."""
+        self.text = ""
+        """WRITE_ON: text of the step that is being written."""
+        self.looked = 0
+        """WRITE_ON: tokens of `ids` that `text` holds."""
+        self.since_s = in_flight.arrived_s
+        """When the row arrived or was last answered."""
 
 
 class Writer(EngineLoop):
@@ -70,14 +80,27 @@ class Writer(EngineLoop):
         """With `judges_apart`: whether the rows in the engine judge."""
         self._waiting: deque[tuple[WriterRow, list[int], object]] = deque()
         """With `judges_apart`: requests that wait for the other kind to leave. None waits while the engine is empty."""
+        self._going: dict[tuple[int, int], WriterRow] = {}
+        """WRITE_ON rows in the engine, by call and position in the batch."""
 
     def advance(self) -> None:
         super().advance()
         self._release()
 
-    def withdraw(self, in_flight: InFlightBatch) -> None:
-        self._waiting = deque(request for request in self._waiting if request[0].in_flight is not in_flight)
-        super().withdraw(in_flight)
+    def cut(self, in_flight: InFlightBatch, index: int) -> None:
+        row = self._going.pop((in_flight.call, index), None)
+        if row is None:  # it has ended by itself
+            return
+        unseen = 0
+        if row.request in self._rows:
+            del self._rows[row.request]
+            self._engine.abort_request([row.request])
+            unseen = self._requests.sampled(row.request, row.taken) - row.taken
+            self._requests.forget(row.request)
+        else:
+            self._waiting = deque(request for request in self._waiting if request[0] is not row)
+        cut = self._answer(row, Finish.CUT)._replace(tokens=len(row.ids) + unseen)
+        row.in_flight.put(cut)
         self._release()
 
     # --- a row's way in ---------------------------------------------------------------------------------------------
@@ -138,10 +161,15 @@ class Writer(EngineLoop):
         """Send the row's next request. Every request after the first ends with the step, in a pass too."""
         sampling = row.in_flight.batch.sampling
         seed = _further_seed(row.seed, row.further) if row.further else row.seed
+        writes_on = row.op == Op.WRITE_ON
         to_delimiter = row.op == Op.STEP or row.further > 0
-        room = row.room if to_delimiter else min(row.room, sampling.pass_tokens or row.room)
-        params = self._requests.write(sampling, to_delimiter, seed, room)
-        return self._send(row, row.prefix.ids.tolist() + row.ids, params)
+        room = row.room if to_delimiter or writes_on else min(row.room, sampling.pass_tokens or row.room)
+        params = self._requests.write(sampling, to_delimiter, seed, room, writes_on)
+        row.taken = 0
+        answer = self._send(row, row.prefix.ids.tolist() + row.ids.tolist(), params)
+        if writes_on and answer is None:
+            self._going[row.in_flight.call, row.index] = row
+        return answer
 
     def _send_score(self, row: WriterRow, skip_cache: bool = False) -> Answer | None:
         ids = row.prefix.ids.tolist()
@@ -172,27 +200,37 @@ class Writer(EngineLoop):
 
     # --- a row's way out --------------------------------------------------------------------------------------------
 
+    def _progress(self, row: WriterRow, output) -> None:
+        self._take_in(row, output)
+        self._answer_steps(row)
+
     def _close(self, row: WriterRow, output) -> Answer | None:
-        row.prompt += len(output.prompt_token_ids)
-        cached = output.num_cached_tokens or 0
-        row.cached += cached
+        try:
+            return self._closed(row, output)
+        finally:
+            self._requests.forget(output.request_id)
+
+    def _closed(self, row: WriterRow, output) -> Answer | None:
+        self._going.pop((row.in_flight.call, row.index), None)
         completion = output.outputs[0]
         if completion.finish_reason not in ("stop", "length"):
             reason = f"vLLM ended the request: {completion.finish_reason} {completion.stop_reason or ''}"
             return Answer(row.index, Finish.ERROR, error=reason.strip())
+        if row.op in (Op.PEEK, Op.JUDGE, Op.SCORE):
+            self._read_prompt(row, output)
         if row.op == Op.PEEK:
-            return self._answer(
-                row, Finish.STEP, scores=self._scores(row, completion.logprobs.logprobs, np.ones(1, bool))
-            )
+            measured = self._requests.measures(row.request, 0, completion)
+            return self._answer(row, Finish.STEP, scores=self._scores(row, measured, np.ones(1, bool)))
         if row.op == Op.JUDGE:
             rating = self._judge.rating(completion.logprobs.logprobs[1:], row.in_flight.batch.sampling.greedy_judge)
             return self._answer(row, Finish.STEP)._replace(signal=rating)
         if row.op == Op.SCORE:
-            return self._close_score(row, output, cached)
-        row.ids += completion.token_ids
-        row.flat += completion.logprobs.logprobs
-        row.room -= len(completion.token_ids)
+            return self._close_score(row, output)
+        self._take_in(row, output)
         finish = self._finish(completion)
+        if row.op == Op.WRITE_ON:
+            self._answer_steps(row)
+            return self._answer_step(row, len(row.ids), finish)
         if finish is not Finish.END and (row.room > 0 or finish is Finish.STEP):
             # The request ended at a delimiter or, in a pass, at `pass_tokens`. Neither need be the end of a step.
             if self._ends_a_step(row):
@@ -204,11 +242,44 @@ class Writer(EngineLoop):
                 finish = Finish.LENGTH
         if row.op == Op.AHEAD:
             return self._close_ahead(row, finish)
-        text = self._tokenizer.decode(row.ids)
-        keep, span = self._chosen(row, row.ids, len(row.prefix.ends))
-        scores = self._scores(row, row.flat, keep)
-        self._prefixes.write(row.key, row.prefix, row.ids, span)
-        return self._answer(row, finish, text, tuple(row.ids), scores)
+        return self._answer_step(row, len(row.ids), finish)
+
+    def _read_prompt(self, row: WriterRow, output) -> int:
+        """Count the request's prompt. Returns how many of its tokens the prefix cache held."""
+        cached = output.num_cached_tokens or 0
+        row.prompt += len(output.prompt_token_ids)
+        row.cached += cached
+        return cached
+
+    def _take_in(self, row: WriterRow, output) -> None:
+        """Take the tokens that a request has brought, and their measures."""
+        completion = output.outputs[0]
+        if not row.taken:
+            self._read_prompt(row, output)
+        row.measured.append(self._requests.measures(row.request, row.taken, completion))
+        row.ids.extend(completion.token_ids)
+        row.taken += len(completion.token_ids)
+        row.room -= len(completion.token_ids)
+
+    def _answer_steps(self, row: WriterRow) -> None:
+        """Answer every step that a row which writes on has finished."""
+        unread = row.ids[row.looked :]
+        for text in self._tokenizer.texts(unread):
+            row.looked += 1
+            row.text += text
+            if "\n" in text and DELIMITER in row.text.lstrip():
+                step = self._answer_step(row, row.looked, Finish.STEP)
+                row.in_flight.put(step._replace(open=True))
+                row.looked, row.text = 0, ""
+
+    def _answer_step(self, row: WriterRow, tokens: int, finish: Finish) -> Answer:
+        """The answer with the row's first `tokens` tokens, which leave the row and become a piece of its prefix."""
+        measured = np.concatenate(row.measured) if row.measured else np.zeros((0, 3))
+        ids, row.ids, row.measured = row.ids[:tokens], row.ids[tokens:], [measured[tokens:]]
+        keep, span = self._chosen(row, ids, len(row.prefix.ends))
+        scores = self._scores(row, measured[:tokens], keep)
+        self._prefixes.write(row.key, row.prefix, ids, span)
+        return self._answer(row, finish, self._tokenizer.decode(ids), ids, scores)
 
     def _ends_a_step(self, row: WriterRow) -> bool:
         """Whether the row's text ends where a step ends."""
@@ -220,11 +291,11 @@ class Writer(EngineLoop):
 
     def _close_ahead(self, row: WriterRow, finish: Finish) -> Answer:
         """One answer with all steps of a pass. Each step becomes a piece of the prefix, as if written alone."""
-        steps, width, start = [], self._requests.width, 0
+        steps, start, measured = [], 0, np.concatenate(row.measured)
         for end in step_ends(self._tokenizer.texts(row.ids)):
-            ids = tuple(row.ids[start:end])
+            ids = row.ids[start:end]
             keep, span = self._chosen(row, ids, len(row.prefix.ends))
-            scores = self._scores(row, row.flat[width * start : width * end], keep)
+            scores = self._scores(row, measured[start:end], keep)
             self._prefixes.write(row.key, row.prefix, ids, span)
             ended = finish if end == len(row.ids) else Finish.STEP
             steps.append(Ahead(ended.value, self._tokenizer.decode(ids), ids, scores))
@@ -232,24 +303,31 @@ class Writer(EngineLoop):
         first, *more = steps
         return self._answer(row, first.finish, first.text, first.ids, first.scores)._replace(more=tuple(more))
 
-    def _close_score(self, row: WriterRow, output, cached: int) -> Answer | None:
-        prefix, width = row.prefix, self._requests.width
+    def _close_score(self, row: WriterRow, output) -> Answer | None:
+        prefix, cached = row.prefix, output.num_cached_tokens or 0
         first = prefix.last_start - 1  # the position whose logits predict the step's first token
         last = len(prefix.ids) - 2  # the position whose logits predict its last token
-        flat = list(output.outputs[0].logprobs.logprobs)
+        measured = self._requests.measures(row.request, 0, output.outputs[0])
         if first < last:
             if first < cached:  # positions before `cached` were not computed, and vLLM leaves garbage there
                 return self._send_score(row, skip_cache=True)
-            flat = output.prompt_logprobs.logprobs[width * first : width * last] + flat
+            width = self._requests.width
+            before = self._requests.as_measures(output.prompt_logprobs.logprobs[width * first : width * last])
+            measured = np.concatenate([before, measured])
         pieces = len(prefix.ends)
         keep, span = self._chosen(row, prefix.ids[prefix.last_start :], pieces - 1)
         if span is not None and len(prefix.spans) == pieces - 1:
             prefix.spans.append(span)
-        return self._answer(row, Finish.STEP, scores=self._scores(row, flat, keep))
+        return self._answer(row, Finish.STEP, scores=self._scores(row, measured, keep))
 
-    def _answer(self, row: WriterRow, finish: Finish, text="", ids=(), scores=NOT_MEASURED) -> Answer:
+    def _answer(self, row: WriterRow, finish: Finish, text="", ids: Ids = NO_IDS, scores=NOT_MEASURED) -> Answer:
+        """The answer to a row. What it read since its last answer goes with it."""
         tokens = 1 if row.op in (Op.PEEK, Op.JUDGE) else len(ids)
-        return Answer(row.index, finish, text, ids, tokens, row.prompt, row.cached, scores)
+        prompt, row.prompt = row.prompt, 0
+        cached, row.cached = row.cached, 0
+        now_s = time.monotonic()
+        seconds, row.since_s = now_s - row.since_s, now_s
+        return Answer(row.index, finish, text, ids, tokens, prompt, cached, scores, seconds)
 
     def _finish(self, completion) -> Finish:
         """How the request ended. vLLM's stop reason is None at the tokenizer's end of sequence, a token id at another
@@ -268,14 +346,10 @@ class Writer(EngineLoop):
         keep, state = chosen_tokens(rule, texts, self._prefixes.is_eos(ids), state)
         return keep, state if rule == "math" else None
 
-    def _scores(self, row: WriterRow, flat, keep_T) -> tuple[float, float, float]:
-        """The step scores of T tokens. `flat`: their logits, `Requests.width` numbers a token."""
+    def _scores(self, row: WriterRow, measured: np.ndarray, keep_T) -> tuple[float, float, float]:
+        """The step scores of T tokens from their z_max, logsumexp and entropy [T, 3]."""
         aggregate = row.in_flight.batch.sampling.aggregate
-        z = np.array(flat, np.float64).reshape(-1, self._requests.width)
-        if self._requests.width == 2:
-            unknown_T = np.full(len(z), np.nan)
-            return step_scores(z[:, 1], unknown_T, unknown_T, keep_T, aggregate)
-        return step_scores(z[:, 1], z[:, 2], z[:, 3], keep_T, aggregate)
+        return step_scores(measured[:, 0], measured[:, 1], measured[:, 2], keep_T, aggregate)
 
 
 def step_ends(token_texts: Sequence[str]) -> list[int]:

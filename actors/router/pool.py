@@ -6,24 +6,28 @@ no new row.
 
 Rows that were out at a replica when it died are suspects. They are tried in two halves, each on a replica that does
 nothing else. After a lost node both halves are simply answered. If a trace kills its replica, the halving goes on until
-that trace is alone, and only its row is lost.
+that trace is alone, and only its row is lost. A row that writes on has answered steps by then, so its group takes it
+back and asks for the next step alone, as a suspect of the same half.
+
+Each replica has one stream of answers, whatever the number of calls.
 """
 
 import asyncio
+import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple
 
 from actors.router.autoscaling import Autoscaler, Demand
 from actors.router.balancing import balanced
 from actors.router.held_prefixes import HeldPrefixes
-from actors.router.replica import Replica, ReplicaDied
+from actors.router.replica import OpenCall, Replica, ReplicaDied
 from actors.router.replica_set import ReplicaSet
 from steer.config.run import ModelConfig, PoolConfig
-from steer.messages import WRITING, EngineInfo, Sampling, StepBatch, StepResults
+from steer.messages import WRITING, EngineInfo, Op, Sampling, StepBatch, StepResults
 from steer.routing.group import Group
-from steer.routing.rows import Row
+from steer.routing.rows import ALONE, Row
 from steer.traces import Finish, Role
 
 TICK_S = 1.0
@@ -68,7 +72,7 @@ class Pool:
         self.outstanding_s = 0.0
         """Seconds in which at least one row was outstanding: submitted and not yet answered or lost."""
         self._fail = fail
-        self.replica_set = ReplicaSet(role, config, pool, measures, replica_class, self._loaded, fail)
+        self.replica_set = ReplicaSet(role, config, pool, measures, replica_class, self._loaded, fail, self._leaves)
         self._autoscaler = None if pool.max_replicas is None else Autoscaler(pool.least, pool.most, pool.max_num_seqs)
         self._deliver, self._left, self._learn = deliver, left, learn
         self._prefixes = HeldPrefixes()
@@ -77,6 +81,18 @@ class Pool:
         self._trial: Replica | None = None
         """The replica that runs suspects, or is kept free for them."""
         self._tasks: set[asyncio.Task] = set()
+        self.messages = 0
+        """Messages that came from replicas."""
+        self._calls = itertools.count()
+        """Numbers of calls."""
+        self._halves = itertools.count(1)
+        """Numbers of suspects that stay together."""
+        self._heard: set[int] = set()
+        """Numbers of the replicas whose answers are listened to."""
+        self._writing: dict[tuple[str, int], tuple[Replica, int, int]] = {}
+        """Of rows that write on, by key and seed: the replica, the call and the position there."""
+        self._cut: set[tuple[str, int]] = set()
+        """Those of them that were told to stop."""
         self._outstanding = 0
         """Rows that are submitted and not yet answered or lost."""
         self._submitted = 0
@@ -145,12 +161,30 @@ class Pool:
             self._since_s = time.monotonic()
         self._outstanding += len(waiting.rows)
         self._submitted += len(waiting.rows)
-        self._suspects.extend(waiting._replace(rows=[row]) for row in waiting.rows if row.suspect)
+        halves: dict[int, list[Row]] = {}
+        for row in waiting.rows:
+            if row.suspect == ALONE:
+                self._suspects.append(waiting._replace(rows=[row]))
+            elif row.suspect:
+                halves.setdefault(row.suspect, []).append(row)
+        self._suspects.extend(waiting._replace(rows=half) for half in halves.values())
         rows = [row for row in waiting.rows if not row.suspect]
         if rows:
             self._waiting.append(waiting._replace(rows=rows))
         self._scale()
         self._pump()
+
+    def cut(self, group: Group, rows: Iterable[Row]) -> None:
+        """Have rows that write on stop. Each is answered once more, unless its last answer is on its way already."""
+        told: dict[int, tuple[Replica, list[tuple[int, int]]]] = {}
+        for row in rows:
+            name = (group.key_L[row.trace], row.seed)
+            if name in self._writing:
+                replica, call, index = self._writing[name]
+                self._cut.add(name)
+                told.setdefault(replica.number, (replica, []))[1].append((call, index))
+        for replica, places in told.values():
+            self._spawn(self._tell(replica, places))
 
     def forget(self, group: Group, traces: list[int]) -> None:
         """Have the homes of finished traces free the prefixes. The next call to each carries the keys."""
@@ -187,9 +221,16 @@ class Pool:
                 self._suspects.appendleft(suspects._replace(rows=suspects.rows[most:]))
 
     def _send(self, replica: Replica, sent: WaitingRows) -> None:
+        number, now_s = next(self._calls), time.monotonic()
         replica.in_flight += len(sent.rows)
-        replica.calls += 1
-        self._spawn(self._call(replica, sent))
+        replica.calls[number] = OpenCall(sent, set(range(len(sent.rows))), replica.in_flight, now_s, now_s)
+        for index, row in enumerate(sent.rows):
+            if row.op == Op.WRITE_ON:
+                self._writing[sent.group.key_L[row.trace], row.seed] = (replica, number, index)
+        if replica.number not in self._heard:
+            self._heard.add(replica.number)
+            self._spawn(self._listen(replica))
+        self._spawn(self._submit(replica, number, self._batch(replica, sent)))
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -241,44 +282,108 @@ class Pool:
             flush_s=sent.flush_s,
         )
 
-    async def _call(self, replica: Replica, sent: WaitingRows) -> None:
-        """One call to a replica, from sending the rows to its end or the replica's death."""
-        group, rows = sent.group, sent.rows
-        unanswered, death = set(range(len(rows))), None
-        sent_s, out = time.monotonic(), replica.in_flight
+    # --- calls ----------------------------------------------------------------------------------------------------
+
+    async def _submit(self, replica: Replica, number: int, batch: StepBatch) -> None:
         try:
-            async for results in replica.run(self._batch(replica, sent)):
-                unanswered.difference_update(results.row_R)
-                replica.in_flight -= len(results.row_R)
-                self._rows_done(len(results.row_R))
-                answered = [rows[i] for i in results.row_R]
-                self._note_prefixes(group, answered, results)
-                self._deliver(group, Reply(answered, results))
-                self._pump()
-            replica.measured(time.monotonic() - sent_s, out)
+            await replica.submit(number, batch)
         except ReplicaDied as error:
-            death = str(error)
-            self.replica_set.replace_dead(replica)
-        replica.calls -= 1
-        replica.in_flight -= len(unanswered)
+            self._died(replica, str(error))
+
+    async def _tell(self, replica: Replica, places: list[tuple[int, int]]) -> None:
+        """Have the rows at these places, by call and position, stop writing."""
+        try:
+            await replica.cut(places)
+        except ReplicaDied as error:
+            self._died(replica, str(error))
+
+    async def _listen(self, replica: Replica) -> None:
+        """Hand on the replica's answers until it is gone."""
+        try:
+            async for message in replica.answers():
+                self.messages += 1
+                for number, results in message:
+                    self._answered(replica, number, results)
+                self._pump()
+        except ReplicaDied as error:
+            self._died(replica, str(error))
+
+    def _answered(self, replica: Replica, number: int, results: StepResults) -> None:
+        call = replica.calls.get(number)
+        if call is None:  # the replica counts as dead since
+            return
+        group, rows = call.rows.group, call.rows.rows
+        call.heard_s = time.monotonic()
+        ended = [index for r, index in enumerate(results.row_R) if r not in results.open_R]
+        call.open.difference_update(ended)
+        replica.in_flight -= len(ended)
+        self._rows_done(len(ended))
+        answered = [rows[index] for index in results.row_R]
+        self._note_prefixes(group, answered, results)
+        self._forget_writing(group, [rows[index] for index in ended])
+        self._deliver(group, Reply(answered, results))
+        if not call.open:
+            del replica.calls[number]
+            replica.measured(time.monotonic() - call.sent_s, call.out)
+            self._call_ended(replica)
+
+    def _call_ended(self, replica: Replica) -> None:
         if self._trial is replica and not replica.in_flight:
             self._trial = None
         self.replica_set.call_ended(replica)
-        left = [rows[i] for i in sorted(unanswered)]
-        if death and len(left) > 1:
-            half = len(left) // 2
-            self._suspects.extend((sent._replace(rows=left[:half]), sent._replace(rows=left[half:])))
-        elif left:
-            self._rows_done(len(left))
-            self._deliver(group, Reply(left, None, death or f"{replica.name} did not answer this row"))
+
+    def _died(self, replica: Replica, death: str) -> None:
+        """Take the rows back that were out at a replica. May be called more than once."""
+        self.replica_set.replace_dead(replica)
+        calls, replica.calls = replica.calls, {}
+        for call in calls.values():
+            sent, left = call.rows, [call.rows.rows[i] for i in sorted(call.open)]
+            replica.in_flight -= len(left)
+            self._forget_writing(sent.group, left)
+            self._take_back(sent, left, death)
+        self._call_ended(replica)
         self._pump()
+
+    def _take_back(self, sent: WaitingRows, left: list[Row], death: str) -> None:
+        """Try rows on which a replica died in two halves. A row that was alone, and rows that write on, are lost."""
+        middle = len(left) // 2 if len(left) > 1 else 1
+        for half in (left[:middle], left[middle:]):
+            number = next(self._halves)
+            lost = [row._replace(suspect=number) for row in half if row.op == Op.WRITE_ON]
+            kept = [row for row in half if row.op != Op.WRITE_ON]
+            if len(left) == 1:
+                lost, kept = lost + kept, []
+            if kept:
+                self._suspects.append(sent._replace(rows=kept))
+            if lost:
+                self._rows_done(len(lost))
+                self._deliver(sent.group, Reply(lost, None, death))
+
+    def _leaves(self, replica: Replica) -> None:
+        """Have all rows that write on at this replica stop, so that they go on elsewhere."""
+        places = [
+            (number, index)
+            for number, call in replica.calls.items()
+            for index in sorted(call.open)
+            if call.rows.rows[index].op == Op.WRITE_ON
+        ]
+        if places:
+            self._spawn(self._tell(replica, places))
+
+    def _forget_writing(self, group: Group, rows: list[Row]) -> None:
+        for row in rows:
+            if row.op == Op.WRITE_ON:
+                self._writing.pop((group.key_L[row.trace], row.seed), None)
+                self._cut.discard((group.key_L[row.trace], row.seed))
 
     def _note_prefixes(self, group: Group, rows: list[Row], results: StepResults) -> None:
         """Note what the replica now holds of these rows' traces."""
         for i, (row, finish) in enumerate(zip(rows, results.finish_R, strict=True)):
+            if row.op == Op.WRITE_ON and (group.key_L[row.trace], row.seed) in self._cut:
+                continue  # the replica has a newer prefix, or soon will
             if finish == Finish.MISSING:
                 self._prefixes.missing(group.key_L[row.trace])
-            elif finish != Finish.ERROR and row.op in WRITING:
+            elif finish not in (Finish.ERROR, Finish.CUT) and row.op in WRITING:
                 further = (step.ids for step in results.more_R.get(i, ()))
                 self._prefixes.written(group.key_L[row.trace], (results.ids_R[i], *further))
 

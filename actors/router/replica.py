@@ -9,11 +9,13 @@ import itertools
 import math
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
 
 import ray
 
 from steer.config.run import ModelConfig, PoolConfig
-from steer.messages import EngineInfo, StepBatch, StepResults
+from steer.messages import CallAnswers, EngineInfo, StepBatch
 
 LAST = 0.3
 """Weight of the last call in a replica's `step_s`: one slow call moves it little, five in a row determine it."""
@@ -37,6 +39,21 @@ class NotPlaced(ReplicaDied):
     """No node had room for the replica in time."""
 
 
+@dataclass
+class OpenCall:
+    """One call to a replica, from sending its rows until the last of them is answered to its end."""
+
+    rows: Any
+    """What was sent: the pool's business."""
+    open: set[int]
+    """Positions of the rows that are not answered to their end."""
+    out: int
+    """Rows that were out at the replica when the call was sent, its own included."""
+    sent_s: float
+    heard_s: float
+    """When it was sent or last answered."""
+
+
 class Replica:
     def __init__(self, name: str, actor, config: PoolConfig):
         self.number = next(_numbers)
@@ -45,8 +62,8 @@ class Replica:
         """Ray's id of the node that the replica is placed on. None: it waits for one."""
         self.in_flight = 0
         """Rows that are out at this replica."""
-        self.calls = 0
-        """Calls whose stream is still open."""
+        self.calls: dict[int, OpenCall] = {}
+        """Calls with rows that are not answered to their end, by number."""
         self.busy_s = 0.0
         """Seconds in which the engine has had work."""
         self.drop: list[str] = []
@@ -117,27 +134,59 @@ class Replica:
             except ray.exceptions.ActorUnavailableError:
                 await asyncio.sleep(ASK_AGAIN_S)
 
-    async def run(self, batch: StepBatch) -> AsyncIterator[StepResults]:
-        """Yield answers as they come.
+    async def submit(self, call: int, batch: StepBatch) -> None:
+        """Send a batch. Raises ReplicaDied if the actor is gone or refuses it."""
+        await self._told(self._actor.submit.remote(call, batch))
 
-        Raises ReplicaDied if the actor is gone, its call fails, or it is silent for `step_timeout_s`.
-        """
-        stream = self._actor.run.options(num_returns="streaming").remote(batch)
+    async def cut(self, rows: list[tuple[int, int]]) -> None:
+        """Have rows, by call and position, stop writing. Raises ReplicaDied if the actor is gone."""
+        await self._told(self._actor.cut.remote(rows))
+
+    async def _told(self, ref) -> None:
         try:
-            while True:
-                async with asyncio.timeout(self._config.step_timeout_s):
-                    try:
-                        results = await (await anext(stream))
-                    except StopAsyncIteration:
-                        return
-                self.busy_s = max(self.busy_s, results.busy_s)
-                yield results
-        except TimeoutError:
-            raise ReplicaDied(f"{self.name} did not answer within {self._config.step_timeout_s:g} s") from None
+            await asyncio.wrap_future(ref.future())
         except ray.exceptions.RayError as error:
-            # The actor is gone, or the call failed in it. These rows have no answer, and the actor's state is unknown.
-            failed = isinstance(error, ray.exceptions.RayTaskError)
-            raise ReplicaDied(f"{self.name} died: {error.cause if failed else str(error).splitlines()[0]}") from error
+            raise self._death(error) from error
+
+    async def answers(self) -> AsyncIterator[list[CallAnswers]]:
+        """Yield messages as they come, as long as the actor lives.
+
+        Raises ReplicaDied if the actor is gone, a call fails in it, or it is silent about a call for `step_timeout_s`.
+        """
+        while True:
+            stream = self._actor.answers.options(num_returns="streaming").remote()
+            try:
+                async for message in self._messages(stream):
+                    for answers in message:
+                        self.busy_s = max(self.busy_s, answers.results.busy_s)
+                    yield message
+            except ray.exceptions.RayError as error:
+                raise self._death(error) from error
+
+    async def _messages(self, stream) -> AsyncIterator[list[CallAnswers]]:
+        """The messages of one stream."""
+        look_s = min(self._config.step_timeout_s / 4, 10.0)
+        while True:
+            coming = asyncio.ensure_future(anext(stream))
+            try:
+                while not (await asyncio.wait({coming}, timeout=look_s))[0]:
+                    self._refuse_silence()
+                yield await coming.result()
+            except StopAsyncIteration:
+                return
+            finally:
+                coming.cancel()
+
+    def _refuse_silence(self) -> None:
+        """Raise ReplicaDied if there was no answer to one of the calls for too long."""
+        timeout_s = self._config.step_timeout_s
+        if any(time.monotonic() - call.heard_s > timeout_s for call in self.calls.values()):
+            raise ReplicaDied(f"{self.name} did not answer within {timeout_s:g} s")
+
+    def _death(self, error: ray.exceptions.RayError) -> ReplicaDied:
+        # The actor is gone, or a call failed in it. Its rows have no answer, and the actor's state is unknown.
+        failed = isinstance(error, ray.exceptions.RayTaskError)
+        return ReplicaDied(f"{self.name} died: {error.cause if failed else str(error).splitlines()[0]}")
 
     def measured(self, seconds: float, rows: int) -> None:
         """Note that a call took `seconds` from sending to its last answer.

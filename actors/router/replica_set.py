@@ -39,8 +39,10 @@ class ReplicaSet:
         replica_class: type,
         ready: Callable[[EngineInfo], None],
         fail: Callable[[Exception], None],
+        leaves: Callable[[Replica], None] = lambda replica: None,
     ):
-        """`ready` is called for every replica that is loaded. `fail` is called when no replica can be started."""
+        """`ready` is called for every replica that is loaded, `leaves` for every one that is to leave. `fail` is called
+        when no replica can be started."""
         self.live: dict[int, Replica] = {}
         """By number, as in `leaving`."""
         self.leaving: dict[int, Replica] = {}
@@ -52,7 +54,7 @@ class ReplicaSet:
         """Seconds from asking for a replica until it was loaded, of the last one that was. None: there was none yet."""
         self._role, self._model, self._pool = role, model, pool
         self._measures, self._replica_class = measures, replica_class
-        self._ready, self._fail = ready, fail
+        self._ready, self._fail, self._leaves = ready, fail, leaves
         self._starting: dict[int, Replica] = {}
         """By slot: the number in a replica's name, which a later replica may have again."""
         self._tasks: dict[int, asyncio.Task] = {}
@@ -92,6 +94,7 @@ class ReplicaSet:
     def leave(self, replica: Replica) -> None:
         """Give the replica no new rows, and kill it when it has answered those that it has."""
         self.leaving[replica.number] = self.live.pop(replica.number)
+        self._leaves(replica)
         self.call_ended(replica)
 
     def call_ended(self, replica: Replica) -> None:

@@ -30,12 +30,17 @@ from steer.routing.replay import GroupSnapshot
 from steer.routing.rows import Row
 from steer.storage.questions import to_questions
 from steer.storage.tables import routed_table
-from steer.traces import PAIR, Question, Role
+from steer.traces import PAIR, Finish, Question, Role
 
-FLUSH_S = 0.2
-"""Seconds between two answers of a replica whose rows need not wait for each other. A message costs router and replica
-about 5 ms together: at 0.05 s and eight calls in flight they were busy with messages half the time. A step of a 7B
-model on a GPU takes a second or more."""
+MESSAGES_SHARE = 0.3
+"""Share of the event loop that the answers of all replicas together may take. The cost of a message is measured."""
+FLUSH_S = (0.01, 0.5)
+"""Least and most seconds between two messages of a replica whose rows need not wait for each other. An engine takes
+about 10 ms for a decoding step."""
+MESSAGE_S = 0.003
+"""Seconds of the event loop that a message takes, until it is measured."""
+MEASURED_MESSAGES = 100
+"""Messages after which their cost is measured anew."""
 YIELD_S = 1.0
 """Seconds after which the next round of a group hands on its finished traces, however few."""
 YIELD_TRACES = 256
@@ -77,6 +82,9 @@ class Router:
         """By name: groups that are live or not yet committed. Empty in a run without a journal."""
         self._admitted = 0
         self._loop_from_s = 0.0
+        self._message_s = MESSAGE_S
+        self._messages, self._measured_from_s = 0, 0.0
+        """Messages when their cost was last measured, and the thread's CPU seconds then."""
         self._lived = LiveTime()
         self._broken: Exception | None = None
         self._judge_prompt = pair.judge_prompt
@@ -105,7 +113,7 @@ class Router:
         Before that it raises ValueError if one of the `policies` cannot be made here: the module of a `custom` policy
         may exist on the driver's machine only.
         """
-        self._loop_from_s = time.thread_time()
+        self._loop_from_s = self._measured_from_s = time.thread_time()
         for policy in policies:
             make_policy(policy)
         # The first fit must not wait for an import.
@@ -253,8 +261,23 @@ class Router:
             # At a strict barrier no trace goes on before the last row is answered. Large steps are an exception: the
             # small model can score them while others are being written.
             scored_next = pool.role == Role.LARGE and group.policy.scored_by_small
-            flush_s = None if group.strict and not scored_next else FLUSH_S
+            flush_s = None if group.strict and not scored_next else self._flush_s()
             pool.submit(WaitingRows(group, share, sampling, flush_s))
+        cuts = group.take_cuts()
+        for role in PAIR if cuts else ():
+            self._pools[role].cut(group, [row for row in cuts if row.role == role])
+
+    def _flush_s(self) -> float:
+        """Seconds between two messages of a replica, so that all of them together leave the event loop free."""
+        messages = sum(pool.messages for pool in self._pools.values())
+        if messages >= self._messages + MEASURED_MESSAGES:
+            now_s = time.thread_time()
+            measured_s = (now_s - self._measured_from_s) / (messages - self._messages)
+            self._message_s += 0.3 * (measured_s - self._message_s)
+            self._messages, self._measured_from_s = messages, now_s
+        replicas = sum(len(pool.replica_set.live) for pool in self._pools.values())
+        least_s, most_s = FLUSH_S
+        return min(max(replicas * self._message_s / MESSAGES_SHARE, least_s), most_s)
 
     def _collect(self, journaled: JournaledGroup, first: Reply | Exception, inbox: asyncio.Queue) -> None:
         replies = [first]
@@ -270,7 +293,8 @@ class Router:
     def _count(self, reply: Reply) -> None:
         stats, more = self._stats, [step for steps in reply.results.more_R.values() for step in steps]
         tokens = sum(reply.results.tokens_R) + sum(len(step.ids) for step in more)
-        steps = sum(row.op in WRITING for row in reply.rows) + len(more)
+        finishes = zip(reply.rows, reply.results.finish_R, strict=True)
+        steps = sum(row.op in WRITING and finish != Finish.CUT for row, finish in finishes) + len(more)
         role = reply.rows[0].role
         for row, seconds in zip(reply.rows, reply.results.seconds_R, strict=True):
             kind = (role, row.op in WRITING)

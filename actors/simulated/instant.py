@@ -5,18 +5,24 @@ alone. The options are the model entry's `engine` keys. The entry's `path` is on
 """
 
 import asyncio
+import contextlib
 import math
 import os
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from hashlib import blake2b
 
 import numpy as np
 import ray
 
+from actors.engine.in_flight import STREAM_S
 from steer.config.run import ModelConfig, PoolConfig
-from steer.messages import WRITING, EngineInfo, Op, StepBatch, StepResults
+from steer.messages import WRITING, CallAnswers, EngineInfo, Op, StepBatch, StepResults
 from steer.traces import MEASURES, Finish
 
+WRITE_ON_S = 0.005
+"""Least seconds of a further step of a row that writes on. The router decides in less."""
 _ANSWER = "The answer is \\boxed{7}."
 
 
@@ -55,6 +61,10 @@ class SimulatedReplica:
         self._engine = asyncio.Semaphore(pool.max_num_seqs)
         self._pieces: dict[str, int] = {}
         """Number of pieces of the prefix that is held here, by trace key."""
+        self._outbox: asyncio.Queue[CallAnswers | Exception] = asyncio.Queue()
+        self._tasks: set[asyncio.Task] = set()
+        self._cut: set[tuple[int, int]] = set()
+        """Rows that are to stop writing, by call and position in the batch."""
         self._rows = 0
         """Rows that have come so far."""
         self._busy_s = 0.0
@@ -74,7 +84,52 @@ class SimulatedReplica:
             node=ray.get_runtime_context().get_node_id(),
         )
 
-    async def run(self, batch: StepBatch) -> AsyncIterator[StepResults]:
+    async def submit(self, call: int, batch: StepBatch) -> None:
+        task = asyncio.create_task(self._serve(call, batch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def cut(self, rows: list[tuple[int, int]]) -> None:
+        self._cut.update(rows)
+
+    async def answers(self) -> AsyncIterator[list[CallAnswers]]:
+        until_s = time.monotonic() + STREAM_S
+        while (left_s := until_s - time.monotonic()) > 0:
+            with contextlib.suppress(TimeoutError):
+                message = [await asyncio.wait_for(self._outbox.get(), left_s)]
+                while not self._outbox.empty():
+                    message.append(self._outbox.get_nowait())
+                for answers in message:
+                    if isinstance(answers, Exception):
+                        raise answers
+                yield message
+
+    async def _serve(self, call: int, batch: StepBatch) -> None:
+        """Answer a batch. Rows that write on write a step each in every further round."""
+        try:
+            results = await self._round(batch)
+            places, going = list(range(len(batch.key_B))), [op == Op.WRITE_ON for op in batch.op_B]
+            while True:
+                ends = [finish != Finish.STEP for finish in results.finish_R]
+                open_R = frozenset(r for r, place in enumerate(places) if going[place] and not ends[r])
+                row_R = list(places)
+                self._outbox.put_nowait(CallAnswers(call, replace(results, row_R=row_R, open_R=open_R)))
+                places = [place for r, place in enumerate(places) if r in open_R]
+                if not places:
+                    return
+                await asyncio.sleep(max(self._options["step_s"], WRITE_ON_S) * self._factor)
+                cut = [place for place in places if (call, place) in self._cut]
+                if cut:
+                    self._cut.difference_update((call, place) for place in cut)
+                    self._outbox.put_nowait(CallAnswers(call, self._cut_off(cut)))
+                    places = [place for place in places if place not in cut]
+                none = [0] * len(places)  # they have read their prompts
+                further = await self._round(self._further(batch, places))
+                results = replace(further, prompt_tokens_R=none, cached_tokens_R=none)
+        except Exception as error:
+            self._outbox.put_nowait(error)
+
+    async def _round(self, batch: StepBatch) -> StepResults:
         started = time.monotonic()
         self._log_seeds(batch)
         if self._options["step_s"]:
@@ -84,7 +139,39 @@ class SimulatedReplica:
         self._perhaps_die(batch)
         results = self._answer(batch)
         self._busy_s += time.monotonic() - started
-        yield results
+        return results
+
+    def _further(self, batch: StepBatch, places: list[int]) -> StepBatch:
+        """The next round of these rows: each goes on from what it has written, with a seed drawn from its last."""
+        held_B = [self._pieces.get(batch.key_B[place], 0) for place in places]
+        seeds = (f"{batch.seed_B[place]} {held}" for place, held in zip(places, held_B, strict=True))
+        return replace(
+            batch,
+            key_B=[batch.key_B[place] for place in places],
+            op_B=[batch.op_B[place] for place in places],
+            seed_B=[int.from_bytes(blake2b(seed.encode(), digest_size=8).digest(), "big") >> 1 for seed in seeds],
+            max_tokens_B=[batch.max_tokens_B[place] for place in places],
+            held_B=held_B,
+            new_B=[()] * len(places),
+            drop=(),
+        )
+
+    def _cut_off(self, places: list[int]) -> StepResults:
+        """The last answers of rows that were cut, as if each had written half a step more."""
+        n = len(places)
+        return StepResults(
+            row_R=places,
+            finish_R=[Finish.CUT.value] * n,
+            text_R=[""] * n,
+            ids_R=[()] * n,
+            tokens_R=[self._options["tokens"] // 2] * n,
+            prompt_tokens_R=[0] * n,
+            cached_tokens_R=[0] * n,
+            scores_R3=np.full((n, 3), np.nan),
+            seconds_R=[0.0] * n,
+            replica=self._name,
+            busy_s=self._busy_s,
+        )
 
     def _log_seeds(self, batch: StepBatch) -> None:
         if "log" in self._options:

@@ -10,6 +10,8 @@ import os
 import socket
 import time
 from bisect import bisect_right
+from collections import deque
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate
 
@@ -46,6 +48,16 @@ class TimedReplica(EngineThread):
         return TimedLoop(self._pool, **self._model.engine), info
 
 
+@dataclass(eq=False)
+class TimedRow:
+    """A row in the engine, and its answers that are still to come."""
+
+    in_flight: InFlightBatch
+    key: str
+    pieces: list[int]
+    answers: deque[Answer]
+
+
 class TimedLoop:
     """Answers each row when a real engine would be done with it. All methods belong to one thread.
 
@@ -60,6 +72,8 @@ class TimedLoop:
         """Hash of the prompt, by trace key."""
         self._pieces: dict[str, list[int]] = {}
         """Number of tokens of each piece of the prefix that is held here, by trace key."""
+        self._going: dict[tuple[int, int], TimedRow] = {}
+        """Rows that write on, by call and position in the batch."""
 
     @property
     def unfinished(self) -> bool:
@@ -78,12 +92,20 @@ class TimedLoop:
         time.sleep(max(min(self._engine.next_s() - time.monotonic(), QUANTUM_S), 0.0))
         self._answer(self._engine.advance(time.monotonic()))
 
-    def withdraw(self, in_flight: InFlightBatch) -> None:
-        self._engine.withdraw(lambda row: row[0] is in_flight)
+    def cut(self, in_flight: InFlightBatch, index: int) -> None:
+        self._answer(self._engine.advance(time.monotonic()))
+        row = self._going.pop((in_flight.call, index), None)
+        if row is not None:
+            in_flight.put(Answer(index, Finish.CUT, tokens=self._engine.cut(row)))
 
-    def _answer(self, done: list[tuple[InFlightBatch, Answer]]) -> None:
-        for in_flight, answer in done:
-            in_flight.put(answer)
+    def _answer(self, done: list["TimedRow"]) -> None:
+        for row in done:
+            answer = row.answers.popleft()
+            if answer.open and self._pieces.get(row.key) is row.pieces:
+                row.pieces.append(len(answer.ids))
+            if not answer.open:
+                self._going.pop((row.in_flight.call, answer.row), None)
+            row.in_flight.put(answer)
 
     def _open(self, in_flight: InFlightBatch, index: int) -> None:
         batch = in_flight.batch
@@ -100,23 +122,28 @@ class TimedLoop:
         # Count steps by their tokens, because one piece of a pass holds several steps.
         step = bisect_right(list(accumulate(self._lengths[question % len(self._lengths)])), sum(pieces[1:]))
         if op == Op.SCORE:
-            answer = Answer(index, Finish.STEP, scores=self._scores(question, step - 1))
+            answers = [Answer(index, Finish.STEP, scores=self._scores(question, step - 1))]
         elif op == Op.PEEK:
-            answer = Answer(index, Finish.STEP, tokens=1, scores=self._scores(question, step))
+            answers = [Answer(index, Finish.STEP, tokens=1, scores=self._scores(question, step))]
         elif op in WRITING:
-            answer = self._write(index, op, question, step, batch.max_tokens_B[index], batch.sampling.pass_tokens)
-            pieces += [len(answer.ids), *(len(ahead.ids) for ahead in answer.more)]
+            answers = self._write(index, op, question, step, batch.max_tokens_B[index], batch.sampling.pass_tokens)
         else:
-            answer = Answer(index, Finish.ERROR, error=f"a timed replica does not answer {Op(op).name}")
+            answers = [Answer(index, Finish.ERROR, error=f"a timed replica does not answer {Op(op).name}")]
+        parts = tuple(max(len(a.ids) + sum(len(ahead.ids) for ahead in a.more), 1) for a in answers)
+        answers[0] = answers[0]._replace(prompt_tokens=context, cached_tokens=context - prefill)
+        if op in WRITING and op != Op.WRITE_ON:
+            pieces += [len(answers[0].ids), *(len(ahead.ids) for ahead in answers[0].more)]
         self._pieces[key] = pieces
-        answer = answer._replace(prompt_tokens=context, cached_tokens=context - prefill)
-        tokens = len(answer.ids) + sum(len(ahead.ids) for ahead in answer.more)
-        self._engine.add(time.monotonic(), (in_flight, answer), prefill, max(tokens, 1), context)
+        row = TimedRow(in_flight, key, pieces, deque(answers))
+        if op == Op.WRITE_ON:
+            self._going[in_flight.call, index] = row
+        self._engine.add(time.monotonic(), row, prefill, parts, context)
 
     def _write(
         self, index: int, op: int, question: int, step: int, most_tokens: int, pass_tokens: int | None
-    ) -> Answer:
-        """What the model writes from this step on: one step or, in a pass, several, as one piece or step by step."""
+    ) -> list[Answer]:
+        """What the model writes from this step on: one step or, in a pass, several, as one piece or step by step. A row
+        that writes on has an answer for each step."""
         lengths = self._lengths[question % len(self._lengths)]
         left = lengths[step:] or [1]  # past the end: the trace's last step was discarded after its budget was spent
         last = len(left) if op != Op.STEP else 1
@@ -126,14 +153,19 @@ class TimedLoop:
             used += kept
             finish = Finish.LENGTH if used >= most_tokens else Finish.END if place == len(left) - 1 else Finish.STEP
             text = ANSWER if finish == Finish.END else "a step\n\n"
-            written.append(Ahead(finish.value, text, tuple(range(kept)), self._scores(question, step + place)))
-            if finish != Finish.STEP or used >= (pass_tokens or math.inf):
+            written.append(Ahead(finish.value, text, range(kept), self._scores(question, step + place)))
+            if finish != Finish.STEP or (op != Op.WRITE_ON and used >= (pass_tokens or math.inf)):
                 break
+        if op == Op.WRITE_ON:
+            return [
+                Answer(index, finish, text, ids, len(ids), scores=scores, open=finish == Finish.STEP)
+                for finish, text, ids, scores in written
+            ]
         if op == Op.WHOLE:
             finish, text, _, _ = written[-1]
-            return Answer(index, finish, text, tuple(range(used)), used, scores=written[0].scores)
+            return [Answer(index, finish, text, range(used), used, scores=written[0].scores)]
         (finish, text, ids, scores), *more = written
-        return Answer(index, finish, text, ids, len(ids), scores=scores, more=tuple(more))
+        return [Answer(index, finish, text, ids, len(ids), scores=scores, more=tuple(more))]
 
     def _scores(self, question: int, step: int) -> tuple[float, float, float]:
         """Scores with a confidence around 0.95 or 0.55, as in `actors/simulated/instant.py`. The prompt has none."""

@@ -10,7 +10,7 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import NamedTuple
 
 
@@ -44,12 +44,16 @@ class _Running(NamedTuple):
     """Order of arrival in a slot; decides between rows that are done at the same step."""
     row: Hashable
     context_tokens: float
+    began_at: float
+    """When its part began, in decoding steps since the engine started."""
+    further: tuple[int, ...]
+    """Tokens of the parts that follow."""
 
 
 class _Waiting(NamedTuple):
     row: Hashable
     prefill_tokens: int
-    tokens: int
+    parts: tuple[int, ...]
     context_tokens: float
 
 
@@ -74,25 +78,32 @@ class TimedEngine:
         """Rows that are not done."""
         return len(self._running) + len(self._waiting)
 
-    def add(self, at_s: float, row: Hashable, prefill_tokens: int, tokens: int, context_tokens: int) -> None:
-        """Add a row that writes `tokens` tokens, at least 1, after `context_tokens`, of which `prefill_tokens` must be
-        computed. `at_s`: the time now. The engine must have been advanced to it."""
+    def add(self, at_s: float, row: Hashable, prefill_tokens: int, parts: tuple[int, ...], context_tokens: int) -> None:
+        """Add a row that writes `parts` tokens, each part at least 1, after `context_tokens`, of which `prefill_tokens`
+        must be computed. `at_s`: the time now. The engine must have been advanced to it."""
         if not len(self):
             self._now_s = max(self._now_s, at_s)
         # A row's context grows while it writes: this is its mean.
-        self._waiting.append(_Waiting(row, prefill_tokens, tokens, context_tokens + tokens / 2))
+        self._waiting.append(_Waiting(row, prefill_tokens, parts, context_tokens + sum(parts) / 2))
         self._fill()
 
     def advance(self, to_s: float) -> list[Hashable]:
-        """Let the time pass until `to_s`. Returns the rows that are done by then, in that order."""
+        """Let the time pass until `to_s`. Returns the rows of which a part is done by then, in that order. A row keeps
+        its slot until its last part is done."""
         done = []
         while self._running and self.next_s() <= to_s:
             self._now_s, self._prefill_left_s = self.next_s(), 0.0
             self._steps = self._running[0].ends_at
             while self._running and self._running[0].ends_at <= self._steps:
                 ended = heapq.heappop(self._running)
-                self._context_tokens -= ended.context_tokens
                 done.append(ended.row)
+                if ended.further:
+                    tokens, *further = ended.further
+                    at = ended.ends_at
+                    part = ended._replace(ends_at=at + tokens, began_at=at, further=tuple(further))
+                    heapq.heappush(self._running, part)
+                else:
+                    self._context_tokens -= ended.context_tokens
             self._fill()
         passed_s = max(to_s - self._now_s, 0.0)
         prefilled_s = min(self._prefill_left_s, passed_s)
@@ -109,13 +120,16 @@ class TimedEngine:
         left = self._running[0].ends_at - self._steps
         return self._now_s + self._prefill_left_s + left * self._decode_s()
 
-    def withdraw(self, unwanted: Callable[[Hashable], bool]) -> None:
-        """Forget the rows for which `unwanted` is true."""
-        self._running = [r for r in self._running if not unwanted(r.row)]
+    def cut(self, row: Hashable) -> int:
+        """Forget a row. Returns how many tokens it has written since its last part was done. The engine must have been
+        advanced to the time now."""
+        written = sum(math.ceil(self._steps - r.began_at) for r in self._running if r.row is row)
+        self._running = [r for r in self._running if r.row is not row]
         heapq.heapify(self._running)
-        self._waiting = deque(w for w in self._waiting if not unwanted(w.row))
+        self._waiting = deque(w for w in self._waiting if w.row is not row)
         self._context_tokens = sum(r.context_tokens for r in self._running)
         self._fill()
+        return written
 
     def _decode_s(self) -> float:
         return self._speed.decode_s(len(self._running), self._context_tokens)
@@ -123,8 +137,8 @@ class TimedEngine:
     def _fill(self) -> None:
         """Give waiting rows the free slots."""
         while self._waiting and len(self._running) < self._slots:
-            row, prefill_tokens, tokens, context_tokens = self._waiting.popleft()
+            row, prefill_tokens, (tokens, *further), context_tokens = self._waiting.popleft()
             self._prefill_left_s += self._speed.prefill_s(prefill_tokens)
             self._context_tokens += context_tokens
-            running = _Running(self._steps + tokens, next(self._numbers), row, context_tokens)
-            heapq.heappush(self._running, running)
+            at, number = self._steps, next(self._numbers)
+            heapq.heappush(self._running, _Running(at + tokens, number, row, context_tokens, at, tuple(further)))

@@ -100,6 +100,8 @@ class Policy(Protocol):
     """Every trace is written in one pass, without steps."""
     ahead: bool
     """The small model writes whole traces, and the policy decides on them step by step (`Op.AHEAD`)."""
+    peeks: bool
+    """The policy looks at the first token of a step before it decides who writes the step (`Act.PEEK`)."""
     finishes: bool
     """The large model writes to the end, in one pass, whatever it takes over."""
     measure: int | None

@@ -10,6 +10,7 @@ class Blind:
 
     whole: bool
     ahead: bool = False
+    peeks: bool = False
     finishes: bool = False
     measure: int | None = None
     also: int | None = None

@@ -18,6 +18,7 @@ class ByConfidence(ABC):
     """Draft step 0, rewrite it where it is unsure, then route step i by the decision on step i-1."""
 
     whole: bool = False
+    peeks: bool = False
     finishes: bool = False
     also: int | None = None
     signal: Signal | None = None

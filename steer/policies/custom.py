@@ -55,6 +55,7 @@ class Checked:
         self.whole, self.ahead, self.finishes = policy.whole, policy.ahead, policy.finishes
         self.measure, self.also, self.scored_by_small = policy.measure, policy.also, policy.scored_by_small
         self.drafts, self.signal, self.barrier = policy.drafts, policy.signal, policy.barrier
+        self.peeks = getattr(policy, "peeks", False)  # younger than the protocol: policies may leave it out
 
     def mixtures(self) -> list[dict[str, Any]]:
         return self._policy.mixtures()

@@ -11,6 +11,7 @@ class FirstTokenEntropy(Blind):
     model takes the step (GlimpRouter, arXiv 2601.05110). The token is thrown away and charged."""
 
     whole = False
+    peeks = True
 
     def __init__(self, tau: float):
         self._tau = tau

@@ -22,6 +22,7 @@ class Signalled:
     """No confidence, no barrier: the signal is compared with a threshold. A subclass sets `whole` and `drafts`."""
 
     ahead: bool = False
+    peeks: bool = False
     finishes: bool = False
     measure: int | None = None
     also: int | None = None

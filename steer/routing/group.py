@@ -4,21 +4,23 @@
 `lost` takes back rows whose replica died. `take_finished` hands over the traces that have ended. While a group runs, it
 changes by these calls alone, so `steer.routing.replay` rebuilds a group by repeating them.
 
-Invariants: every admitted trace leaves through `take_finished` exactly once. A trace has at most one row out at a time.
-The tokens of a failed try are never counted.
+Invariants: every admitted trace leaves through `take_finished` exactly once. A trace has at most one row out at a time;
+with `write_on` there may be a row that scores beside the one that writes, and rows that are being cut. A trace leaves
+when its cut rows have said what they had written. The tokens of a failed try are never counted.
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from steer.config.run import RoutingOptions
-from steer.messages import Ahead, Op, Prompt, StepResults
+from steer.messages import Ids, Op, Prompt, StepResults
 from steer.policies import Act, Policy
 from steer.policies.base import Acts, Floats, Indices
 from steer.routing.accounting import Accounting, Pending
 from steer.routing.decisions import Decisions
-from steer.routing.rows import KeptPiece, Row
+from steer.routing.rows import ALONE, KeptPiece, Row
 from steer.routing.scores import Scores
 from steer.seeds import sampling_seeds, trace_hash
 from steer.traces import MEASURES, Finish, Model, Question, Role, Status, Trace
@@ -50,6 +52,12 @@ class Group:
         if policy.signal is not None and policy.signal.role == Role.JUDGE:
             self._signal = policy.signal._replace(role=judge)
         self.strict = policy.barrier and options.barrier == "strict"
+        writes_on = options.write_on and not (policy.whole or policy.peeks or policy.signal)
+        self._small_op = Op.WHOLE if policy.whole else Op.AHEAD if policy.ahead else Op.STEP
+        self._large_op = Op.WHOLE if policy.whole or policy.finishes else Op.STEP
+        if writes_on:
+            self._small_op = Op.WRITE_ON
+            self._large_op = Op.WHOLE if policy.finishes else Op.WRITE_ON
         self.hash_L = np.array([trace_hash(seed, q.id, q.sample) for q in self.questions], np.uint64)
         self.live_L = np.ones(n, bool)
         self.busy_L = np.zeros(n, bool)
@@ -71,18 +79,32 @@ class Group:
         self._attempt_L = [0] * n
         self._tries_L = [0] * n
         self._used_L = [0] * n
-        self._ahead_L: list[tuple[Ahead, ...]] = [()] * n
-        """Steps that the small model has written already, after the one that is to be decided on."""
+        self._ahead: dict[int, deque[tuple[Ids, Pending]]] = {}
+        """By trace: steps that one model has written already, after the one that is to be decided on."""
         self._finished: list[tuple[int, Trace]] = []
         self._again: list[Row] = []
-        self._out: dict[int, Row] = {}
-        """By trace: its row that is out at a pool."""
+        self._out: dict[tuple[int, int], Row] = {}
+        """By trace and role: rows that are out at a pool, but for those that are being cut."""
+        self._cut: dict[tuple[int, int, int], Row] = {}
+        """By trace, role and seed: WRITE_ON rows that were told to stop and have not said what they had written."""
+        self._cuts: dict[int, int] = {}
+        """By trace: how many rows of it are in `_cut`."""
+        self._to_cut: list[Row] = []
+        self._ending: dict[int, tuple[Status, str]] = {}
+        """Traces that have ended but for their cut rows."""
+        self._suspect: dict[int, int] = {}
+        """By trace: the `Row.suspect` of its next step."""
         self.decisions = Decisions()
 
     @property
     def out(self) -> int:
-        """Rows that were dispatched and are neither answered nor lost."""
-        return len(self._out)
+        """Rows that were dispatched and are neither answered to their end nor lost."""
+        return len(self._out) + len(self._cut)
+
+    def take_cuts(self) -> list[Row]:
+        """The rows that are to stop writing, since the last call. Their last answers are still to come."""
+        to_cut, self._to_cut = self._to_cut, []
+        return to_cut
 
     # --- decide ---------------------------------------------------------------------------------------------------
 
@@ -98,18 +120,18 @@ class Group:
             self._accounting.charge_seconds(ready_N.tolist(), seconds / len(ready_N))
             to_dispatch, written_ahead = self._carry_out(ready_N, acts_N, posterior_N)
             rows += to_dispatch
-            for trace, replica in written_ahead:
-                self._take_ahead(trace, replica)
+            for trace in written_ahead:
+                self._take_ahead(trace)
             more = bool(written_ahead)
-            if self.strict and self.live:
+            if self.strict and self.live_L.any():
                 self.scores.forget_before(int(self.step_L[self.live_L].min()) - 1)
-        self._out.update((row.trace, row) for row in rows)
+        rows += self._again
+        self._again = []
+        self._out.update(((row.trace, row.role), row) for row in rows)
         return rows
 
-    def _carry_out(
-        self, ready_N: Indices, acts_N: Acts, posterior_N: Floats
-    ) -> tuple[list[Row], list[tuple[int, str]]]:
-        """Rows to dispatch, and (trace, replica) of the traces whose next step is written already."""
+    def _carry_out(self, ready_N: Indices, acts_N: Acts, posterior_N: Floats) -> tuple[list[Row], list[int]]:
+        """Rows to dispatch, and the traces whose next step is written already."""
         rewrite_N = acts_N == Act.REWRITE
         goes_on_N = (acts_N == Act.SMALL) | (acts_N == Act.LARGE)
         step_N = self.step_L[ready_N] + goes_on_N
@@ -125,12 +147,11 @@ class Group:
         busy: list[int] = []
         last: list[bool] = []
         to_write: list[int] = []
-        written_ahead: list[tuple[int, str]] = []
+        written_ahead: list[int] = []
         asked = {int(Act.PEEK): (_SMALL, int(Op.PEEK))}
         if self._signal is not None:
             asked[int(Act.SIGNAL)] = (int(self._signal.role), int(self._signal.op))
-        small_op = int(Op.WHOLE if self.policy.whole else Op.AHEAD if self.policy.ahead else Op.STEP)
-        large_op = int(Op.WHOLE if self.policy.whole or self.policy.finishes else Op.STEP)
+        ops = (int(self._small_op), int(self._large_op))
         columns = (column_N.tolist() for column_N in (ready_N, acts_N, posterior_N, seed_N))
         for trace, act, posterior, seed in zip(*columns, strict=True):
             if act == Act.KEEP:
@@ -152,12 +173,18 @@ class Group:
                     continue
                 self._attempt_L[trace] = 0
                 to_write.append(trace)
-                if model == _SMALL and self._ahead_L[trace]:
-                    written_ahead.append((trace, pending.replica))
+                ahead = self._ahead.get(trace)
+                if ahead and ahead[0][1].model == model:
+                    written_ahead.append(trace)
+                    continue
+                if self._writes_on(trace, model):
+                    busy.append(trace)
+                    last.append(False)
                     continue
             self._drop_ahead(trace)
+            self._cut_off(trace)
             budget = self.options.max_new_tokens - self._used_L[trace]
-            rows.append(Row(trace, model, large_op if model == _LARGE else small_op, seed, budget))
+            rows.append(self._tested(Row(trace, model, ops[model], seed, budget)))
             busy.append(trace)
             last.append(model == _LARGE and self.policy.finishes)
         self.busy_L[busy] = True
@@ -168,6 +195,26 @@ class Group:
             self.signalled_L[decided_N] = False
             self.signal_L[decided_N] = np.nan
         return rows, written_ahead
+
+    def _writes_on(self, trace: int, model: int) -> bool:
+        """Whether a row of the trace is out that goes on writing as `model`."""
+        row = self._out.get((trace, model))
+        return row is not None and row.op == Op.WRITE_ON
+
+    def _cut_off(self, trace: int) -> None:
+        """Have the row of the trace that writes on stop."""
+        for role in (_SMALL, _LARGE):
+            if self._writes_on(trace, role):
+                row = self._out.pop((trace, role))
+                self._cut[trace, role, row.seed] = row
+                self._cuts[trace] = self._cuts.get(trace, 0) + 1
+                self._to_cut.append(row)
+
+    def _tested(self, row: Row) -> Row:
+        """The row, or the trace's next step alone, together with other suspects, if a replica died on the trace."""
+        if row.trace not in self._suspect:
+            return row
+        return row._replace(op=int(Op.STEP), suspect=self._suspect.pop(row.trace))
 
     def _accept(self, trace: int, pending: Pending, posterior: float, model: int) -> bool:
         """Keep the pending step. False: the trace ends with it."""
@@ -201,7 +248,13 @@ class Group:
         scores_R3 = list(zip(*results.scores_R3.T.tolist(), strict=True))
         for i, row in enumerate(rows):
             trace, finish = row.trace, results.finish_R[i]
-            del self._out[trace]
+            if row.op == Op.WRITE_ON and (trace, row.role, row.seed) in self._cut:
+                self._take_cut(row, results, i)
+                continue
+            if i not in results.open_R:
+                del self._out[trace, row.role]
+            if not self.live_L[trace]:  # a row that scores, of a trace that has failed since
+                continue
             if finish == Finish.MISSING:
                 self._ask_again(row, "the replica dropped its prefix every time")
                 continue
@@ -219,6 +272,10 @@ class Group:
             measured = scores_R3[i]
             if row.op in (Op.PEEK, Op.SCORE):
                 self._accounting.charge_seconds([trace], results.seconds_R[i])
+            if finish == Finish.CUT:  # the replica is leaving
+                self._accounting.discard(trace, results.tokens_R[i])
+                self._go_on_elsewhere(row)
+                continue
             if row.op == Op.PEEK:
                 self._accounting.discard(trace, 1)
                 self.peek_L[trace] = -measured[_ENTROPY]
@@ -235,33 +292,70 @@ class Group:
         self.busy_L[ready] = False
 
     def _write(self, row: Row, results: StepResults, i: int, measured: tuple[float, float, float]) -> bool:
-        """Take a written step. False: the small model has still to score it, or its pass goes on."""
+        """Take a written step. False: it is not to be decided on yet, or its pass goes on."""
         trace, model = row.trace, row.role
-        if i in results.more_R:
-            self._ahead_L[trace] = results.more_R[i]
-            self._accounting.charge_ahead(trace, model, sum(len(step.ids) for step in results.more_R[i]))
         pending = Pending.answered(model, self._attempt_L[trace], results, i, measured)
+        if row.op == Op.WRITE_ON and self._pending_L[trace] is not None:
+            self._ahead.setdefault(trace, deque()).append((results.ids_R[i], pending))
+            return False
+        if i in results.more_R:
+            more = results.more_R[i]
+            self._ahead[trace] = deque((step.ids, Pending.ahead(step, results.replica)) for step in more)
+            self._accounting.charge_ahead(trace, model, sum(len(step.ids) for step in more))
         put = self._go_on if row.op == Op.WHOLE and pending.finish == Finish.STEP else self._put
         return put(trace, results.ids_R[i], pending)
 
-    def _take_ahead(self, trace: int, replica: str) -> None:
-        """Take the next step that the small model has written already, as if the replica had answered it now."""
-        step, *rest = self._ahead_L[trace]
-        self._ahead_L[trace] = tuple(rest)
-        self._put(trace, step.ids, Pending.ahead(step, replica))
+    def _take_ahead(self, trace: int) -> None:
+        """Take the next step that is written already, as if the replica had answered it now."""
+        ahead = self._ahead[trace]
+        ids, pending = ahead.popleft()
+        if not ahead:
+            del self._ahead[trace]
+        self.busy_L[trace] = not self._put(trace, ids, pending._replace(attempt=self._attempt_L[trace]))
+        if not self.live_L[trace]:
+            self.busy_L[trace] = False
 
     def _drop_ahead(self, trace: int) -> None:
-        """Throw away what the small model has written ahead."""
-        if self._ahead_L[trace]:
-            self._accounting.discard(trace, sum(len(step.ids) for step in self._ahead_L[trace]))
-            self._ahead_L[trace] = ()
+        """Throw away what is written ahead."""
+        ahead = self._ahead.pop(trace, None)
+        if ahead:
+            self._accounting.discard(trace, sum(pending.tokens for _, pending in ahead))
 
-    def _append(self, trace: int, ids: tuple[int, ...], pending: Pending) -> None:
+    def _take_cut(self, row: Row, results: StepResults, i: int) -> None:
+        """Charge what a cut row had written past the cut."""
+        self._accounting.charge(row.trace, row.role, results, i)
+        self._accounting.discard(row.trace, results.tokens_R[i])
+        if i not in results.open_R:
+            self._end_cut(row)
+
+    def _end_cut(self, row: Row) -> None:
+        """Note that a cut row has given its last answer."""
+        trace = row.trace
+        del self._cut[trace, row.role, row.seed]
+        self._cuts[trace] -= 1
+        if not self._cuts[trace]:
+            del self._cuts[trace]
+            if trace in self._ending:
+                self._close(trace, *self._ending.pop(trace))
+
+    def _go_on_elsewhere(self, row: Row) -> None:
+        """The row that was writing is gone. If the trace waits for its next step, ask for it anew."""
+        if self._pending_L[row.trace] is None:
+            self._again.append(self._tested(self._anew(row)))
+
+    def _anew(self, row: Row) -> Row:
+        """A row that writes on from where the trace is now, with the seed of its next step: noise never repeats."""
+        trace = row.trace
+        traces, step = self.hash_L[trace : trace + 1], self.step_L[trace : trace + 1]
+        seed = int(sampling_seeds(traces, step, self._attempt_L[trace])[0])
+        return row._replace(seed=seed, max_tokens=self.options.max_new_tokens - self._used_L[trace], suspect=0)
+
+    def _append(self, trace: int, ids: Ids, pending: Pending) -> None:
         self.prefix_L[trace].append(KeptPiece(self._tokenizers[pending.model], ids, pending.text))
         self._used_L[trace] += pending.tokens
         self._pending_L[trace] = pending
 
-    def _go_on(self, trace: int, ids: tuple[int, ...], pending: Pending) -> bool:
+    def _go_on(self, trace: int, ids: Ids, pending: Pending) -> bool:
         """Keep the part of a pass that has come and ask for the rest. False: the pass goes on.
 
         The policy decided on the pass as a whole, so `max_steps` does not cut it.
@@ -278,7 +372,7 @@ class Group:
         self._again.append(Row(trace, pending.model, int(Op.WHOLE), seed, left))
         return False
 
-    def _put(self, trace: int, ids: tuple[int, ...], pending: Pending) -> bool:
+    def _put(self, trace: int, ids: Ids, pending: Pending) -> bool:
         """Append a written step to its trace. False: the small model has still to score it."""
         model, finish = pending.model, pending.finish
         self._append(trace, ids, pending)
@@ -298,10 +392,23 @@ class Group:
     # --- failures -------------------------------------------------------------------------------------------------
 
     def lost(self, rows: Sequence[Row], reason: str) -> None:
-        """Take back rows on which a replica died. Ask each again with its seed, up to `options.tries` times."""
+        """Take back rows on which a replica died. Ask each again with its seed, up to `options.tries` times.
+
+        The steps that a WRITE_ON row had answered stay. Of its trace the next step alone is asked for, with the
+        `suspect` that the row has now.
+        """
         for row in rows:
-            del self._out[row.trace]
-            self._ask_again(row._replace(suspect=True), reason)
+            if row.op == Op.WRITE_ON and (row.trace, row.role, row.seed) in self._cut:
+                self._end_cut(row)
+                continue
+            del self._out[row.trace, row.role]
+            if not self.live_L[row.trace]:
+                continue
+            if row.op == Op.WRITE_ON:
+                self._suspect[row.trace] = row.suspect
+                self._go_on_elsewhere(row)
+            else:
+                self._ask_again(row._replace(suspect=ALONE), reason)
 
     def _ask_again(self, row: Row, reason: str) -> None:
         self._tries_L[row.trace] += 1
@@ -319,12 +426,20 @@ class Group:
     # --- retire ---------------------------------------------------------------------------------------------------
 
     def _retire(self, trace: int, status: Status, error: str = "") -> None:
+        """End a trace: at once, or when its cut rows have given their last answers."""
         self._drop_ahead(trace)
+        self._cut_off(trace)
+        self.live_L[trace] = self.busy_L[trace] = False
+        self.prefix_L[trace], self._pending_L[trace] = [], None
+        if trace in self._cuts:
+            self._ending[trace] = (status, error)
+        else:
+            self._close(trace, status, error)
+
+    def _close(self, trace: int, status: Status, error: str) -> None:
         closed = self._accounting.close(trace, status, error, self.cell, self.name, self.seed)
         self._finished.append((trace, closed))
-        self.live_L[trace] = self.busy_L[trace] = False
         self.live -= 1
-        self.prefix_L[trace], self._pending_L[trace] = [], None
 
     def take_finished(self) -> list[tuple[int, Trace]]:
         """(index, trace) of the traces that ended since the last call."""
@@ -334,11 +449,22 @@ class Group:
     # --- resume in another process ----------------------------------------------------------------------------------
 
     def move_to_router(self, number: int, tokenizers: Sequence[str]) -> None:
-        """Continue under a new router, whose replicas hold no prefix. Ask rows that were out again with their seeds."""
+        """Continue under a new router, whose replicas hold no prefix. Ask rows that were out again with their seeds.
+
+        A row that was writing on begins after the trace's last step in the journal, with the seed of the next one. What
+        it and the cut rows had written besides is not known, and not charged.
+        """
         n = len(self.questions)
         self.key_L, self._tokenizers = [f"{number}.{i}" for i in range(n)], tokenizers
-        self._again += self._out.values()
-        self._out = {}
+        out, self._out = self._out.values(), {}
+        for row in out:
+            if row.op == Op.WRITE_ON:
+                self._go_on_elsewhere(row)
+            else:
+                self._again.append(row)
+        self._to_cut = []
+        for row in list(self._cut.values()):
+            self._end_cut(row)
 
     def withdraw(self, trace_ids: Iterable[str]) -> None:
         """Drop live traces that the run has committed already. Call this only while none of their rows is out."""

@@ -2,7 +2,10 @@
 
 from typing import NamedTuple
 
-from steer.messages import Prompt
+from steer.messages import Ids, Prompt
+
+ALONE = -1
+"""Value of `Row.suspect`: a replica died while this row alone was out there, or with rows that cannot be told apart."""
 
 
 class Row(NamedTuple):
@@ -14,13 +17,14 @@ class Row(NamedTuple):
     op: int
     seed: int
     max_tokens: int
-    suspect: bool = False
-    """A replica died on this row, so the pool runs it apart from other rows."""
+    suspect: int = 0
+    """Not 0: a replica died on this row, so the pool runs it apart from other rows: alone, or together with the
+    suspects of the same number."""
 
 
 class KeptPiece(NamedTuple):
     """The prompt or one kept step, as token ids and as text. `tokenizer` says which models can read the ids."""
 
     tokenizer: str
-    ids: tuple[int, ...] | Prompt
+    ids: Ids | Prompt
     text: str

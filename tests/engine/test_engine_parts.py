@@ -52,7 +52,8 @@ def test_a_failing_engine_ends_its_process():
         "async def main():\n"
         "    replica = Replica('r-0', ModelConfig(path='x'), PoolConfig(), ('max_logit',))\n"
         "    batch = StepBatch(Sampling(), ['k'], [0], [0], [1], [0], [()])\n"
-        "    async for _ in replica.run(batch): pass\n"
+        "    await replica.submit(0, batch)\n"
+        "    async for _ in replica.answers(): pass\n"
         "asyncio.run(main())\n"
     )
     assert done.returncode == 1 and "engine broke" in done.stderr

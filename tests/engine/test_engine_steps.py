@@ -4,7 +4,7 @@ import asyncio
 
 import numpy as np
 import pytest
-from tiny_models import EOS, EOT, FIRST, ask, messages, prompt_ids, rows
+from tiny_models import EOS, EOT, FIRST, ask, conversation, messages, prompt_ids, rows
 
 from actors.engine.writer import MAX_EMPTY_STEPS
 from steer.messages import Ahead, Op, Prompt, StepBatch
@@ -225,29 +225,74 @@ def test_flush_answers_in_parts_every_row_once(small):
 
 
 def test_batches_in_flight_together_do_not_mix(small):
-    async def both():
-        async def one(batch):
-            return [message async for message in small.run(batch)]
-
-        batches = [rows(Op.STEP, [f"both-{b}-{i}" for i in range(20)], 0, (PROMPT,), seeds=range(20)) for b in range(2)]
-        return await asyncio.gather(*(one(batch) for batch in batches))
-
-    (left,), (right,) = asyncio.run(both())
+    batches = [rows(Op.STEP, [f"both-{b}-{i}" for i in range(20)], 0, (PROMPT,), seeds=range(20)) for b in range(2)]
+    (left,), (right,) = asyncio.run(conversation(small, batches))
     ids = [dict(zip(answer.row_R, answer.ids_R, strict=True)) for answer in (left, right)]
     assert ids[0] == ids[1]
 
 
-def test_a_batch_nobody_waits_for_is_withdrawn(small):
-    async def leave():
-        answers = small.run(rows(Op.WHOLE, ["left"] * 40, 0, (PROMPT,), max_tokens=230, flush_s=0.001))
-        first = await anext(answers)
-        await answers.aclose()
-        return first
+def written_on(parts, row):
+    """(finish, ids, scores, whether more follows) of every answer to a row that writes on."""
+    return [
+        (part.finish_R[r], part.ids_R[r].tolist(), part.scores_R3[r].tolist(), r in part.open_R)
+        for part in parts
+        for r, answered in enumerate(part.row_R)
+        if answered == row
+    ]
 
-    left = asyncio.run(leave())
-    after = ask(small, rows(Op.PEEK, ["after"], 0, (PROMPT,)))
-    assert len(left.row_R) < 40 and after.finish_R == ["step"]
-    assert after.busy_s > left.busy_s > 0
+
+@pytest.mark.parametrize("name", ["small", "small_max_logit"])
+def test_a_row_that_writes_on_answers_each_step_of_the_same_pass(request, name):
+    """With the recorder, and by vLLM's public API alone."""
+    replica = request.getfixturevalue(name)
+    keys = [f"on-{i}" for i in range(40)]
+    passes = ask(replica, rows(Op.AHEAD, [f"whole-{i}" for i in range(40)], 0, (PROMPT,), max_tokens=120))
+    parts = messages(replica, rows(Op.WRITE_ON, keys, 0, (PROMPT,), max_tokens=120, flush_s=0.005))
+    several = 0
+    for row in range(40):
+        steps = written_on(parts, row)
+        expected = every_step(passes, row)
+        assert [ids for _, ids, _, _ in steps if ids] == [list(step.ids) for step in expected]
+        for (finish, _, scores, more), step in zip(steps, expected, strict=False):
+            np.testing.assert_allclose(scores, step.scores, atol=1e-5)
+            assert more == (finish == "step") or finish == step.finish
+        assert [more for *_, more in steps] == [True] * (len(steps) - 1) + [False]
+        several += len(steps) > 2
+    assert several > 5
+    first = [part.prompt_tokens_R[r] for part in parts for r, row in enumerate(part.row_R) if row == 0]
+    assert first[0] == len(prompt_ids(FIRST, PROMPT)) and not any(first[1:]), "a row reads its prompt once"
+
+
+def test_a_row_that_is_cut_says_what_it_had_written_and_leaves_the_steps_it_answered(small):
+    cut_at = {}
+
+    async def cut_after_the_first_step(replica, numbers, at, results):
+        for r, row in enumerate(results.row_R):
+            if r in results.open_R and row not in cut_at:
+                cut_at[row] = results.ids_R[r]
+                await replica.cut([(numbers[at], row)])
+
+    keys = [f"cut-{i}" for i in range(20)]
+    batch = rows(Op.WRITE_ON, keys, 0, (PROMPT,), max_tokens=200, flush_s=0.001)
+    (parts,) = asyncio.run(conversation(small, [batch], cut_after_the_first_step))
+    last = {row: (part.finish_R[r], part.tokens_R[r]) for part in parts for r, row in enumerate(part.row_R)}
+    cut = [row for row in cut_at if last[row][0] == "cut"]
+    assert cut, "none was still writing when it was told to stop"
+    assert sum(last[row][1] for row in cut) > 0, "what was written past the cut is charged"
+    again = ask(small, rows(Op.STEP, [keys[row] for row in cut], 2, ()))
+    assert set(again.finish_R) <= {"step", "end", "length"}, "prompt and first step are held"
+    elsewhere = [(PROMPT, cut_at[row]) for row in cut]
+    sent = ask(small, rows(Op.STEP, [f"sent-{row}" for row in cut], 0, elsewhere))
+    assert again.ids_R == sent.ids_R
+
+
+def test_cutting_a_row_that_has_ended_changes_nothing(small):
+    async def cut_all(replica, numbers, at, results):
+        await replica.cut([(numbers[at], row) for r, row in enumerate(results.row_R) if r not in results.open_R])
+
+    batch = rows(Op.WRITE_ON, [f"ended-{i}" for i in range(20)], 0, (PROMPT,), max_tokens=60, flush_s=0.001)
+    (parts,) = asyncio.run(conversation(small, [batch], cut_all))
+    assert "cut" not in {finish for part in parts for finish in part.finish_R}
 
 
 def test_an_empty_batch_only_drops(small):

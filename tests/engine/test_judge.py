@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_models import EOS, FIRST, TEMPLATE, ask, messages, prompt_ids, rows
+from tiny_models import EOS, FIRST, TEMPLATE, ask, conversation, messages, prompt_ids, rows
 from tiny_signals import STEPS, digit_logits, encode, expected_digit, signals
 
 from actors.engine.judge import Judge
@@ -107,19 +107,19 @@ def test_a_judge_with_no_room_gives_no_signal(small):
     assert answers == {0: ("step", True), 1: ("step", False), 2: ("error", False), 3: ("step", False)}
 
 
-def test_a_batch_that_waits_behind_a_judge_can_be_withdrawn(small_max_logit):
-    """Without the hook the two sorts take turns: neither is lost with the other, and nothing waits for ever."""
+def test_rows_that_write_on_and_rows_that_judge_can_be_cut_in_any_order(small_max_logit):
+    """Without the hook the two sorts take turns: none is lost, and nothing waits for ever."""
 
-    async def leave_and_ask():
-        left = small_max_logit.run(rows(Op.WHOLE, ["left"] * 8, 0, (PROMPT,), max_tokens=150, flush_s=0.001))
-        await anext(left)
-        judged = small_max_logit.run(judging(["judged"] * 8, 0, (PROMPT, *pieces(STEPS[0]))))
-        asked = asyncio.ensure_future(anext(judged))
-        await asyncio.sleep(0)
-        await left.aclose()
-        return await asked
+    async def cut(replica, numbers, at, results):
+        if at == 0:
+            await replica.cut([(numbers[0], row) for row in range(8)])
 
-    assert len(asyncio.run(leave_and_ask()).row_R) == 8
+    writing = rows(Op.WRITE_ON, [f"left-{i}" for i in range(8)], 0, (PROMPT,), max_tokens=150, flush_s=0.001)
+    judged = judging([f"judged-{i}" for i in range(8)], 0, (PROMPT, *pieces(STEPS[0])))
+    waiting = rows(Op.WRITE_ON, [f"next-{i}" for i in range(8)], 0, (PROMPT,), max_tokens=20, flush_s=0.001)
+    _, (judgement,), after = asyncio.run(conversation(small_max_logit, [writing, judged, waiting], cut))
+    assert len(judgement.row_R) == 8
+    assert {row for part in after for row in part.row_R} == set(range(8))
 
 
 class Words:

@@ -5,6 +5,7 @@ constant part, and the rows of the output matrix can be given a bias along it: `
 """
 
 import asyncio
+import itertools
 import json
 
 import numpy as np
@@ -135,13 +136,31 @@ def rows(
     return StepBatch(sampling, list(keys), [op] * n, seed_B, max_tokens_B, [held] * n, new_B, tuple(drop), flush_s)
 
 
+_calls = itertools.count()
+
+
+async def conversation(replica, batches, heard=None):
+    """What a replica answers several batches with, a list of messages for each. `heard` is awaited after every message
+    with (replica, call numbers, position of the batch, what it was answered)."""
+    numbers = [next(_calls) for _ in batches]
+    answered, open_ = [[] for _ in batches], [len(batch.key_B) for batch in batches]
+    for number, batch in zip(numbers, batches, strict=True):
+        await replica.submit(number, batch)
+    async for message in replica.answers():
+        for call, results in message:
+            at = numbers.index(call)
+            answered[at].append(results)
+            open_[at] -= len(results.row_R) - len(results.open_R)
+            if heard is not None:
+                await heard(replica, numbers, at, results)
+        if not any(open_) and all(answered):
+            return answered
+
+
 def messages(replica, batch):
     """Every message that the replica answers a batch with."""
-
-    async def collect():
-        return [message async for message in replica.run(batch)]
-
-    return asyncio.run(collect())
+    (answered,) = asyncio.run(conversation(replica, [batch]))
+    return answered
 
 
 def ask(replica, batch):
@@ -151,8 +170,9 @@ def ask(replica, batch):
     order = np.argsort(answer.row_R)
     columns = ("finish_R", "text_R", "ids_R", "tokens_R", "prompt_tokens_R", "cached_tokens_R", "seconds_R")
     errors = {answer.row_R[r]: reason for r, reason in answer.error_R.items()}
-    more = {answer.row_R[r]: steps for r, steps in answer.more_R.items()}
+    more = {answer.row_R[r]: tuple(s._replace(ids=tuple(s.ids)) for s in m) for r, m in answer.more_R.items()}
     sorted_columns = {name: [getattr(answer, name)[i] for i in order] for name in columns}
+    sorted_columns["ids_R"] = [tuple(ids) for ids in sorted_columns["ids_R"]]
     return type(answer)(
         row_R=list(range(len(order))), **sorted_columns, scores_R3=answer.scores_R3[order], error_R=errors, more_R=more,
         replica=answer.replica, busy_s=answer.busy_s,
