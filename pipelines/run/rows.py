@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from steer.storage.schemas import QUESTIONS_SCHEMA
 
-BUNDLE_BYTES = 256 * 2**20
+BUNDLE_BYTES = 128 * 2**20
 """Questions that are put together at a time: enough that few objects are made on the way (a block times a bundle), and
 little beside what a driver needs anyway."""
 
@@ -63,9 +63,12 @@ class Rows:
         if len(bundles) <= 1:
             yield from map(self.take, parts)
             return
-        for bundle, pieces in zip(bundles, self._scattered(bundles), strict=True):
+        scattered = self._scattered(bundles)
+        for bundle in bundles:
+            pieces = scattered.pop(0)
             held_J = np.concatenate([some for some, _ in pieces])
             table = pa.concat_tables([ray.get(ref) for _, ref in pieces])
+            del pieces  # The objects are not needed any more.
             by_index_J = np.argsort(held_J)
             for part in bundle:
                 place = by_index_J[np.searchsorted(held_J, part, sorter=by_index_J)]
