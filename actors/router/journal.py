@@ -122,6 +122,7 @@ class CellJournal:
         first, logged_rounds = self._logs.pop(folder_name(group))
         with self._readable():
             snapshot: GroupSnapshot = load(first, questions, self.bank)
+            snapshot.refuse_other_format()
             for logged_round in logged_rounds:
                 snapshot.replay(logged_round)
             policies = [logged_round.policy for logged_round in logged_rounds if logged_round.policy]

@@ -76,10 +76,12 @@ class JournaledGroup:
     def take(self, reply: Reply) -> None:
         """Apply a reply to the group. Rows without results are lost."""
         if reply.results is None:
-            self._note(Lost(reply.rows, reply.reason))
+            if self._log is not None:
+                self._events.append(Lost(reply.rows, reply.reason))
             self.group.lost(reply.rows, reply.reason)
         else:
-            self._note(Answered(reply.rows, reply.results))
+            if self._log is not None:
+                self._events.append(Answered.of(reply.rows, reply.results))
             self.group.apply(reply.rows, reply.results)
 
     def decide(self) -> list[Row]:
@@ -128,10 +130,6 @@ class JournaledGroup:
     def remove_journal(self) -> None:
         """Delete the group's log, once `committed` has returned True. Only in a run with a journal. Blocks."""
         self._log.remove()
-
-    def _note(self, event: Answered | Lost) -> None:
-        if self._log is not None:
-            self._events.append(event)
 
     def _write(self, decisions: Sequence, mixtures: list[dict]) -> None:
         events, self._events = self._events, []

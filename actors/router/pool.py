@@ -198,15 +198,35 @@ class Pool:
         self._try_suspect()
         while self._waiting:
             live = self.replica_set.live
-            free = {r.number: self.pool_config.max_rows - r.in_flight for r in live.values() if r is not self._trial}
-            if sum(free.values()) <= 0:
+            free = {r.number: self._credit(r) for r in live.values() if r is not self._trial}
+            credit = sum(free.values())
+            if credit <= 0:
                 return
-            waiting = self._waiting.popleft()
+            waiting = self._next_waiting(credit)
             shares, rest = self._assign(waiting, free)
             if rest:
                 self._waiting.appendleft(waiting._replace(rows=rest))
             for number, rows in shares.items():
                 self._send(live[number], waiting._replace(rows=rows))
+
+    def _credit(self, replica: Replica) -> int:
+        """How many rows the replica may be sent. None if it has enough to do and could take a few only: a call costs
+        much the same whatever it holds."""
+        credit = self.pool_config.max_rows - replica.in_flight
+        few = credit < self.pool_config.max_rows // 4 and replica.in_flight >= self.pool_config.max_num_seqs
+        return 0 if few else credit
+
+    def _next_waiting(self, credit: int) -> WaitingRows:
+        """The rows that have waited longest, together with others of their group that can share a call."""
+        waiting = self._waiting.popleft()
+        rows = list(waiting.rows)
+        while self._waiting and len(rows) < credit:
+            following = self._waiting[0]
+            waits = (waiting.flush_s is None, following.flush_s is None)
+            if following.group is not waiting.group or waits[0] != waits[1]:
+                break
+            rows += self._waiting.popleft().rows
+        return waiting._replace(rows=rows)
 
     def _try_suspect(self) -> None:
         live = self.replica_set.live

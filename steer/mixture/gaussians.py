@@ -4,10 +4,8 @@ Invariants: the posterior of a score depends on that score and the mixture, neve
 fit does not depend on the scale or the offset of the scores.
 """
 
-import warnings
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,22 +29,6 @@ INVERSION = 1e-12
 """A smaller fall of the posterior is rounding, not an inversion."""
 PARAMETERS = ("mean_confident", "mean_unsure", "sd_confident", "sd_unsure", "weight_confident", "weight_unsure")
 """The numbers of a `Mixture` that `mixtures/` holds."""
-
-
-@cache
-def mixture_class() -> type[Any]:
-    """`sklearn.mixture.GaussianMixture`, imported by the first call.
-
-    The import takes two seconds, and the router is the only process of a run that fits.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-
-    # Stopping at MAX_ITERATIONS is intended, so sklearn need not warn of it. `catch_warnings` around the fit would not
-    # be safe, since fits run in threads.
-    warnings.filterwarnings("ignore", category=ConvergenceWarning, module=r"sklearn\.mixture")
-    found: type[Any] = GaussianMixture
-    return found
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,12 @@ from steer.traces import MEASURES, Finish, Model, Question, Role, Status, Trace
 
 _LARGE, _SMALL = int(Model.LARGE), int(Model.SMALL)
 _ENTROPY = MEASURES.index("entropy")
+# Loops over rows compare with plain values: to look up a member of an enumeration costs as much as the rest of a loop.
+_STEP, _CUT, _MISSING, _ERROR = (f.value for f in (Finish.STEP, Finish.CUT, Finish.MISSING, Finish.ERROR))
+_PEEK, _SCORE, _WHOLE, _WRITE_ON = (int(op) for op in (Op.PEEK, Op.SCORE, Op.WHOLE, Op.WRITE_ON))
+_KEEP, _TO_SMALL, _REWRITE = (int(act) for act in (Act.KEEP, Act.SMALL, Act.REWRITE))
+_ASKING = (int(Act.PEEK), int(Act.SIGNAL))
+_LABELS = tuple(model.label for model in Model)
 
 
 class Group:
@@ -52,10 +58,10 @@ class Group:
         if policy.signal is not None and policy.signal.role == Role.JUDGE:
             self._signal = policy.signal._replace(role=judge)
         self.strict = policy.barrier and options.barrier == "strict"
-        writes_on = options.write_on and not (policy.whole or policy.peeks or policy.signal)
+        self._writing_on = options.write_on and not (policy.whole or policy.peeks or policy.signal)
         self._small_op = Op.WHOLE if policy.whole else Op.AHEAD if policy.ahead else Op.STEP
         self._large_op = Op.WHOLE if policy.whole or policy.finishes else Op.STEP
-        if writes_on:
+        if self._writing_on:
             self._small_op = Op.WRITE_ON
             self._large_op = Op.WHOLE if policy.finishes else Op.WRITE_ON
         self.hash_L = np.array([trace_hash(seed, q.id, q.sample) for q in self.questions], np.uint64)
@@ -100,6 +106,10 @@ class Group:
     def out(self) -> int:
         """Rows that were dispatched and are neither answered to their end nor lost."""
         return len(self._out) + len(self._cut)
+
+    def row_out(self, trace: int, role: int, seed: int) -> Row:
+        """The row of a trace that is out, whether it is being cut or not. KeyError if there is none."""
+        return self._cut.get((trace, role, seed)) or self._out[trace, role]
 
     def take_cuts(self) -> list[Row]:
         """The rows that are to stop writing, since the last call. Their last answers are still to come."""
@@ -148,27 +158,27 @@ class Group:
         last: list[bool] = []
         to_write: list[int] = []
         written_ahead: list[int] = []
-        asked = {int(Act.PEEK): (_SMALL, int(Op.PEEK))}
+        asked = {_ASKING[0]: (_SMALL, _PEEK)}
         if self._signal is not None:
-            asked[int(Act.SIGNAL)] = (int(self._signal.role), int(self._signal.op))
+            asked[_ASKING[1]] = (int(self._signal.role), int(self._signal.op))
         ops = (int(self._small_op), int(self._large_op))
         columns = (column_N.tolist() for column_N in (ready_N, acts_N, posterior_N, seed_N))
         for trace, act, posterior, seed in zip(*columns, strict=True):
-            if act == Act.KEEP:
+            if act == _KEEP:
                 continue
             pending = self._pending_L[trace]
-            if act in (Act.PEEK, Act.SIGNAL):
+            if act in _ASKING:
                 role, op = asked[act]
                 rows.append(Row(trace, role, op, seed, 1))
                 busy.append(trace)
                 last.append(False)
                 continue
-            if act == Act.REWRITE:
+            if act == _REWRITE:
                 self._discard(trace, pending, posterior)
                 self._attempt_L[trace] = 1
                 model = _LARGE
             else:
-                model = _SMALL if act == Act.SMALL else _LARGE
+                model = _SMALL if act == _TO_SMALL else _LARGE
                 if pending is not None and not self._accept(trace, pending, posterior, model):
                     continue
                 self._attempt_L[trace] = 0
@@ -198,11 +208,15 @@ class Group:
 
     def _writes_on(self, trace: int, model: int) -> bool:
         """Whether a row of the trace is out that goes on writing as `model`."""
+        if not self._writing_on:
+            return False
         row = self._out.get((trace, model))
-        return row is not None and row.op == Op.WRITE_ON
+        return row is not None and row.op == _WRITE_ON
 
     def _cut_off(self, trace: int) -> None:
         """Have the row of the trace that writes on stop."""
+        if not self._writing_on:
+            return
         for role in (_SMALL, _LARGE):
             if self._writes_on(trace, role):
                 row = self._out.pop((trace, role))
@@ -218,9 +232,9 @@ class Group:
 
     def _accept(self, trace: int, pending: Pending, posterior: float, model: int) -> bool:
         """Keep the pending step. False: the trace ends with it."""
-        over = pending.finish != Finish.STEP
+        over = pending.finish != _STEP
         full = self.step_L[trace] + 1 >= self.options.max_steps or self._used_L[trace] >= self.options.max_new_tokens
-        decision = "end" if over or full else Model(model).label
+        decision = "end" if over or full else _LABELS[model]
         self._record(trace, pending, posterior, decision)
         if decision == "end":
             self._retire(trace, Status.ANSWERED if pending.finish == Finish.END else Status.LENGTH)
@@ -248,17 +262,17 @@ class Group:
         scores_R3 = list(zip(*results.scores_R3.T.tolist(), strict=True))
         for i, row in enumerate(rows):
             trace, finish = row.trace, results.finish_R[i]
-            if row.op == Op.WRITE_ON and (trace, row.role, row.seed) in self._cut:
+            if row.op == _WRITE_ON and (trace, row.role, row.seed) in self._cut:
                 self._take_cut(row, results, i)
                 continue
             if i not in results.open_R:
                 del self._out[trace, row.role]
             if not self.live_L[trace]:  # a row that scores, of a trace that has failed since
                 continue
-            if finish == Finish.MISSING:
+            if finish == _MISSING:
                 self._ask_again(row, "the replica dropped its prefix every time")
                 continue
-            if finish == Finish.ERROR:
+            if finish == _ERROR:
                 self._fail(trace, results.error_R.get(i, "the engine gave no reason"))
                 continue
             if self._signal is not None and row.op == self._signal.op:
@@ -270,16 +284,16 @@ class Group:
                 continue
             self._accounting.charge(trace, row.role, results, i)
             measured = scores_R3[i]
-            if row.op in (Op.PEEK, Op.SCORE):
+            if row.op in (_PEEK, _SCORE):
                 self._accounting.charge_seconds([trace], results.seconds_R[i])
-            if finish == Finish.CUT:  # the replica is leaving
+            if finish == _CUT:  # the replica is leaving
                 self._accounting.discard(trace, results.tokens_R[i])
                 self._go_on_elsewhere(row)
                 continue
-            if row.op == Op.PEEK:
+            if row.op == _PEEK:
                 self._accounting.discard(trace, 1)
                 self.peek_L[trace] = -measured[_ENTROPY]
-            elif row.op == Op.SCORE:
+            elif row.op == _SCORE:
                 pending = self._pending_L[trace]
                 assert pending is not None, "only a written step is scored"
                 scored = self._pending_L[trace] = pending._replace(by_small=measured)
@@ -295,14 +309,14 @@ class Group:
         """Take a written step. False: it is not to be decided on yet, or its pass goes on."""
         trace, model = row.trace, row.role
         pending = Pending.answered(model, self._attempt_L[trace], results, i, measured)
-        if row.op == Op.WRITE_ON and self._pending_L[trace] is not None:
+        if row.op == _WRITE_ON and self._pending_L[trace] is not None:
             self._ahead.setdefault(trace, deque()).append((results.ids_R[i], pending))
             return False
         if i in results.more_R:
             more = results.more_R[i]
             self._ahead[trace] = deque((step.ids, Pending.ahead(step, results.replica)) for step in more)
             self._accounting.charge_ahead(trace, model, sum(len(step.ids) for step in more))
-        put = self._go_on if row.op == Op.WHOLE and pending.finish == Finish.STEP else self._put
+        put = self._go_on if row.op == _WHOLE and pending.finish == _STEP else self._put
         return put(trace, results.ids_R[i], pending)
 
     def _take_ahead(self, trace: int) -> None:
@@ -362,14 +376,14 @@ class Group:
         """
         self._append(trace, ids, pending)
         left = self.options.max_new_tokens - self._used_L[trace]
-        self._record(trace, pending, float("nan"), Model(pending.model).label if left > 0 else "end")
+        self._record(trace, pending, float("nan"), _LABELS[pending.model] if left > 0 else "end")
         if left <= 0:
             self._retire(trace, Status.LENGTH)
             return True
         self._attempt_L[trace] = self._tries_L[trace] = 0
         self.step_L[trace] += 1
         seed = int(sampling_seeds(self.hash_L[trace : trace + 1], self.step_L[trace : trace + 1], 0)[0])
-        self._again.append(Row(trace, pending.model, int(Op.WHOLE), seed, left))
+        self._again.append(Row(trace, pending.model, _WHOLE, seed, left))
         return False
 
     def _put(self, trace: int, ids: Ids, pending: Pending) -> bool:
@@ -380,9 +394,9 @@ class Group:
         drafted = model == _SMALL and pending.attempt == 0
         drafted &= drafts == "every" or (drafts == "first" and self.step_L[trace] == 0)
         self.draft_L[trace] = drafted
-        over = finish != Finish.STEP
+        over = finish != _STEP
         if self.policy.scored_by_small and model == _LARGE and not over:
-            self._again.append(Row(trace, _SMALL, int(Op.SCORE), 0, 1))
+            self._again.append(Row(trace, _SMALL, _SCORE, 0, 1))
             return False
         self.scores.put(trace, int(self.step_L[trace]), pending)
         if over and not drafted:

@@ -10,10 +10,13 @@ Snapshots and rounds are stored as pickles: read them only from folders that you
 import copyreg
 import io
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from steer.messages import StepResults
 from steer.mixture.bank import Addition, ScoreBank
@@ -22,13 +25,32 @@ from steer.routing.group import Group
 from steer.routing.rows import Row
 from steer.traces import Question, Trace
 
+FORMAT = 2
+"""Number of the format in which groups and rounds are pickled. Count it up when their fields change."""
+
 
 @dataclass(frozen=True)
 class Answered:
-    """The arguments of a call of `Group.apply`."""
+    """The arguments of a call of `Group.apply`. Its R rows are named, not held: the group has them."""
 
-    rows: list[Row]
+    trace_R: npt.NDArray[np.int32]
+    role_R: npt.NDArray[np.int8]
+    seed_R: npt.NDArray[np.uint64]
     results: StepResults
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], results: StepResults) -> "Answered":
+        return cls(
+            np.array([row.trace for row in rows], np.int32),
+            np.array([row.role for row in rows], np.int8),
+            np.array([row.seed for row in rows], np.uint64),
+            results,
+        )
+
+    def apply(self, group: Group) -> None:
+        """Repeat the call."""
+        names = zip(self.trace_R.tolist(), self.role_R.tolist(), self.seed_R.tolist(), strict=True)
+        group.apply([group.row_out(*name) for name in names], self.results)
 
 
 @dataclass(frozen=True)
@@ -62,13 +84,22 @@ class GroupSnapshot:
     """Finished traces by trace id."""
     mixtures: list[dict[str, Any]] = field(default_factory=list)
     """All mixtures fitted so far."""
+    written_as: int = field(default_factory=lambda: FORMAT)
+    """`FORMAT` of the version that wrote it."""
+
+    def refuse_other_format(self) -> None:
+        """Raise LookupError if another version of STEER wrote this snapshot."""
+        # A snapshot from before there was a number has the class's value as an attribute, but none of its own.
+        written_as = vars(self).get("written_as", 1)
+        if written_as != FORMAT:
+            raise LookupError(f"its format is {written_as}, not {FORMAT}")
 
     def replay(self, logged_round: LoggedRound) -> None:
         """Repeat the calls of a round."""
         group = self.group
         for event in logged_round.events:
             if isinstance(event, Answered):
-                group.apply(event.rows, event.results)
+                event.apply(group)
             else:
                 group.lost(event.rows, event.reason)
         group.decisions.repeat(logged_round.decisions)
