@@ -12,7 +12,7 @@ from collections.abc import Sequence
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 NEW_FOLDER = "new folder for tables, summary.json and run.json"
 ROUTER_KEYS = ("live", "policies", "routers")
-OVERHEAD_KEYS = ("pair", "data", "benchmark", "field", "gpus", "max_new_tokens", "turns")
+OVERHEAD_KEYS = ("pair", "data", "benchmark", "field", "gpus", "max_new_tokens", "turns", "settings")
 VERBOSE = "show the logs of Ray and of the engines"
 
 
@@ -117,6 +117,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--gpus", metavar="N", type=_count, help="overhead: cards for both models (none: the CPU)")
     bench.add_argument("--max-new-tokens", metavar="N", type=_count, help="overhead: longest answer (256)")
     bench.add_argument("--turns", metavar="N", type=_count, help="overhead: how often all is measured (4)")
+    bench.add_argument("--settings", nargs="+", metavar="TEXT", help="overhead: settings whose names contain it (all)")
     bench.add_argument("--live", metavar="N,N", help="router: numbers of live traces (1000,10000,100000)")
     bench.add_argument("--policies", metavar="NAME,NAME", help="router: some of the ways that it measures (all)")
     bench.add_argument("--routers", metavar="N", type=_count, help="router: routers that share the groups (1)")

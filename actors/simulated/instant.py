@@ -22,7 +22,7 @@ from steer.messages import WRITING, CallAnswers, EngineInfo, Op, StepBatch, Step
 from steer.traces import MEASURES, Finish
 
 WRITE_ON_S = 0.005
-"""Least seconds of a further step of a row that writes on. The router decides in less."""
+"""Seconds of a further step of a row that writes on, if a step takes no time. The router decides in about as long."""
 _ANSWER = "The answer is \\boxed{7}."
 
 
@@ -117,7 +117,8 @@ class SimulatedReplica:
                 places = [place for r, place in enumerate(places) if r in open_R]
                 if not places:
                     return
-                await asyncio.sleep(max(self._options["step_s"], WRITE_ON_S) * self._factor)
+                if not (self._options["step_s"] or self._options["row_s"]):
+                    await asyncio.sleep(WRITE_ON_S)
                 cut = [place for place in places if (call, place) in self._cut]
                 if cut:
                     self._cut.difference_update((call, place) for place in cut)

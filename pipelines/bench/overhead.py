@@ -60,6 +60,17 @@ class Options:
     questions: int = 200
     max_new_tokens: int = 256
     turns: int = 4
+    settings: Sequence[str] = ()
+    """Parts of the names of the settings to measure. Empty: all. Plain vLLM is measured for the models they need."""
+
+    def chosen(self) -> list["Setting"]:
+        """The settings to measure. ValueError, with the names that there are, if a part is in none of them."""
+        unknown = [part for part in self.settings if not any(part in setting.name for setting in SETTINGS)]
+        if unknown:
+            names = "; ".join(setting.name for setting in SETTINGS)
+            raise ValueError(f"--settings: no setting is named like {unknown[0]!r}: there are {names}")
+        parts = self.settings or ("",)
+        return [setting for setting in SETTINGS if any(part in setting.name for part in parts)]
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,7 @@ SETTINGS = (
     Setting("steer stepwise, strict", SteerPolicy(preset="stepwise"), Role.LARGE, STRICT),
     Setting("steer stepwise, write-on", SteerPolicy(preset="stepwise", fit_from="bank"), Role.LARGE, WRITE_ON),
     Setting("steer default, strict", SteerPolicy(), Role.LARGE, STRICT),
+    Setting("steer default, write-on", SteerPolicy(), Role.LARGE, WRITE_ON),
 )
 PLAIN = tuple((way, seeded) for way in WAYS for seeded in (False, True))
 """Plain vLLM's ways to start, each without and with a seed for every request."""
@@ -182,6 +194,7 @@ def bench_overhead(options: Options, keep: Callable[[list[dict]], None]) -> list
     Raises SettingsError for a pair or data that cannot be read.
     """
     with refusals_as_settings_errors():
+        options.chosen()
         pair = load_pair(options.pair)
         questions = questions_of(options)
     bench = Overhead(options, pair, questions, keep)
@@ -202,6 +215,8 @@ class Overhead:
     ) -> None:
         self.results = Results(len(questions), keep)
         self._options = options
+        self._settings = options.chosen()
+        self._roles = [role for role in PAIR if any(setting.against == role for setting in self._settings)]
         self._pair = pair
         self._prompts = [Prompt(question.prompt, question.system) for question in questions]
         self._table = question_table(questions)
@@ -210,23 +225,23 @@ class Overhead:
 
     def one_after_another(self) -> None:
         """First each model's plain engines alone, then the router's: on GPUs each has its part of the memory."""
-        for role in PAIR:
+        for role in self._roles:
             with self._plain(role) as engines:
                 for turn in range(self._options.turns):
                     self._measure_plain(engines, role, turn)
         with self._routed() as opened:
             for turn in range(self._options.turns):
-                for setting in SETTINGS:
+                for setting in self._settings:
                     self._measure(opened, setting, turn)
 
     def side_by_side(self) -> None:
         """Each turn of a model's plain engines, then of all that is compared with them."""
         with self._routed() as opened:
-            for role in PAIR:
+            for role in self._roles:
                 with self._plain(role) as engines:
                     for turn in range(self._options.turns):
                         self._measure_plain(engines, role, turn)
-                        for setting in SETTINGS:
+                        for setting in self._settings:
                             if setting.against == role:
                                 self._measure(opened, setting, turn)
 
@@ -247,7 +262,7 @@ class Overhead:
     def _routed(self) -> Iterator[Session]:
         """The router and its engines, warmed up."""
         with session(self._pair, self._pools) as opened:
-            for setting in SETTINGS:
+            for setting in self._settings:
                 with self._failing(setting.name):
                     self._route(opened, setting, "warm-up", 0, self._table[:WARM_UP_QUESTIONS], WARM_UP_TOKENS)
             yield opened

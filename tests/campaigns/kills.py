@@ -3,8 +3,9 @@
 A run draws its victims from the driver, the router, a replica, the raylet and Ray's head (GCS), none of them twice. A
 run that did not survive is gone on with by the same command, `steer run CONFIG --resume DIR`, until it ends. Then it
 must hold the rows of a run that nobody killed: none lost, none doubled, and with one group the same answers. Runs of
-`preset: stepwise` take turns with the default policy, whose passes come back every `routing.pass_tokens` tokens: here
-those of one step.
+`preset: stepwise` take turns with the default policy, whose passes come back every `routing.pass_tokens` tokens, here
+those of one step, and with `routing.write_on`. A trace that was writing on goes on with other noise after a kill, so
+there each trace must have its steps in a row, and none twice.
 """
 
 import json
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
@@ -41,7 +43,13 @@ SURVIVED = ("router", "replica")
 """The run goes on by itself."""
 QUESTIONS, STEPS, STEP_S, STEP_TOKENS = 96, 40, 0.25, 10
 """A run of some 25 s, after 8 s of starting."""
-PRESETS = ("stepwise", "none")
+STEPWISE: dict[str, Any] = {"name": "steer", "preset": "stepwise"}
+WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "stepwise": (STEPWISE, {}),
+    "default": ({"name": "steer"}, {}),
+    "write-on": ({**STEPWISE, "fit_from": "bank"}, {"barrier": "rolling", "write_on": True}),
+}
+"""Policy and routing by name."""
 WAIT_S = (0.5, 4.0)
 """A kill comes so long after the last one, or after the run has begun to journal."""
 MARK = "STEER_KILLS_RUN"
@@ -55,7 +63,7 @@ REREAD = (*TIMING, "prefill_large", "flops_full")
 class Tally:
     """What happened to one run."""
 
-    preset: str
+    way: str
     groups: int
     killed: list[str] = field(default_factory=list)
     lives: int = 0
@@ -63,7 +71,8 @@ class Tally:
     lost: int = 0
     doubled: int = 0
     changed: int = 0
-    """Traces whose steps or text differ from the undisturbed run's; of one group."""
+    """Rows of one group's tables that differ from the undisturbed run's; writing on, traces with a step missing or
+    twice."""
     begun_twice: list[int] = field(default_factory=list)
     """Texts begun again after each kill."""
     orphans: int = 0
@@ -77,7 +86,7 @@ def kill_campaign(kills: int = KILLS, seed: int = 0) -> list[dict]:
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
         whole: dict[tuple[str, int], RunFolder] = {}
         while sum(len(t.killed) for t in tallies) < kills:
-            kind = PRESETS[len(tallies) % 2], 4 if len(tallies) % 4 == 3 else 1
+            kind = list(WAYS)[len(tallies) % len(WAYS)], 4 if len(tallies) % 4 == 3 else 1
             left = kills - sum(len(t.killed) for t in tallies)
             victims = rng.sample(list(VICTIMS), min(len(VICTIMS), left))
             run = _Run(Path(folder) / f"run-{len(tallies)}", *kind, rng)
@@ -98,7 +107,7 @@ def _row(name: str, tallies: list[Tally]) -> dict:
     twice = [count for tally in tallies for count in tally.begun_twice]
     return {
         "run": name,
-        "preset": "/".join(sorted({tally.preset for tally in tallies})),
+        "way": "/".join(sorted({tally.way for tally in tallies})),
         "groups": "/".join(str(groups) for groups in sorted({tally.groups for tally in tallies})),
         "kills": sum(killed.values()),
         **{victim: killed[victim] for victim in VICTIMS},
@@ -113,8 +122,8 @@ def _row(name: str, tallies: list[Tally]) -> dict:
     }
 
 
-def _undisturbed(folder: Path, preset: str, groups: int) -> RunFolder:
-    run = _Run(folder / f"whole-{preset}-{groups}", preset, groups, random.Random(0))
+def _undisturbed(folder: Path, way: str, groups: int) -> RunFolder:
+    run = _Run(folder / f"whole-{way}-{groups}", way, groups, random.Random(0))
     run.through([])
     return RunFolder.open(run.out)
 
@@ -122,17 +131,18 @@ def _undisturbed(folder: Path, preset: str, groups: int) -> RunFolder:
 class _Run:
     """One run, from its first process to the one that ends it."""
 
-    def __init__(self, folder: Path, preset: str, groups: int, rng: random.Random):
+    def __init__(self, folder: Path, way: str, groups: int, rng: random.Random):
         folder.mkdir()
         self.out, self._config, self._log = folder / "out", folder / "run.yaml", folder / "begun"
-        self._rng, self.tally = rng, Tally(preset, groups)
+        self._rng, self.tally = rng, Tally(way, groups)
+        policy, routing = WAYS[way]
         engine = {"steps": STEPS, "tokens": STEP_TOKENS, "exact": True, "step_s": STEP_S, "log": str(self._log)}
         model = {"parameters": 1e6, "engine": engine}
         config = {
             "benchmark": {"limit": QUESTIONS, "groups": groups},
             "pair": {name: {"path": f"simulated:{name}", **model} for name in ("small", "large")},
-            "policy": {"name": "steer", "preset": preset},
-            "routing": {"pass_tokens": STEP_TOKENS},
+            "policy": policy,
+            "routing": {"pass_tokens": STEP_TOKENS, **routing},
         }
         self._config.write_text(yaml.safe_dump(config))
         self._mark = uuid.uuid4().hex
@@ -168,7 +178,9 @@ class _Run:
         wanted = whole.read("traces")["trace_id"].to_pylist()
         self.tally.lost = sum(i not in ids for i in wanted)
         self.tally.doubled = sum(ids.values()) - len(ids) + sum(i not in set(wanted) for i in ids)
-        if self.tally.groups == 1:
+        if self.tally.way == "write-on":
+            self.tally.changed += _broken_traces(run)
+        elif self.tally.groups == 1:
             for table in ("traces", "steps", "mixtures"):
                 self.tally.changed += len(_rows(run, table) ^ _rows(whole, table))
 
@@ -235,7 +247,7 @@ class _Run:
     # --- what it has done ---------------------------------------------------------------------------------------------
 
     def _journaled(self) -> int:
-        return sum(path.stat().st_mtime_ns for path in self.out.glob("journal/*/*/0*") if path.exists())
+        return sum(path.stat().st_mtime_ns for path in self.out.glob("journal/**/0*") if path.exists())
 
     def _close_segment(self) -> None:
         """Count the texts that were begun since the last kill and had been begun before it."""
@@ -244,6 +256,17 @@ class _Run:
             before = set(lines[: self._segment_at])
             self.tally.begun_twice.append(sum(line in before for line in lines[self._segment_at :]))
         self._segment_at = len(lines)
+
+
+def _broken_traces(run: RunFolder) -> int:
+    """Traces whose kept steps are not each of 0 to the last once."""
+    steps = run.read("steps")
+    kept: dict[str, list[int]] = {}
+    columns = (steps[name].to_pylist() for name in ("trace_id", "step", "accepted"))
+    for trace, step, accepted in zip(*columns, strict=True):
+        if accepted:
+            kept.setdefault(trace, []).append(step)
+    return sum(sorted(mine) != list(range(STEPS)) for mine in kept.values()) + QUESTIONS - len(kept)
 
 
 def _rows(run: RunFolder, table: str) -> set[str]:

@@ -102,3 +102,13 @@ def test_a_cut_off_bench_leaves_its_figures_in_the_file(tmp_path, monkeypatch):
         bench.run("overhead", file, questions=3, overhead={"pair": "my.yaml"})
     (row,) = json.loads(file.read_text())
     assert row["what"] == "small, one pass" and row["machine"]
+
+
+def test_settings_are_chosen_by_a_part_of_their_name():
+    assert [setting.name for setting in Options(settings=["small, one", "p .3, write"]).chosen()] == [
+        "small, one pass",
+        "random_step p .3, write-on",
+    ]
+    assert len(Options().chosen()) == len(SETTINGS)
+    with pytest.raises(ValueError, match="there are small, one pass; small, step by step"):
+        Options(settings=["medium"]).chosen()
