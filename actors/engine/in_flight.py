@@ -6,6 +6,7 @@ holds, so answers to batches with `flush_s` wait until the last message is `flus
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -83,7 +84,7 @@ class Outbox:
         self._ready: deque[InFlightBatch] = deque()
         """Calls with something to take, some of them several times."""
         self._flush_s = 0.0
-        self._sent_s = -1.0
+        self._sent_s = -math.inf
         self._reader: tuple[asyncio.AbstractEventLoop, asyncio.Event, asyncio.Event] | None = None
         """Of the stream that is read: its loop, and the events `something is ready` and `it is urgent`."""
 

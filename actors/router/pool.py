@@ -63,16 +63,19 @@ class Pool:
         fail: Callable[[Exception], None],
         left: Callable[[], tuple[int, int, int]] = lambda: (0, 0, 0),
         learn: Callable[[Role, EngineInfo], None] = lambda role, info: None,
+        prefix: str = "",
     ):
         """`deliver` takes every reply. `fail` is called when no replica can be started. `left` returns how many traces
-        are live, queued and done. `learn` is called once a model is loaded for the first time."""
+        are live, queued and done. `learn` is called once a model is loaded for the first time. `prefix`: what the
+        replicas' names begin with."""
         self.role, self.config, self.pool_config = role, config, pool
         self.info: EngineInfo | None = None
         """What the first loaded replica said of itself. None: there was none yet."""
         self.outstanding_s = 0.0
         """Seconds in which at least one row was outstanding: submitted and not yet answered or lost."""
         self._fail = fail
-        self.replica_set = ReplicaSet(role, config, pool, measures, replica_class, self._loaded, fail, self._leaves)
+        told = (self._loaded, fail, self._leaves)
+        self.replica_set = ReplicaSet(role, config, pool, measures, replica_class, *told, prefix)
         self._autoscaler = None if pool.max_replicas is None else Autoscaler(pool.least, pool.most, pool.max_num_seqs)
         self._deliver, self._left, self._learn = deliver, left, learn
         self._prefixes = HeldPrefixes()

@@ -40,9 +40,10 @@ class ReplicaSet:
         ready: Callable[[EngineInfo], None],
         fail: Callable[[Exception], None],
         leaves: Callable[[Replica], None] = lambda replica: None,
+        prefix: str = "",
     ):
         """`ready` is called for every replica that is loaded, `leaves` for every one that is to leave. `fail` is called
-        when no replica can be started."""
+        when no replica can be started. `prefix`: what the replicas' names begin with."""
         self.live: dict[int, Replica] = {}
         """By number, as in `leaving`."""
         self.leaving: dict[int, Replica] = {}
@@ -52,7 +53,7 @@ class ReplicaSet:
         """Replicas that died while they took rows."""
         self.start_s: float | None = None
         """Seconds from asking for a replica until it was loaded, of the last one that was. None: there was none yet."""
-        self._role, self._model, self._pool = role, model, pool
+        self._role, self._model, self._pool, self._prefix = role, model, pool, prefix
         self._measures, self._replica_class = measures, replica_class
         self._ready, self._fail, self._leaves = ready, fail, leaves
         self._starting: dict[int, Replica] = {}
@@ -184,7 +185,7 @@ class ReplicaSet:
         self._ready(info)
 
     def _spawn(self, slot: int) -> Replica:
-        name = f"{self._role.label}-{slot}"
+        name = f"{self._prefix}{self._role.label}-{slot}"
         return Replica.spawn(name, self._replica_class, self._model, self._pool, self._measures)
 
     def _free_slot(self) -> int:

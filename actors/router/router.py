@@ -1,8 +1,8 @@
 """The router: it owns the groups and the pools, and loops  admit -> fit -> decide -> dispatch -> collect -> retire.
 
-A run has one router, an actor. Each group is one coroutine, so the pools work for other groups while one waits at its
-barrier. Invariant: every question that is handed to `route` comes back in exactly one row, unless the run has committed
-it already.
+A router is an actor; a run has one or several. Each group is one coroutine, so the pools work for other groups while
+one waits at its barrier. Invariant: every question that is handed to `route` comes back in exactly one row, unless the
+run has committed it already.
 """
 
 import asyncio
@@ -71,10 +71,11 @@ class Router:
         replica_class: type | None = None,
         roles: Sequence[Role] = PAIR,
         journal: str | None = None,
+        prefix: str = "",
     ):
         """`replica_class`: the class of all replicas. None: what `role_class` says, which is vLLM unless a model's path
         names a simulated engine. `roles`: those that the policies need; each gets a pool. `journal`: path or URL of the
-        journal's folder. None: keep no journal."""
+        journal's folder. None: keep no journal. `prefix`: what the names of this router's replicas begin with."""
         self._stats = RouterStats()
         self._inboxes: dict[Group, asyncio.Queue[Reply | Exception]] = {}
         self._banks: dict[str, ScoreBank] = {}
@@ -105,6 +106,7 @@ class Router:
                 self._break,
                 self._left,
                 self._learn,
+                prefix,
             )
             for role in roles
         }

@@ -209,10 +209,12 @@ def session(
         num_cpus=0, max_concurrency=ROUTER_CALLS, max_restarts=0, label_selector=beside_driver()
     )
     folders = [journal and journal_folder(journal, number, len(shares)) for number in range(len(shares))]
+    # Column `replica` of steps/ names one replica of the run, whichever router it is of.
+    prefixes = [f"{number}/" if len(shares) > 1 else "" for number in range(len(shares))]
     routers = Routers(
         tuple(
-            router.remote(pair, share, replica_class, roles, folder)
-            for share, folder in zip(shares, folders, strict=True)
+            router.remote(pair, share, replica_class, roles, folder, prefix)
+            for share, folder, prefix in zip(shares, folders, prefixes, strict=True)
         )
     )
     try:

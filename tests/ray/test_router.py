@@ -148,6 +148,42 @@ def test_a_trace_that_always_kills_or_fails_its_replica_is_the_only_one_lost(rou
     assert all(r["status"] == "answered" for i, r in rows.items() if i != "q5")
 
 
+WRITE_ON = {"barrier": "rolling", "write_on": True}
+BANKED = SteerPolicy(preset="stepwise", fit_from="bank")
+
+
+@pytest.mark.parametrize("policy", [RandomStepPolicy(p=0.3), BANKED, SteerPolicy()], ids=lambda p: p.name)
+def test_traces_that_are_written_on_keep_each_step_once_and_charge_what_was_cut(whole_router, policy):
+    router, _ = whole_router
+    table = route(router, questions(60), policy, group=f"on {policy}", **WRITE_ON)
+    rows = table.to_pylist()
+    assert sorted(row["question_id"] for row in rows) == sorted(f"q{i}" for i in range(60))
+    for row in rows:
+        assert row["status"] == "answered"
+        kept = [step for step in row["step_rows"] if step["accepted"]]
+        assert [step["step"] for step in kept] == list(range(len(kept)))
+        spent = row["tokens_small"] + row["tokens_large"]
+        assert spent == sum(step["tokens"] for step in kept) + row["tokens_discarded"]
+    assert sum(row["tokens_discarded"] for row in rows) > 0
+
+
+def test_a_replica_that_dies_while_it_writes_on_loses_no_trace(routers, tmp_path):
+    die = {"die_after": 30, "die_mark": str(tmp_path / "died"), "step_s": 0.02}
+    router, _ = routers(small=die)
+    rows = route(router, questions(40), BANKED, **WRITE_ON).to_pylist()
+    assert os.path.exists(die["die_mark"]) and ray.get(router.stats.remote()).replaced == 1
+    assert sorted(row["question_id"] for row in rows) == sorted(f"q{i}" for i in range(40))
+    assert {row["status"] for row in rows} == {"answered"}
+
+
+def test_a_trace_that_kills_whoever_writes_it_on_is_the_only_one_lost(routers):
+    router, _ = routers(small={"poison": "question 7", "step_s": 0.01})
+    rows = route(router, questions(10), RandomStepPolicy(p=0.0), **WRITE_ON).to_pylist()
+    assert {row["question_id"]: row["status"] for row in rows} == {
+        f"q{i}": "error" if i == 7 else "answered" for i in range(10)
+    }
+
+
 def test_a_prompt_longer_than_the_context_is_an_error_row_and_the_rest_goes_on(routers):
     router, _ = routers(small=dict(max_len=12))
     table = pa.concat_tables(
