@@ -4,8 +4,8 @@ A run draws its victims from the driver, the router, a replica, the raylet and R
 run that did not survive is gone on with by the same command, `steer run CONFIG --resume DIR`, until it ends. Then it
 must hold the rows of a run that nobody killed: none lost, none doubled, and with one group the same answers. Runs of
 `preset: stepwise` take turns with the default policy, whose passes come back every `routing.pass_tokens` tokens, here
-those of one step, and with `routing.write_on`. A trace that was writing on goes on with other noise after a kill, so
-there each trace must have its steps in a row, and none twice.
+those of one step. A trace that was writing on (`routing.write_on`) goes on with other noise after a kill, so in such
+runs each trace must have its steps in a row, and none twice.
 """
 
 import json
@@ -18,7 +18,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,15 +78,18 @@ class Tally:
     orphans: int = 0
 
 
-def kill_campaign(kills: int = KILLS, seed: int = 0) -> list[dict]:
-    """A row a run, and the sum. Raises RuntimeError if a row was lost or doubled, an answer changed, a text begun twice
-    beyond one a live trace and kill, or a process left behind."""
+def kill_campaign(kills: int = KILLS, seed: int = 0, ways: Sequence[str] = ("stepwise", "default")) -> list[dict]:
+    """A row a run, and the sum. `ways`: of `WAYS`, which take turns.
+
+    Raises RuntimeError if a row was lost or doubled, an answer changed, a text begun twice beyond one a live trace and
+    kill, or a process left behind.
+    """
     rng = random.Random(seed)
     tallies: list[Tally] = []
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
         whole: dict[tuple[str, int], RunFolder] = {}
         while sum(len(t.killed) for t in tallies) < kills:
-            kind = list(WAYS)[len(tallies) % len(WAYS)], 4 if len(tallies) % 4 == 3 else 1
+            kind = ways[len(tallies) % len(ways)], 4 if len(tallies) % 4 == 3 else 1
             left = kills - sum(len(t.killed) for t in tallies)
             victims = rng.sample(list(VICTIMS), min(len(VICTIMS), left))
             run = _Run(Path(folder) / f"run-{len(tallies)}", *kind, rng)
