@@ -168,6 +168,9 @@ class Group:
                 continue
             pending = self._pending_L[trace]
             if act in _ASKING:
+                if self._writing_on:  # of a policy that does not say that it peeks
+                    self._drop_ahead(trace)
+                    self._cut_off(trace)
                 role, op = asked[act]
                 rows.append(Row(trace, role, op, seed, 1))
                 busy.append(trace)

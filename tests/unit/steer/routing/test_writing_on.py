@@ -21,6 +21,7 @@ from steer.config.policy import (
 from steer.config.run import RoutingOptions
 from steer.messages import Op, StepResults
 from steer.mixture.bank import ScoreBank
+from steer.routing.group import Group
 from steer.routing.replay import GroupSnapshot
 from steer.traces import Finish, Role, Status
 
@@ -254,6 +255,19 @@ def test_policies_that_look_before_each_step_or_never_do_not_write_on(policy):
     group = new_group(policy, n=4, **ROLLING)
     assert Op.WRITE_ON not in {row.op for row in group.decide()}
     assert Op.WRITE_ON not in (group._small_op, group._large_op)
+
+
+def test_a_policy_that_peeks_without_saying_so_cuts_what_is_written_on():
+    group = new_group(FirstTokenEntropyPolicy(tau=0.2), n=6, **ROLLING)
+    group.policy.peeks = False
+    group = Group(1, group.questions, group.policy, group.options, 0)
+    rng = random.Random(2)
+    engine = WritingEngine(Script(steps=steps_of, tokens=3), rng)
+    traces = play(JournaledGroup(GroupSnapshot(group)), engine, rng)
+    assert len(traces) == 6
+    for i in range(6):
+        kept = [step.step for step in traces[f"q{i}"].steps if step.accepted]
+        assert kept == list(range(steps_of(i)))
 
 
 def test_writing_on_needs_decisions_without_a_barrier():
