@@ -34,11 +34,11 @@ class RoutingOptions(Strict):
     """Tokens after which a pass over several steps comes back, at the end of its step, and is asked to go on. Such a
     pass is that of a model alone, the large model's last one, or steps written ahead. No more than this is lost with a
     replica or a run, and a drained node is left this soon. None: a pass comes back at its end only."""
-    write_on: bool = False
+    write_on: bool | None = None
     """The model that writes a trace goes on while its finished steps are decided on, and stops only where the other
     model takes over. What it has written past that step is thrown away and charged. Needs `barrier: rolling`. Replaces
-    what `policy.ahead` does. Policies that ask for a signal or a peek before each step write step by step all the
-    same."""
+    what `policy.ahead` does. Policies that ask for a signal or a peek before each step write step by step all the same.
+    None: false."""
     groups_in_flight: Count = 4
     """Groups routed at the same time: while one waits at its barrier, the rows of another fill the pools."""
 

@@ -58,7 +58,7 @@ class Group:
         if policy.signal is not None and policy.signal.role == Role.JUDGE:
             self._signal = policy.signal._replace(role=judge)
         self.strict = policy.barrier and options.barrier == "strict"
-        self._writing_on = options.write_on and not (policy.whole or policy.peeks or policy.signal)
+        self._writing_on = bool(options.write_on) and not (policy.whole or policy.peeks or policy.signal)
         self._small_op = Op.WHOLE if policy.whole else Op.AHEAD if policy.ahead else Op.STEP
         self._large_op = Op.WHOLE if policy.whole or policy.finishes else Op.STEP
         if self._writing_on:

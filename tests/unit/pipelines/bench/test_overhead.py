@@ -18,7 +18,7 @@ def test_every_setting_can_be_routed_and_has_its_own_name():
     assert max(Counter(setting.name for setting in SETTINGS).values()) == 1
     for setting in SETTINGS:
         routing = RoutingOptions(**setting.routing)
-        assert routing.write_on == ("write-on" in setting.name)
+        assert bool(routing.write_on) == ("write-on" in setting.name)
         assert not list(contradictions([setting.policy], PAIRS["embedded"], PoolsConfig()))
         if routing.write_on:  # Decisions without a barrier: a fit on the live traces of one step is none yet.
             assert getattr(setting.policy, "fit_from", "bank") in ("bank", "all_steps", "frozen")
@@ -27,7 +27,7 @@ def test_every_setting_can_be_routed_and_has_its_own_name():
 def test_small_large_and_mixed_are_each_measured_strict_and_write_on():
     for p in (0.0, 0.3, 1.0):
         routed = [RoutingOptions(**s.routing) for s in SETTINGS if s.policy == RandomStepPolicy(p=p)]
-        assert [routing.write_on for routing in routed] == [False, True]
+        assert [bool(routing.write_on) for routing in routed] == [False, True]
     assert {s.policy.name for s in SETTINGS if not s.routing} == {"small", "large"}, "one pass each"
 
 
