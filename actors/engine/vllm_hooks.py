@@ -103,15 +103,12 @@ class SamplerHooks:
             """logprobs: raw logits float32 [T, V]; token_ids: int64 [T] -> sampled, z_max, logsumexp, entropy."""
             if num_logprobs != HOOK_LOGPROBS:
                 return gather(logprobs, num_logprobs, token_ids)
-            top, top_ids = logprobs.max(-1)
-            lse = torch.logsumexp(logprobs, -1)
-            # H = lse - sum p z
-            entropy = lse - torch.einsum("tv,tv->t", torch.exp(logprobs - lse[:, None]), logprobs)
-            sampled = logprobs.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1)
+            top_ids = logprobs.argmax(-1)
+            sampled = logprobs.gather(-1, token_ids.unsqueeze(-1))
             unused = torch.zeros_like(top_ids)
             return LogprobsTensors(
                 torch.stack([token_ids, top_ids, unused, unused], 1).to(torch.int32),
-                torch.stack([sampled, top, lse, entropy], 1),
+                torch.cat([sampled, _reduced(logprobs)], 1),
                 unused,  # ranks, which nobody reads
             )
 
@@ -231,15 +228,7 @@ class _Measured:
     def __init__(self, logits):
         import torch
 
-        shifted = logits.float()
-        top = shifted.amax(-1, keepdim=True)
-        shifted = shifted - top
-        p = shifted.exp()
-        total = p.sum(-1, keepdim=True)
-        log_total = total.log()
-        # H = log sum e^(z - top) - sum p (z - top)
-        mean = torch.einsum("tv,tv->t", p, shifted)[:, None] / total
-        device = torch.cat([top, top + log_total, log_total - mean], 1)
+        device = _reduced(logits.float())
         self._event, self._rows, self._host = None, None, device
         if device.is_cuda:
             self._host = torch.empty(device.shape, dtype=device.dtype, pin_memory=True)
@@ -286,6 +275,20 @@ def _recorder_agrees(engine, recorder: Recorder) -> bool:
         recorder.forget("check")
     expected = np.array(flat).reshape(-1, width)[:, 1:]
     return expected.shape == recorded.shape and bool(np.allclose(recorded, expected, atol=1e-3))
+
+
+def _reduced(logits):
+    """z_max, logsumexp and entropy (nats) of raw logits [T, V], over the whole vocabulary: [T, 3]."""
+    import torch
+
+    top = logits.amax(-1, keepdim=True)
+    shifted = logits - top
+    p = shifted.exp()
+    total = p.sum(-1, keepdim=True)
+    log_total = total.log()
+    # H = log sum e^(z - top) - sum p (z - top)
+    mean = torch.einsum("tv,tv->t", p, shifted)[:, None] / total
+    return torch.cat([top, top + log_total, log_total - mean], 1)
 
 
 def _check_confidence(sampler, device) -> str:
