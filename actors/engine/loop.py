@@ -70,7 +70,8 @@ class EngineLoop(ABC):
                 self._progress(row, output)
 
     def cut(self, in_flight: InFlightBatch, index: int) -> None:
-        """End the WRITE_ON row at this position of a batch, unless it has ended by itself."""
+        """End the WRITE_ON row at this position of a batch, unless it has ended by itself. Asked of a loop that writes
+        alone: every other one has answered such a row with an error."""
         raise NotImplementedError(f"{type(self).__name__} has no rows that write")
 
     def _admit_row(self, in_flight: InFlightBatch, index: int) -> Answer | None:
@@ -93,7 +94,8 @@ class EngineLoop(ABC):
         """Answer a row whose request has ended. None if the row goes on with another request."""
 
     def _progress(self, row: EngineRow, output) -> None:
-        """Take what a request has brought while it goes on."""
+        """Take what a request has brought while it goes on. vLLM says nothing before the end of a request, unless the
+        loop has asked for parts: then it says here what it does with them."""
         raise NotImplementedError(f"{type(self).__name__} asks for no parts of an output")
 
     def _send(self, row: EngineRow, ids: list[int], params) -> Answer | None:

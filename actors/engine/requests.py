@@ -86,8 +86,7 @@ class Requests(Intake):
     def as_measures(self, flat: Sequence[float]) -> np.ndarray:
         """The same from vLLM's flat logprobs, `width` numbers a token."""
         z = np.array(flat, np.float64).reshape(-1, self.width)
-        unknown = 3 - (self.width - 1)
-        return np.pad(z[:, 1:], ((0, 0), (0, max(unknown, 0))), constant_values=np.nan)[:, :3]
+        return np.pad(z[:, 1:], ((0, 0), (0, HOOK_LOGPROBS - self._logprobs)), constant_values=np.nan)
 
     def write(self, sampling: Sampling, stop_at_delimiter: bool, seed: int, max_tokens: int, as_it_comes: bool = False):
         """Write up to and including the delimiter or, without `stop_at_delimiter`, to the end of the sequence.

@@ -9,6 +9,7 @@ from array import array
 from collections import deque
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import pairwise
 
 import numpy as np
 
@@ -244,12 +245,10 @@ class Writer(EngineLoop):
             return self._close_ahead(row, finish)
         return self._answer_step(row, len(row.ids), finish)
 
-    def _read_prompt(self, row: WriterRow, output) -> int:
-        """Count the request's prompt. Returns how many of its tokens the prefix cache held."""
-        cached = output.num_cached_tokens or 0
+    def _read_prompt(self, row: WriterRow, output) -> None:
+        """Count the request's prompt."""
         row.prompt += len(output.prompt_token_ids)
-        row.cached += cached
-        return cached
+        row.cached += output.num_cached_tokens or 0
 
     def _take_in(self, row: WriterRow, output) -> None:
         """Take the tokens that a request has brought, and their measures."""
@@ -291,17 +290,12 @@ class Writer(EngineLoop):
 
     def _close_ahead(self, row: WriterRow, finish: Finish) -> Answer:
         """One answer with all steps of a pass. Each step becomes a piece of the prefix, as if written alone."""
-        steps, start, measured = [], 0, np.concatenate(row.measured)
-        for end in step_ends(self._tokenizer.texts(row.ids)):
-            ids = row.ids[start:end]
-            keep, span = self._chosen(row, ids, len(row.prefix.ends))
-            scores = self._scores(row, measured[start:end], keep)
-            self._prefixes.write(row.key, row.prefix, ids, span)
-            ended = finish if end == len(row.ids) else Finish.STEP
-            steps.append(Ahead(ended.value, self._tokenizer.decode(ids), ids, scores))
-            start = end
-        first, *more = steps
-        return self._answer(row, first.finish, first.text, first.ids, first.scores)._replace(more=tuple(more))
+        ends = step_ends(self._tokenizer.texts(row.ids))
+        first, *more = (
+            self._answer_step(row, end - start, finish if end == ends[-1] else Finish.STEP)
+            for start, end in pairwise((0, *ends))
+        )
+        return first._replace(more=tuple(Ahead(str(a.finish), a.text, a.ids, a.scores) for a in more))
 
     def _close_score(self, row: WriterRow, output) -> Answer | None:
         prefix, cached = row.prefix, output.num_cached_tokens or 0
