@@ -75,13 +75,13 @@ class JournaledGroup:
 
     def take(self, reply: Reply) -> None:
         """Apply a reply to the group. Rows without results are lost."""
-        if reply.results is None:
-            if self._log is not None:
-                self._events.append(Lost(reply.rows, reply.reason))
+        lost = reply.results is None
+        if self._log is not None:
+            known = Lost(reply.rows, reply.reason) if lost else Answered.of(reply.rows, reply.results)
+            self._events.append(known)
+        if lost:
             self.group.lost(reply.rows, reply.reason)
         else:
-            if self._log is not None:
-                self._events.append(Answered.of(reply.rows, reply.results))
             self.group.apply(reply.rows, reply.results)
 
     def decide(self) -> list[Row]:

@@ -41,13 +41,6 @@ class RoutingOptions(Strict):
     None: false."""
     groups_in_flight: Count = 4
     """Groups routed at the same time: while one waits at its barrier, the rows of another fill the pools."""
-
-    @model_validator(mode="after")
-    def _no_barrier_while_writing_on(self) -> Self:
-        if self.write_on and self.barrier == "strict":
-            raise ValueError("write_on: true needs decisions without a barrier: set routing.barrier to rolling")
-        return self
-
     max_live: Count | None = None
     """Traces of the run that are live at the same time, at most. It bounds the router's memory. A cell's traces are cut
     into as many groups as it takes that `groups_in_flight` of them do not exceed it, at least `benchmark.groups`. None:
@@ -62,6 +55,12 @@ class RoutingOptions(Strict):
     def most_in_group(self) -> int:
         """Most traces of one group."""
         return max(1, self.most_live // self.groups_in_flight)
+
+    @model_validator(mode="after")
+    def _no_barrier_while_writing_on(self) -> Self:
+        if self.write_on and self.barrier == "strict":
+            raise ValueError("write_on: true needs decisions without a barrier: set routing.barrier to rolling")
+        return self
 
 
 class BenchmarkConfig(Strict):

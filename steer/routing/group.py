@@ -59,11 +59,11 @@ class Group:
             self._signal = policy.signal._replace(role=judge)
         self.strict = policy.barrier and options.barrier == "strict"
         self._writing_on = bool(options.write_on) and not (policy.whole or policy.peeks or policy.signal)
-        self._small_op = Op.WHOLE if policy.whole else Op.AHEAD if policy.ahead else Op.STEP
-        self._large_op = Op.WHOLE if policy.whole or policy.finishes else Op.STEP
-        if self._writing_on:
-            self._small_op = Op.WRITE_ON
-            self._large_op = Op.WHOLE if policy.finishes else Op.WRITE_ON
+        by_steps = Op.WRITE_ON if self._writing_on else Op.STEP
+        small_op = Op.WHOLE if policy.whole else Op.AHEAD if policy.ahead and not self._writing_on else by_steps
+        large_op = Op.WHOLE if policy.whole or policy.finishes else by_steps
+        self._ops = (int(small_op), int(large_op))
+        """By model: how it is asked to write."""
         self.hash_L = np.array([trace_hash(seed, q.id, q.sample) for q in self.questions], np.uint64)
         self.live_L = np.ones(n, bool)
         self.busy_L = np.zeros(n, bool)
@@ -133,7 +133,7 @@ class Group:
             for trace in written_ahead:
                 self._take_ahead(trace)
             more = bool(written_ahead)
-            if self.strict and self.live_L.any():
+            if self.strict and self.live:
                 self.scores.forget_before(int(self.step_L[self.live_L].min()) - 1)
         rows += self._again
         self._again = []
@@ -158,10 +158,9 @@ class Group:
         last: list[bool] = []
         to_write: list[int] = []
         written_ahead: list[int] = []
-        asked = {_ASKING[0]: (_SMALL, _PEEK)}
+        asked = {int(Act.PEEK): (_SMALL, _PEEK)}
         if self._signal is not None:
-            asked[_ASKING[1]] = (int(self._signal.role), int(self._signal.op))
-        ops = (int(self._small_op), int(self._large_op))
+            asked[int(Act.SIGNAL)] = (int(self._signal.role), int(self._signal.op))
         columns = (column_N.tolist() for column_N in (ready_N, acts_N, posterior_N, seed_N))
         for trace, act, posterior, seed in zip(*columns, strict=True):
             if act == _KEEP:
@@ -197,7 +196,7 @@ class Group:
             self._drop_ahead(trace)
             self._cut_off(trace)
             budget = self.options.max_new_tokens - self._used_L[trace]
-            rows.append(self._tested(Row(trace, model, ops[model], seed, budget)))
+            rows.append(self._tested(Row(trace, model, self._ops[model], seed, budget)))
             busy.append(trace)
             last.append(model == _LARGE and self.policy.finishes)
         self.busy_L[busy] = True
@@ -329,8 +328,6 @@ class Group:
         if not ahead:
             del self._ahead[trace]
         self.busy_L[trace] = not self._put(trace, ids, pending._replace(attempt=self._attempt_L[trace]))
-        if not self.live_L[trace]:
-            self.busy_L[trace] = False
 
     def _drop_ahead(self, trace: int) -> None:
         """Throw away what is written ahead."""
@@ -362,10 +359,13 @@ class Group:
 
     def _anew(self, row: Row) -> Row:
         """A row that writes on from where the trace is now, with the seed of its next step: noise never repeats."""
-        trace = row.trace
-        traces, step = self.hash_L[trace : trace + 1], self.step_L[trace : trace + 1]
-        seed = int(sampling_seeds(traces, step, self._attempt_L[trace])[0])
-        return row._replace(seed=seed, max_tokens=self.options.max_new_tokens - self._used_L[trace], suspect=0)
+        left = self.options.max_new_tokens - self._used_L[row.trace]
+        return row._replace(seed=self._seed(row.trace), max_tokens=left, suspect=0)
+
+    def _seed(self, trace: int) -> int:
+        """The seed of the step that a trace is to write."""
+        at = slice(trace, trace + 1)
+        return int(sampling_seeds(self.hash_L[at], self.step_L[at], self._attempt_L[trace])[0])
 
     def _append(self, trace: int, ids: Ids, pending: Pending) -> None:
         self.prefix_L[trace].append(KeptPiece(self._tokenizers[pending.model], ids, pending.text))
@@ -385,8 +385,7 @@ class Group:
             return True
         self._attempt_L[trace] = self._tries_L[trace] = 0
         self.step_L[trace] += 1
-        seed = int(sampling_seeds(self.hash_L[trace : trace + 1], self.step_L[trace : trace + 1], 0)[0])
-        self._again.append(Row(trace, pending.model, _WHOLE, seed, left))
+        self._again.append(Row(trace, pending.model, _WHOLE, self._seed(trace), left))
         return False
 
     def _put(self, trace: int, ids: Ids, pending: Pending) -> bool:

@@ -254,7 +254,7 @@ def test_after_a_death_the_next_step_is_tried_alone_with_the_suspects_of_its_hal
 def test_policies_that_look_before_each_step_or_never_do_not_write_on(policy):
     group = new_group(policy, n=4, **ROLLING)
     assert Op.WRITE_ON not in {row.op for row in group.decide()}
-    assert Op.WRITE_ON not in (group._small_op, group._large_op)
+    assert Op.WRITE_ON not in group._ops
 
 
 def test_a_policy_that_peeks_without_saying_so_cuts_what_is_written_on():
