@@ -1,5 +1,5 @@
-"""The command line: `steer run | sweep | experiment | report | grade | regrade | data | show-prompt | sweep-pairs |
-bench | train-pair | train-signals | train-router | show-config`.
+"""The command line: `steer run | sweep | prefixes | experiment | report | grade | regrade | data | show-prompt |
+sweep-pairs | bench | train-pair | train-signals | train-router | show-config`.
 
 Invariant: nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration
 or usage, 130 stopped by Ctrl-C or SIGTERM.
@@ -55,6 +55,14 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--test-grid", action="store_true", help="run the whole grid on test too (best-on-test figure)")
     sweep.add_argument("--resume", action="store_true", help="go on in DIR where an earlier call was cut off")
     sweep.set_defaults(command=_sweep)
+
+    prefixes = commands.add_parser(
+        "prefixes", help="what the large model makes of every step of the small one's answers"
+    )
+    _configured(prefixes)
+    _into_folder(prefixes)
+    prefixes.add_argument("--resume", action="store_true", help="go on in DIR where an earlier call was cut off")
+    prefixes.set_defaults(command=_prefixes)
 
     prompt = commands.add_parser("show-prompt", help="print a question as the models are asked it")
     _benchmark(prompt)
@@ -216,6 +224,17 @@ def _sweep(args: argparse.Namespace) -> None:
 
     run_sweep(config, args.out, verbose=args.verbose, resume=args.resume)
     print(f"\n{args.out}: traces/ steps/ mixtures/ run.json summary.json curve.png curve.svg")
+
+
+def _prefixes(args: argparse.Namespace) -> None:
+    from steer.config.load import load_config
+
+    config = load_config(args.config, args.sets)
+
+    from pipelines.tune.prefixes import write_prefixes
+
+    print(f"\n{write_prefixes(config, args.out, verbose=args.verbose, resume=args.resume).text()}")
+    print(f"{args.out}: traces/ steps/ run.json")
 
 
 def _experiment(args: argparse.Namespace) -> None:

@@ -39,6 +39,8 @@ class RoutingOptions(Strict):
     model takes over. What it has written past that step is thrown away and charged. Needs `barrier: rolling`. Replaces
     what `policy.ahead` does. Policies that ask for a signal or a peek before each step write step by step all the same.
     None: false."""
+    token_scores: bool | None = None
+    """Keep the measures of every token in `steps/`, for research: some 17 bytes a token. None: false."""
     groups_in_flight: Count = 4
     """Groups routed at the same time: while one waits at its barrier, the rows of another fill the pools."""
     max_live: Count | None = None
@@ -213,7 +215,7 @@ class PoolsConfig(Strict):
     """Router processes. Each has an even share of every pool's replicas, and of the groups. One router is one CPU core:
     give more where its event loop is busy all the time (docs/running.md). Needs as many replicas of each model, and
     groups in flight."""
-    measures: tuple[Measure, ...] = ("max_logit", "entropy", "max_prob")
+    measures: tuple[Measure, ...] = ("max_logit", "entropy", "max_prob", "margin")
     """What replicas measure of each step. `[max_logit]` alone runs on vLLM's public API; the others need the confidence
     hook."""
 

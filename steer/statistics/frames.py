@@ -7,21 +7,27 @@ and split, with all of its sampling seeds.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import product
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from steer.traces import MEASURES
+from steer.traces import MEASURES, score_columns
 
 KEYS = ["benchmark", "split", "policy", "setting"]
 """Columns that name a row of the report, in the order of `ReportRow`."""
 
-SCORES = {f"{measure}_{scorer}": (measure, scorer) for scorer in ("small", "large") for measure in MEASURES} | {
+SCORES = {
+    name: (measure if aggregate == "mean" else f"{measure}, {aggregate}", scorer)
+    for scorer in ("small", "large")
+    for name, (aggregate, measure) in zip(score_columns(scorer), product(("mean", "min"), MEASURES), strict=False)
+} | {
     "confidence": ("routed by", "policy"),
     "signal": ("signal", "policy"),
 }
-"""Columns of `steps/` that say how good a step is, each with its measure and scorer."""
+"""Columns of `steps/` that say how good a step is, each with its measure and scorer: means, the least sure token, and
+what the policy routed by. (The other aggregates are in `steps/` too.)"""
 
 DECILES = 10
 """Parts into which a trace's length is divided."""
