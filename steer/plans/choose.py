@@ -77,15 +77,16 @@ def choose(
     expected = None
     if candidates.families:
         procedure = routed(candidates, knob)
-        expected = standing(procedure.held, small, large, seed)
-        if procedure.picked is not None and expected.is_above_bar and _meets(expected, bar, knob):
-            family = candidates.families[procedure.picked[0]]
-            sentence = (
-                f"Routing pays: {expected.accuracy:.1%} at {expected.cost:.0%} of the large model's FLOPs, against the "
-                f"coin between small and large at that cost {_points(expected.above_bar)} {_interval(expected)}."
-            )
-            policy = family.policies[procedure.picked[1]]
-            return Choice(policy, family.name, True, expected, sentence, questions=len(candidates.questions))
+        if procedure.picked is not None:
+            expected = standing(procedure.held, small, large, seed)
+            if expected.is_above_bar and _meets(expected, bar, knob):
+                family = candidates.families[procedure.picked[0]]
+                sentence = (
+                    f"Routing pays: {expected.accuracy:.1%} at {expected.cost:.0%} of the large model's FLOPs, against "
+                    f"the coin between small and large at that cost {_points(expected.above_bar)} {_interval(expected)}."
+                )
+                policy = family.policies[procedure.picked[1]]
+                return Choice(policy, family.name, True, expected, sentence, questions=len(candidates.questions))
     return _of_bar(p, bar, _no_routing(expected, knob), questions=len(candidates.questions))
 
 
@@ -102,7 +103,7 @@ def _of_bar(p: float, expected: Standing, why: str, certified: float | None = No
 def _no_routing(expected: Standing | None, knob: Knob) -> str:
     head = "Routing does not pay on this pair and benchmark"
     if expected is None:
-        return f"{head}: there is no routed setting to choose from."
+        return f"{head}: no routed setting meets {knob}."
     if expected.is_above_bar:
         return (
             f"No routed setting is planned for {knob}: the best is above the coin ({_points(expected.above_bar)} "
@@ -116,11 +117,11 @@ def _no_routing(expected: Standing | None, knob: Knob) -> str:
 
 
 def _points(share: float) -> str:
-    return f"{100 * share:+.1f} points"
+    return f"{round(100 * share, 1) + 0.0:+.1f} points"  # + 0.0: no minus zero
 
 
 def _interval(expected: Standing) -> str:
-    low, high = (100 * end + 0.0 for end in expected.above_bar_interval)
+    low, high = (round(100 * end, 1) + 0.0 for end in expected.above_bar_interval)
     return f"[{low:+.1f}, {high:+.1f}]"
 
 
@@ -207,7 +208,7 @@ def _share_or_cheaper(small: Answers, large: Answers, knob: Knob) -> float:
 
 
 def pick(stacked: Stacked, row: int, small: Answers, large: Answers, knob: Knob) -> tuple[int, int] | None:
-    """The family and level that a row's figures prefer. None: no setting meets the knob, or none is above the bar.
+    """The family and level that a row's figures prefer. None: no setting meets the knob.
 
     First the family that is furthest above the bar, on the mean over its levels: those around the budget, or, for
     `accuracy_within` and `risk`, all that are no dearer than the large model. Then its level: the most accurate within
@@ -233,7 +234,7 @@ def pick(stacked: Stacked, row: int, small: Answers, large: Answers, knob: Knob)
     )
     gain_A = np.where(meets_AT.any(axis=1), gain_A, -np.inf)
     best = int(gain_A.argmax())
-    if gain_A[best] <= 0:
+    if not np.isfinite(gain_A[best]):
         return None
     merit_T = accuracy_AT[best] if knob.name == "budget" else -cost_AT[best]
     return best, int(np.where(meets_AT[best], merit_T, -np.inf).argmax())
@@ -257,10 +258,10 @@ def _choose_risk(choosing: Candidates, certifying: Certifying, knob: Knob, seed:
     standing_of = None
     if choosing.families:
         procedure = routed(choosing, knob)
-        standing_of = standing(procedure.held, choosing.small, choosing.large, seed)
-        if procedure.picked is not None and standing_of.is_above_bar:
-            family = choosing.families[procedure.picked[0]]
-            return _certified(family, certifying, knob, seed)
+        if procedure.picked is not None:
+            standing_of = standing(procedure.held, choosing.small, choosing.large, seed)
+            if standing_of.is_above_bar:
+                return _certified(choosing.families[procedure.picked[0]], certifying, knob, seed)
     small, large = certifying.small, certifying.large
     bound = upper_bound(int(lost_questions(small.correct, large.correct).sum()), questions)
     # The coin loses (1 - p) of what the small model loses, so one bound certifies every p.
@@ -289,8 +290,8 @@ def _certified(family: Family, certifying: Certifying, knob: Knob, seed: int) ->
     expected = standing(_level(answers, level), certifying.small, certifying.large, seed)
     bound = upper_bound(int(lost[certified - 1]), questions)
     sentence = (
-        f"Routing pays: {expected.accuracy:.1%} at {expected.cost:.0%} of the large model's FLOPs; with {CONFIDENCE:.0%} "
-        f"confidence at most {bound:.1%} of the questions are lost against the large model."
+        f"Routing pays: {expected.accuracy:.1%} at {expected.cost:.0%} of the large model's FLOPs. With "
+        f"{CONFIDENCE:.0%} confidence at most {bound:.1%} of the questions are lost against the large model."
     )
     return Choice(family.policies[level], family.name, True, expected, sentence, bound, questions)
 

@@ -16,7 +16,7 @@ from steer.config.strict import Count, Seed, Strict, Text
 from steer.plans.bar import Interval, Standing
 from steer.plans.knobs import Knob
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 """Version of plan.yaml. It rises if a key changes its meaning."""
 REMEDY = "run `steer tune` again for these"
 

@@ -91,7 +91,7 @@ def _indices(used_QK: Bools) -> list[Bools]:
 
 def _quantiles(values: Floats, shares: Floats) -> Floats:
     """Thresholds below which these shares of the values lie."""
-    found: Floats = np.quantile(values, shares, method="linear")
+    found: Floats = np.asarray(np.quantile(values, shares, method="linear"), np.float64)
     return found
 
 
