@@ -1,5 +1,5 @@
-"""The command line: `steer run | sweep | prefixes | experiment | report | grade | regrade | data | show-prompt |
-sweep-pairs | bench | train-pair | train-signals | train-router | show-config`.
+"""The command line: `steer run | sweep | prefixes | search | tune | experiment | report | grade | regrade | data |
+show-prompt | sweep-pairs | bench | train-pair | train-signals | train-router | show-config`.
 
 Invariant: nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration
 or usage, 130 stopped by Ctrl-C or SIGTERM.
@@ -132,6 +132,24 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     bench.set_defaults(command=_bench)
 
+    search = commands.add_parser("search", help="price routing settings on a prefix table, without a model")
+    search.add_argument("folder", metavar="DIR", help="folder that `steer prefixes` wrote")
+    _folded(search)
+    search.add_argument("--json", metavar="FILE", help="also write the frontier to FILE")
+    search.set_defaults(command=_search)
+
+    tune = commands.add_parser("tune", help="plan the setting for a budget, an accuracy or a risk: plan.yaml")
+    measured = tune.add_mutually_exclusive_group(required=True)
+    measured.add_argument("--sweep", metavar="RUN", help="choose among the settings that a sweep ran on validation")
+    measured.add_argument("--prefixes", metavar="DIR", help="choose on the prefix table that `steer prefixes` wrote")
+    knob = tune.add_mutually_exclusive_group(required=True)
+    knob.add_argument("--budget", type=_budget, metavar="SHARE", help="most FLOPs, of the large model's: 50%% or 0.5")
+    knob.add_argument("--accuracy-within", type=_points, metavar="POINTS", help="points below the large model: 1")
+    knob.add_argument("--risk", type=_risk, metavar="SHARE", help="questions lost against the large model: 2%% or 0.02")
+    _folded(tune)
+    tune.add_argument("--out", required=True, metavar="DIR", help="new folder for plan.yaml")
+    tune.set_defaults(command=_tune)
+
     train = commands.add_parser("train-pair", help="train the embedded pair again from nothing, on the CPU")
     train.add_argument("--seeds", type=_seed, nargs="+", default=[0, 1, 2], help="training seeds of each size")
     train.add_argument("--out", required=True, metavar="DIR", help="folder for the checkpoints")
@@ -182,6 +200,35 @@ def _count(text: str) -> int:
     if not text.isdecimal() or len(text) > 9 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text[:30]} is no count: give a whole number from 1 on")
     return int(text)
+
+
+def _folded(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--benchmark", metavar="NAME", help="which one, if the folder has several")
+    command.add_argument("--folds", type=_count, default=5, metavar="N", help="folds of the cross-validation (5)")
+    command.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of folds, halves and bootstrap (0)")
+
+
+def _budget(text: str):
+    return _knob("budget", text, 1.0, "50% or 0.5")
+
+
+def _points(text: str):
+    return _knob("accuracy_within", text, 0.01, "1 for one point of accuracy")
+
+
+def _risk(text: str):
+    return _knob("risk", text, 1.0, "2% or 0.02")
+
+
+def _knob(name: str, text: str, unit: float, example: str):
+    """`unit`: what 1 without a percent sign stands for."""
+    from steer.plans.knobs import Knob
+
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        return Knob(name=name, value=float(number) * (0.01 if percent else unit))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:30]} is no share that can be asked for: give {example}") from None
 
 
 def _into_folder(command: argparse.ArgumentParser) -> None:
@@ -321,6 +368,24 @@ def _bench(args: argparse.Namespace) -> None:
         {key: value for key in OVERHEAD_KEYS if (value := getattr(args, key)) is not None},
         {key: value for key in ROUTER_KEYS if (value := getattr(args, key)) is not None},
     )
+
+
+def _search(args: argparse.Namespace) -> None:
+    from pipelines.tune.search import run_search
+
+    print(run_search(args.folder, args.folds, args.seed, args.benchmark, args.json))
+    print(f"\n{args.folder}: search.parquet search.json")
+
+
+def _tune(args: argparse.Namespace) -> None:
+    from pipelines.tune.tune import tune_sweep, tune_table
+
+    knob = args.budget or args.accuracy_within or args.risk
+    if args.sweep:
+        tune_sweep(args.sweep, knob, args.out, args.benchmark, args.folds, args.seed)
+    else:
+        tune_table(args.prefixes, knob, args.out, args.benchmark, args.folds, args.seed)
+    print(f"\n{args.out}: plan.yaml")
 
 
 def _train_pair(args: argparse.Namespace) -> None:
