@@ -10,8 +10,8 @@ from typing import Any
 
 from steer.benchmarks.fields import RowError, items, lacks, text
 from steer.benchmarks.files import DataFile, data_files
-from steer.benchmarks.public import Asked, Definition, Source
-from steer.benchmarks.sources import FileSource, HubSource
+from steer.benchmarks.public.definition import Asked, Definition, Source
+from steer.benchmarks.public.sources import FileSource, HubSource
 
 TASKS = {
     "app": "applicable_actions_mc",
