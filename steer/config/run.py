@@ -69,8 +69,8 @@ class BenchmarkConfig(Strict):
     """Which questions are asked, and how they are graded."""
 
     name: Text = "chain_math"
-    """`chain_math` or `hops` of the embedded pair; or `math500`, `omni_math`, `aime`, `acpbench`, `musique` or
-    `kor_bench`; or any name, together with `source: PATH` and the field names below (own data)."""
+    """`chain_math` or `hops` of the embedded pair; or `math500`, `omni_math`, `aime`, `acpbench`, `musique`,
+    `kor_bench`, `gsm8k` or `svamp`; or any name, together with `source: PATH` and the field names below (own data)."""
     source: str | tuple[str, ...] | None = None
     """`embedded`, `hub`, or the path or URL of a json, jsonl, csv or parquet file, of a folder of them, or a pattern
     such as `data/*.jsonl`; or a list of these. None: `hub` for a public benchmark, `embedded` for the others."""
@@ -93,6 +93,9 @@ class BenchmarkConfig(Strict):
     """Template of the user turn (own data), with `{question}` or any other field of the row, at least one."""
     tokens: Literal["math", "all"] | None = None
     """Which tokens a step's score averages over. None: the benchmark's own choice."""
+    difficulties: tuple[Text, ...] | None = None
+    """Ask only questions with one of these labels of the benchmark's own difficulty, e.g. `[1, 2, 3]` of math500. They
+    are chosen from the split, which stays as it is, and before `limit` is. None: all questions."""
     limit: Count | None = None
     """Number of questions. Embedded benchmarks and own data give their first ones. A public benchmark gives a draw by a
     hash of the ids, since its first ones would all be of one subset."""
@@ -100,6 +103,17 @@ class BenchmarkConfig(Strict):
     """Traces sampled for each question."""
     groups: Count = 1
     """K of Table 3: the number of groups into which the traces are cut. Groups are routed independently."""
+
+    @field_validator("difficulties", mode="before")
+    @classmethod
+    def _labels(cls, value: object) -> object:
+        """YAML reads levels as numbers, and a single one needs no list."""
+        if value is None:
+            return None
+        labels = list(value) if isinstance(value, list | tuple) else [value]
+        if not labels:
+            raise ValueError("the list is empty: name at least one difficulty, or leave the key out")
+        return tuple(str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for v in labels)
 
     @field_validator("source", mode="before")
     @classmethod

@@ -1,6 +1,7 @@
 """The data frames that the statistics read, and what names their rows.
 
-`traces` has a line for each trace: `KEYS`, question_id, sample, seed, correct, compute. `steps` has a line for each
+`traces` has a line for each trace: `KEYS`, question_id, sample, seed, correct, compute; and `cluster`, if questions may
+share a rule or a passage (`steer.statistics.clusters`). `steps` has a line for each
 kept step: `trace` (index in `traces`), `step` from 0, `of` (kept steps of its trace), `large`, and the columns of
 `SCORES`. `pipelines.report.frames` reads both from a run. A *row* of the report is one policy setting on one benchmark
 and split, with all of its sampling seeds.
@@ -56,6 +57,11 @@ def by_row(traces: pd.DataFrame) -> Iterator[tuple[ReportRow, pd.DataFrame]]:
     """Each row of the report with its traces, in the order in which rows come first. The index is kept."""
     for key, mine in traces.groupby(KEYS, observed=True, sort=False):
         yield ReportRow(*map(str, key)), mine
+
+
+def units(traces: pd.DataFrame) -> pd.Series:
+    """What is resampled, for each trace: the cluster of its question, or the question where clusters are not known."""
+    return traces["cluster" if "cluster" in traces else "question_id"]
 
 
 def present(steps: pd.DataFrame) -> list[str]:
