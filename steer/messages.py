@@ -59,7 +59,13 @@ class Sampling:
     token_scores: bool = False
     """Answer the measures of every token beside the scores of a step."""
     pass_tokens: int | None = None
-    """WHOLE and AHEAD answer, with finish `step`, at the end of the step in which they reach this number of tokens."""
+    """WHOLE answers, with finish `step`, at the end of the step in which it reaches this number of tokens."""
+    ahead_tokens: int | None = None
+    """The same of AHEAD."""
+
+    def most_in_pass(self, op: int) -> int | None:
+        """Tokens after which a pass of this operation comes back. None: at its end."""
+        return self.ahead_tokens if op == Op.AHEAD else self.pass_tokens
 
 
 @dataclass(frozen=True)

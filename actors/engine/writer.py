@@ -165,7 +165,7 @@ class Writer(EngineLoop):
         seed = _further_seed(row.seed, row.further) if row.further else row.seed
         writes_on = row.op == Op.WRITE_ON
         to_delimiter = row.op == Op.STEP or row.further > 0
-        room = row.room if to_delimiter or writes_on else min(row.room, sampling.pass_tokens or row.room)
+        room = row.room if to_delimiter or writes_on else min(row.room, sampling.most_in_pass(row.op) or row.room)
         params = self._requests.write(sampling, to_delimiter, seed, room, writes_on)
         row.taken = 0
         answer = self._send(row, row.prefix.ids.tolist() + row.ids.tolist(), params)
@@ -234,7 +234,7 @@ class Writer(EngineLoop):
             self._answer_steps(row)
             return self._answer_step(row, len(row.ids), finish)
         if finish is not Finish.END and (row.room > 0 or finish is Finish.STEP):
-            # The request ended at a delimiter or, in a pass, at `pass_tokens`. Neither need be the end of a step.
+            # The request ended at a delimiter or, in a pass, at `most_in_pass`. Neither need be the end of a step.
             if self._ends_a_step(row):
                 finish = Finish.STEP
             else:

@@ -176,6 +176,7 @@ class Router:
             judge_prompt=self._judge_prompt,
             token_scores=bool(routing.token_scores),
             pass_tokens=routing.pass_tokens,
+            ahead_tokens=routing.most_ahead,
         )
         inbox = self._inboxes[group] = asyncio.Queue()
         clock = TraceClock(self._stats.trace_s, group)

@@ -127,7 +127,7 @@ class TimedLoop:
         elif op == Op.PEEK:
             answers = [Answer(index, Finish.STEP, tokens=1, scores=self._scores(question, step))]
         elif op in WRITING:
-            answers = self._write(index, op, question, step, batch.max_tokens_B[index], batch.sampling.pass_tokens)
+            answers = self._write(index, op, question, step, batch.max_tokens_B[index], batch.sampling.most_in_pass(op))
         else:
             answers = [Answer(index, Finish.ERROR, error=f"a timed replica does not answer {Op(op).name}")]
         parts = tuple(max(len(a.ids) + sum(len(ahead.ids) for ahead in a.more), 1) for a in answers)

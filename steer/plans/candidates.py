@@ -227,7 +227,9 @@ def evaluate(table: PrefixTable, policies: Sequence[Mapping[str, Any]], tokens_p
     they were fitted on. KeyError names a score that the table lacks."""
     each = []
     for policy in policies:
-        signal = Signal(policy["measure"], policy["aggregate"], policy["so_far"], policy["by_length"] is not None)
+        signal = Signal(
+            policy["measure"], policy["aggregate"], policy["so_far"] or "none", policy["by_length"] is not None
+        )
         fitted = None if policy["by_length"] is None else tuple(policy["by_length"])
         score_QK = scores(table, signal, fitted)
         first_TQ = first_unsure(score_QK, table.inside_QK, np.array([policy["thresholds"]], float))
@@ -245,11 +247,10 @@ def _policy(signal: Signal, fitted: tuple[float, float] | None, thresholds_I: Fl
         "decide": "threshold",
         "measure": signal.measure,
         "aggregate": signal.aggregate,
-        "so_far": signal.so_far,
+        "so_far": None if signal.so_far == "none" else signal.so_far,
         "by_length": None if fitted is None else list(fitted),
         "thresholds": numbers,
         "refine": refine,
-        "hands_back": False,
     }
 
 

@@ -83,7 +83,7 @@ def choose(
                 family = candidates.families[procedure.picked[0]]
                 sentence = (
                     f"Routing pays: {expected.accuracy:.1%} at {expected.cost:.0%} of the large model's FLOPs, against "
-                    f"the coin between small and large at that cost {_points(expected.above_bar)} {_interval(expected)}."
+                    f"the coin of small and large at that cost {_points(expected.above_bar)} {_interval(expected)}."
                 )
                 policy = family.policies[procedure.picked[1]]
                 return Choice(policy, family.name, True, expected, sentence, questions=len(candidates.questions))

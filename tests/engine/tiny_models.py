@@ -136,7 +136,7 @@ def rows(
     new_B = list(new) if isinstance(new, list) else [new] * n
     max_tokens_B = max_tokens if isinstance(max_tokens, list) else [max_tokens] * n
     seed_B = list(range(n)) if seeds is None else list(seeds)
-    sampling = Sampling(temperature=temperature, tokens=tokens, pass_tokens=pass_tokens)
+    sampling = Sampling(temperature=temperature, tokens=tokens, pass_tokens=pass_tokens, ahead_tokens=pass_tokens)
     return StepBatch(sampling, list(keys), [op] * n, seed_B, max_tokens_B, [held] * n, new_B, tuple(drop), flush_s)
 
 
