@@ -30,7 +30,7 @@ time; the usual 1.64 would plan the large model wherever a few hundred questions
 AROUND = 0.25
 """Half-width, in shares of the large model's cost, of the range around a budget over which a family is judged."""
 TIGHTENINGS = 4
-"""Times that a budget is tightened at most, because the held-out answers cost more than it."""
+"""Times that a budget or a limit is tightened at most, because the held-out answers do not keep it."""
 P_STEPS = 1000
 """A coin's p is planned in steps of 1/1000, rounded to the side that keeps the knob."""
 
@@ -161,7 +161,7 @@ def routed(candidates: Candidates, knob: Knob) -> Procedure:
     """Choose a routed setting, once without each fold and once on all questions.
 
     In a fold without a setting that meets the knob, the bar's setting counts. If the held-out answers cost more than a
-    budget, the choice is made again for a tighter one.
+    budget, or are further behind the large model than the limit, the choice is made again for a tighter one.
     """
     stacked = candidates.stacked()
     target = knob.value
@@ -169,7 +169,13 @@ def routed(candidates: Candidates, knob: Knob) -> Procedure:
         aimed = knob.model_copy(update={"value": target})
         procedure = _procedure(candidates, stacked, aimed)
         over = procedure.held.flops_full.mean() / candidates.large.flops_full.mean() / knob.value
-        if knob.name != "budget" or over <= 1.0 or procedure.picked is None:
+        behind = float((procedure.held.correct - candidates.large.correct).mean())
+        if procedure.picked is None:
+            break
+        if knob.name == "accuracy_within" and behind < -knob.value:
+            target /= 2
+            continue
+        if knob.name != "budget" or over <= 1.0:
             break
         target /= over
         if target * candidates.large.flops_full.mean() < candidates.small.flops_full.mean():

@@ -7,11 +7,18 @@ from contextlib import suppress
 import pytest
 import yaml
 from patience import PATIENCE_S
-from test_command_line import simulated_pair, start
+from test_command_line import start
 
 from steer.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.ray
+
+
+def simulated_pair(**options):
+    return {
+        size: {"path": f"simulated:{size}", "parameters": parameters, "engine": options}
+        for size, parameters in (("small", 4e4), ("large", 7e5))
+    }
 
 
 def table(run):
