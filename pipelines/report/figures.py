@@ -41,6 +41,8 @@ MARKERS = {
 }
 STAR_SIZE = 1.4
 """How much larger a star is drawn than other markers, since its points are thin."""
+RING_SIZE = 13
+"""Points across a larger open marker: a ring that stands out behind a larger closed one."""
 COLOURS = {
     # Okabe and Ito's palette, told apart under every common colour blindness, and two more that are darker than it.
     **{"small": "#0072B2", "large": "#D55E00", "right": "#009E73", "wrong": "#CC79A7", "ink": "black"},
@@ -223,5 +225,6 @@ def _points(axis: Any, points: Points, by_row: bool) -> Any:
     larger = [place for place, is_larger in enumerate(points.larger) if is_larger]
     x, y = ([values[place] for place in larger] for values in (points.x, points.y))
     face = look.get("mfc", COLOURS[points.colour])
-    axis.plot(x, y, ls="none", marker=marker, color=COLOURS[points.colour], mfc=face, ms=bigger * 9)
+    size = RING_SIZE if "mfc" in look else bigger * 9
+    axis.plot(x, y, ls="none", marker=marker, color=COLOURS[points.colour], mfc=face, ms=size)
     return artist

@@ -53,7 +53,7 @@ def curve(
     rows of a benchmark and split that no other beats in accuracy and `flops_full`; a row alone there is not marked.
     `plan` marks a chosen plan, by its label. `apgr`, `cpt_50`, `cpt_80` and `settings_between` (in cost) are those of
     the policy's whole curve on its benchmark and split (`gap_recovered`); NaN for `small` and `large`, and where the
-    curve has none.
+    curve has none. These are over rows that answered all questions which any row there did.
 
     `bar` is the accuracy of `random_query` at the same `flops_paper`, NaN if fewer than two points of the bar were
     measured. `of_bar` marks the rows that make up the bar. `chosen`: [benchmark, policy, setting] of the rows that
@@ -90,6 +90,8 @@ def curve(
     names = ["apgr", "cpt_50", "cpt_80", "settings_between"]
     frame[names] = math.nan
     for _, mine in frame.groupby(["benchmark", "split"], sort=False):
+        # Rows of a run that did not end have answered fewer questions, perhaps the quick ones: they are not compared.
+        mine = mine[mine["questions"] == mine["questions"].max()]
         if len(mine) > 1:
             frame.loc[mine.index, "pareto"] = pareto(mine["accuracy"].to_numpy(), mine["flops_full"].to_numpy())
         for policy, recovered in _recovered(mine).items():

@@ -73,7 +73,10 @@ def test_the_pareto_set_has_rings_below_the_points_and_a_plan_is_a_large_star():
     assert (plan.marker, plan.larger) == ("star", (True,))
     assert "the chosen plan" in plan.hover[0]
     assert "in the Pareto set" in next(mark for mark in chart.marks if mark.name == "steer").hover[0]
-    drawn(chart)
+    chosen = curve({**point("steer", "gamma=0.5", 0.9, chosen=True), "pareto": True})
+    sizes = {trace.get("name"): trace["marker"]["size"] for trace in spec(chosen)["data"] if "marker" in trace}
+    assert sizes["Pareto set"][0] > sizes["steer"][0], "the ring is seen behind the larger point of the chosen setting"
+    assert drawn(chosen)
 
 
 TRIM = {"benchmarks": [{"name": "math500"}], "pair": PAIRS["qwen2.5"].model_dump()}

@@ -138,6 +138,13 @@ def test_the_curve_says_for_each_policy_what_all_of_its_settings_recover():
     assert curve(pd.concat(rows[1:]))["apgr"].isna().all(), "the small model was not run"
 
 
+def test_a_row_that_has_not_answered_all_questions_is_not_compared():
+    whole = [traces([True, False], 1.0, "small"), traces([True, True], 9.0, "large")]
+    points = curve(pd.concat([*whole, traces([True], 2.0)])).set_index("policy")
+    assert points["pareto"].to_dict() == {"small": True, "large": True, "steer": False}
+    assert math.isnan(points.loc["steer", "apgr"])
+
+
 # --- clusters -------------------------------------------------------------------------------------------------------
 
 
