@@ -42,8 +42,20 @@ def trace(cell, number, text, correct, routed, signal=None):
     return blank(GRADED_SCHEMA, **columns, step_rows=rows, mixture_rows=[])
 
 
-def make(root, cells=("small", "large", "steer"), text="two and two", n=40, flip=0, first=0, done=True, signal=None):
-    """A sweep's folder: each cell answers n questions; `flip` moves which of them are right."""
+def make(
+    root,
+    cells=("small", "large", "steer"),
+    text="two and two",
+    n=40,
+    flip=0,
+    first=0,
+    done=True,
+    signal=None,
+    full=None,
+    labels=None,
+):
+    """A sweep's folder: each cell answers n questions; `flip` moves which of them are right. `full`: flops_full of each
+    cell. `labels`: of each question."""
     run = RunFolder.create(root, "sweep", {"pair": {"small": {"path": "tiny"}, "large": {"path": "big"}}}, [0])
     names = {label: f"chain/test/{label}{'/gamma=0.5' * (label == 'steer')}/seed0" for label in cells}
     listed = [{"name": name, "policy": CELLS[label]} for label, name in names.items()]
@@ -54,6 +66,9 @@ def make(root, cells=("small", "large", "steer"), text="two and two", n=40, flip
             trace(name, i, text, label == "large" or (i + flip) % 3 > 0, label == "steer", signal)
             for i in range(first, first + n)
         ]
+        for i, row in enumerate(rows):
+            row["flops_full"] = (full or {}).get(label, row["flops_full"])
+            row["labels"] = labels[i] if labels else row["labels"]
         run.commit(pa.Table.from_pylist(rows, schema=GRADED_SCHEMA))
     if done:
         run.finish()

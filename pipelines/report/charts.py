@@ -14,6 +14,7 @@ import pandas as pd
 from pipelines.report.printed import unit_at
 from pipelines.report.tables import unit_of
 from steer.config.policy import BAR
+from steer.statistics.curves import PLAN
 from steer.statistics.frames import KEYS, ReportRow
 
 MARKERS = ("circle", "diamond", "triangle-up", "cross", "star", "x", "triangle-down", "pentagon")
@@ -27,6 +28,8 @@ COUNTS = {
     "flops_full": "all computed tokens (flops_full)",
 }
 """The two ways of counting FLOPs, and the titles of their charts."""
+OF_LARGE = "compute a question, % of large-only's"
+"""Title of the curve's x axis where `large` was run."""
 VERDICTS = ((True, "right", "solid", "circle"), (False, "wrong", "dash", "square"))
 """(verdict, its name and colour, line, marker)."""
 
@@ -106,18 +109,39 @@ class Chart:
     """Where on the x axis a dotted line stands, such as chance or no difference."""
 
 
+@dataclass(frozen=True)
+class Reference:
+    """A point of the curve that no setting of the run has measured: the oracle, or a published result."""
+
+    name: str
+    accuracy: float
+    """0 to 1."""
+    marker: str
+    said: str
+    """What the page says of it."""
+    flops: float | None = None
+    """1e12 FLOPs a question."""
+    of_large: float | None = None
+    """In place of `flops`: its cost as a share of large-only's. Shown only on an axis in percent of `large`."""
+
+
 # --- accuracy and compute -------------------------------------------------------------------------------------------
 
 
-def curve(points: pd.DataFrame, grids: pd.DataFrame, count: str) -> Chart:
+def curve(points: pd.DataFrame, grids: pd.DataFrame, count: str, references: Sequence[Reference] = ()) -> Chart:
     """Accuracy against compute of one benchmark, by one of `COUNTS`.
 
     `points` and `grids` are rows of `steer.statistics.curves.curve`. The points have intervals; the grids tried on
-    validation are thin lines below them; the bar is dashed."""
+    validation are thin lines below them; the bar is dashed; rows of the Pareto set have a ring, and a chosen plan is a
+    large star."""
     size, x_title = _scale(points, count)
     grid_size, _ = _scale(grids, count) if len(grids) else (size, "")
     looks = _looks(list(dict.fromkeys([*points["policy"], *grids["policy"]])))
     marks = []
+    best = points[points["pareto"]].sort_values(count)
+    if len(best):
+        x, y = _values(best[count] / size), _values(best["accuracy"] * 100)
+        marks.append(Points(x, y, "ink", "Pareto set", marker="circle-open", larger=(True,) * len(best)))
     bar = points[points["of_bar"]].sort_values(count)
     if len(bar) > 1:
         x, y = _values(bar[count] / size), _values(bar["accuracy"] * 100)
@@ -143,17 +167,31 @@ def curve(points: pd.DataFrame, grids: pd.DataFrame, count: str) -> Chart:
                 marker=marker,
                 low=_values(mine["accuracy_low"] * 100),
                 high=_values(mine["accuracy_high"] * 100),
-                larger=tuple(map(bool, mine["chosen"])),
+                larger=tuple(map(bool, mine["chosen"] | mine["plan"])),
                 hover=tuple(_about(point) for point in mine.itertuples()),
             )
         )
+    for reference in references:
+        at = _reference_at(reference, size, relative=x_title == OF_LARGE)
+        if at is not None:
+            y_at, said = (100 * reference.accuracy,), (reference.said,)
+            marks.append(Points((at,), y_at, "ink", reference.name, marker=reference.marker, hover=said))
     return Chart(COUNTS[count], x_title, "accuracy, %", tuple(marks), from_zero=True)
+
+
+def _reference_at(reference: Reference, size: float, relative: bool) -> float | None:
+    """Its place on the x axis; None: it has none there."""
+    if reference.flops is not None:
+        return reference.flops / size
+    return 100 * reference.of_large if relative and reference.of_large is not None else None
 
 
 def _looks(policies: list[str]) -> dict[str, tuple[str, str]]:
     """Policy -> (colour, marker). The product's default comes first, so that it looks the same in every report."""
-    routed = sorted((p for p in policies if p not in BAR), key=lambda p: p != "steer")
-    looks = {p: (f"hue-{i % HUES}", MARKERS[i % len(MARKERS)]) for i, p in enumerate(routed)}
+    routed = [p for p in policies if p not in BAR and not p.startswith(PLAN)]
+    routed.sort(key=lambda p: p != "steer")
+    plans = {p: ("ink", "star") for p in policies if p.startswith(PLAN)}
+    looks = plans | {p: (f"hue-{i % HUES}", MARKERS[i % len(MARKERS)]) for i, p in enumerate(routed)}
     return {**looks, "small": ("small", "square"), "large": ("large", "square"), "random_query": ("ink", "circle-open")}
 
 
@@ -161,7 +199,7 @@ def _scale(points: pd.DataFrame, count: str) -> tuple[float, str]:
     """The unit of the x axis in 1e12 FLOPs, and the title of the axis: a percent of `large`, where that was run."""
     large = points.loc[points["policy"] == "large", count]
     if len(large) and large.iloc[0] > 0:
-        return large.iloc[0] / 100, "compute a question, % of large-only's"
+        return large.iloc[0] / 100, OF_LARGE
     size, unit = unit_of(points)
     return size, f"{unit} a question"
 
@@ -175,6 +213,7 @@ def _about(point: Any) -> str:
     ]
     if not math.isnan(point.share_large):
         lines.append(f"large steps {100 * point.share_large:.0f} %")
+    lines += ["in the Pareto set"] * bool(point.pareto) + ["the chosen plan"] * bool(point.plan)
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ module when it starts.
 import io
 import math
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +16,11 @@ from typing import Any
 import pandas as pd
 
 from pipelines.report import charts
-from pipelines.report.charts import COUNTS, Band, Bars, Chart, Points
+from pipelines.report.charts import COUNTS, Band, Bars, Chart, Points, Reference
 from pipelines.report.frames import bar_labels
+from pipelines.report.references import references
 from pipelines.report.summary import Summary
+from steer.statistics.curves import PLAN
 from steer.storage.run_folder import RunFolder
 
 SETTINGS = {
@@ -39,6 +41,8 @@ MARKERS = {
 }
 STAR_SIZE = 1.4
 """How much larger a star is drawn than other markers, since its points are thin."""
+RING_SIZE = 13
+"""Points across a larger open marker: a ring that stands out behind a larger closed one."""
 COLOURS = {
     # Okabe and Ito's palette, told apart under every common colour blindness, and two more that are darker than it.
     **{"small": "#0072B2", "large": "#D55E00", "right": "#009E73", "wrong": "#CC79A7", "ink": "black"},
@@ -54,9 +58,10 @@ COLOURS = {
 # --- which charts a figure holds ------------------------------------------------------------------------------------
 
 
-def curve(title: str, points: pd.DataFrame, grids: pd.DataFrame) -> Any:
-    """One benchmark's accuracy against compute, by both ways of counting."""
-    return sheet([charts.curve(points, grids, count) for count in COUNTS], title, size=CURVE_INCHES)
+def curve(title: str, points: pd.DataFrame, grids: pd.DataFrame, references: Mapping[str, Sequence[Reference]]) -> Any:
+    """One benchmark's accuracy against compute, by both ways of counting. `references`: by the way of counting."""
+    panels = [charts.curve(points, grids, count, references[count]) for count in COUNTS]
+    return sheet(panels, title, size=CURVE_INCHES)
 
 
 def save_curve(run: RunFolder, rows: Sequence[Summary], chosen: Collection[tuple[str, str, str]]) -> None:
@@ -64,16 +69,22 @@ def save_curve(run: RunFolder, rows: Sequence[Summary], chosen: Collection[tuple
 
     A panel shows the rows of test over the grids tried on validation; where there is no test, validation's rows alone.
     `chosen`: (benchmark, policy, setting) of what validation chose."""
-    bar = bar_labels(run.describe())
+    described = run.describe()
+    bar = bar_labels(described)
     frame = pd.DataFrame(rows, columns=Summary._fields)
     frame["chosen"] = [(row.benchmark, row.policy, row.setting) in chosen for row in rows]
     frame["of_bar"] = frame["policy"].isin(bar)
+    frame["plan"] = frame["policy"].str.startswith(PLAN)
     panels = []
     for benchmark, mine in frame.groupby("benchmark", sort=False):
         shown = "test" if (mine["split"] == "test").any() else mine["split"].iloc[0]
         points, grids = mine[mine["split"] == shown], mine[mine["split"] != shown]
         thin = "" if grids["of_bar"].all() else "; thin lines: validation"
-        panels.append(replace(charts.curve(points, grids, "flops_paper"), title=f"{benchmark} ({shown}{thin})"))
+        best = points.iloc[0]
+        found = (float(best["oracle_accuracy"]), float(best["oracle_flops_paper"]))
+        known = references(described, str(benchmark), "flops_paper", found)
+        chart = charts.curve(points, grids, "flops_paper", known)
+        panels.append(replace(chart, title=f"{benchmark} ({shown}{thin})"))
     with drawing():
         for kind, data in _saved(sheet(panels, size=CURVE_INCHES)):
             run.write_file(f"curve.{kind}", data)
@@ -213,5 +224,7 @@ def _points(axis: Any, points: Points, by_row: bool) -> Any:
         (artist,) = axis.plot(points.x, points.y, **look)
     larger = [place for place, is_larger in enumerate(points.larger) if is_larger]
     x, y = ([values[place] for place in larger] for values in (points.x, points.y))
-    axis.plot(x, y, ls="none", marker=marker, color=COLOURS[points.colour], ms=bigger * 9)
+    face = look.get("mfc", COLOURS[points.colour])
+    size = RING_SIZE if "mfc" in look else bigger * 9
+    axis.plot(x, y, ls="none", marker=marker, color=COLOURS[points.colour], mfc=face, ms=size)
     return artist

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipelines.report.charts import COUNTS, Reference
 from pipelines.report.frames import bar_labels, load, load_steps
 from pipelines.report.paper.rows import KIND, METHODS
+from pipelines.report.references import references
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.statistics import curves
 from steer.statistics.auroc import auroc
 from steer.statistics.confidence_by_step import confidence_by_step
 from steer.statistics.large_share import large_share
+from steer.statistics.oracle import oracles
 from steer.storage.run_folder import RunFolder
 
 
@@ -29,6 +32,8 @@ class Numbers:
     whole grid was run on test, only the setting that validation chose."""
     curve: pd.DataFrame
     """Every row of every split. `of_large_paper` and `of_large_full`: its FLOPs as a share of large-only's."""
+    oracles: pd.DataFrame
+    """The oracle of each benchmark and split with `small` and `large`."""
     confidence: pd.DataFrame
     large_share: pd.DataFrame
     auroc: pd.DataFrame
@@ -46,6 +51,15 @@ class Numbers:
             below = mine[mine["split"] != split] if split == "test" else mine.iloc[:0]
             yield benchmark, split, mine[mine["split"] == split], below
 
+    def references(self, benchmark: str, split: str) -> dict[str, list[Reference]]:
+        """What the curve of a benchmark and split shows beside the run's settings, by the way of counting."""
+        mine = self.oracles[(self.oracles["benchmark"] == benchmark) & (self.oracles["split"] == split)]
+        found = {}
+        for count in COUNTS:
+            at = (float(mine["accuracy"].iloc[0]), float(mine[count].iloc[0])) if len(mine) else (np.nan, np.nan)
+            found[count] = references(self.described, benchmark, count, at)
+        return found
+
 
 def measured(name: str, root: str | Path) -> Numbers:
     """Raises SettingsError for a folder that is no run, and for a run without traces."""
@@ -55,7 +69,8 @@ def measured(name: str, root: str | Path) -> Numbers:
     every = load(run, described)
     if not len(every):
         raise SettingsError(f"{root} holds no traces: the run did not get so far; give a run that has finished some")
-    curve = curves.curve(every, described.get("chosen") or [], bar_labels(described))
+    bar = bar_labels(described)
+    curve = curves.curve(every, described.get("chosen") or [], bar)
     for count, share in (("flops_paper", "of_large_paper"), ("flops_full", "of_large_full")):
         curve[share] = _of_large(curve, count)
     tested = every.loc[every["split"] == "test", "benchmark"].unique()
@@ -68,7 +83,7 @@ def measured(name: str, root: str | Path) -> Numbers:
         blocks["large_share"].append(large_share(part, steps))
         blocks["auroc"].append(auroc(part, steps))
     joined = {key: _joined(frames) for key, frames in blocks.items()}
-    return Numbers(name, run, described, close, curve, **joined)
+    return Numbers(name, run, described, close, curve, oracles(every, bar), **joined)
 
 
 def _chosen(traces: pd.DataFrame, chosen: list[list[str]]) -> np.ndarray:

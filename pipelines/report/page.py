@@ -20,9 +20,10 @@ from steer.statistics.intervals import RESAMPLES
 ASSETS = Path(__file__).parent / "assets"
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 INTERVALS = (
-    "Intervals are 95 %. The unit is the question: Wilson's interval where each question has one answer, else a "
-    f"bootstrap over questions ({RESAMPLES:,} resamples); AUROC by a bootstrap over questions ({AUROC_RESAMPLES}), "
-    f"differences by a paired bootstrap over questions ({RESAMPLES:,}). They cover the noise of questions and "
+    "Intervals are 95 %. The unit is the question, or the cluster of questions that share a rule or a passage (where a "
+    "table has the column clusters): Wilson's interval where each unit has one answer, else a "
+    f"bootstrap over units ({RESAMPLES:,} resamples); AUROC by a bootstrap over units ({AUROC_RESAMPLES}), "
+    f"differences by a paired bootstrap over units ({RESAMPLES:,}). They cover the noise of questions and "
     "sampling, not another benchmark, and are not widened for the number of rows compared."
 )
 

@@ -13,8 +13,8 @@ from typing import Any
 from pipelines.report.charts import Band, Bars, Chart, Points
 
 LINE_PX, FAINT_PX, ERROR_PX = 2, 1.5, 1.3
-JOINED_PX, ALONE_PX, LARGER_PX = 6, 8, 12
-"""Diameters of markers: on a line, without one, and of those that stand out."""
+JOINED_PX, ALONE_PX, LARGER_PX, RING_PX = 6, 8, 12, 17
+"""Diameters of markers: on a line, without one, of those that stand out, and of open ones around these."""
 BAR_ROWS = 0.7
 """Height of a bar, of the distance between two rows."""
 
@@ -56,7 +56,8 @@ def _points(points: Points, by_row: bool) -> dict[str, Any]:
         trace["opacity"] = 0.55
     if points.marker:
         usual = JOINED_PX if points.line else ALONE_PX
-        sizes = [LARGER_PX if larger else usual for larger in points.larger] or usual
+        stands_out = RING_PX if points.marker.endswith("-open") else LARGER_PX
+        sizes = [stands_out if larger else usual for larger in points.larger] or usual
         trace["marker"] = {"color": colour, "symbol": points.marker, "size": sizes}
     if points.low:
         below, above = points.error_bars(by_row)

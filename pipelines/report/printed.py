@@ -10,13 +10,20 @@ UNITS = ((1.0, "TFLOP"), (1e-3, "GFLOP"), (1e-6, "MFLOP"), (1e-9, "kFLOP"))
 """(size in 1e12 FLOPs, name)."""
 
 BAR_HEAD = "vs random_query"
+PARETO_HEAD = "Pareto"
 SHARE_HEAD, FULL_HEAD = "% of large", "in full"
 HEAD = (
     *("policy", "setting", "accuracy %", "95 % interval", "{unit}/question"),
-    *(SHARE_HEAD, FULL_HEAD, "large steps %", BAR_HEAD),
+    *(SHARE_HEAD, FULL_HEAD, "large steps %", BAR_HEAD, PARETO_HEAD),
 )
 FULL_NOTE = f"{FULL_HEAD}: % of large with prompts, re-prefill and scoring passes counted on both sides (flops_full)"
 BAR_NOTE = f"{BAR_HEAD}: points of accuracy above sending random questions to the large model at equal FLOPs"
+PARETO_NOTE = f"{PARETO_HEAD}: no other row is as accurate and as cheap in full, and better in one of the two"
+GAP_HEAD = ("policy", "APGR", "CPT(50) %", "CPT(80) %")
+GAP_NOTE = (
+    "APGR: share of the gap from small to large recovered, mean over the cost in full between them (random routing: "
+    "0.5); CPT(x): least cost that recovers x % of it, 0 % small alone, 100 % large alone"
+)
 MARK_NOTE = "*: threshold chosen on the validation split"
 
 
@@ -63,6 +70,8 @@ def tables(rows: Sequence[Summary], chosen: Collection[tuple] = (), split: str |
             blocks.append(_table(f"{benchmark}, {part} split, {_size(mine)}", mine, marked))
             notes[FULL_NOTE] = notes.get(FULL_NOTE, False) or any(r.policy == "large" for r in mine)
             notes[BAR_NOTE] = notes.get(BAR_NOTE, False) or _has_bar(mine)
+            notes[PARETO_NOTE] = notes.get(PARETO_NOTE, False) or any(r.pareto for r in mine)
+            notes[GAP_NOTE] = notes.get(GAP_NOTE, False) or any(not math.isnan(r.apgr) for r in mine)
             notes[MARK_NOTE] = notes.get(MARK_NOTE, False) or any(marked)
     return "\n\n".join(blocks + ["\n".join(note for note, needed in notes.items() if needed)]).rstrip()
 
@@ -80,8 +89,9 @@ def best_on_test(rows: Sequence[Summary]) -> list[Summary]:
 
 
 def _size(rows: Sequence[Summary]) -> str:
-    seeds = max(r.seeds for r in rows)
-    return f"{max(r.n for r in rows):,} questions, {seeds} sampling seed{'s' * (seeds > 1)}"
+    seeds, n, clusters = (max(getattr(r, key) for r in rows) for key in ("seeds", "n", "clusters"))
+    shared = f" in {clusters:,} clusters that share a rule or a passage" if 0 < clusters < n else ""
+    return f"{n:,} questions{shared}, {seeds} sampling seed{'s' * (seeds > 1)}"
 
 
 def _table(title: str, rows: Sequence[Summary], marked: Sequence[bool]) -> str:
@@ -90,7 +100,23 @@ def _table(title: str, rows: Sequence[Summary], marked: Sequence[bool]) -> str:
     lines = [[name.format(unit=unit) for name in HEAD]]
     lines += [_cells(row, mark, size, large) for row, mark in zip(rows, marked, strict=True)]
     said = [i for i in range(len(HEAD)) if any(line[i] for line in lines[1:])]
-    return "\n".join([title, *_aligned([[line[i] for i in said] for line in lines])])
+    shown = [title, *_aligned([[line[i] for i in said] for line in lines]), *_oracle(rows[0], large), *_recovered(rows)]
+    return "\n".join(shown)
+
+
+def _oracle(row: Summary, large: Summary | None) -> list[str]:
+    """The line of the oracle, which all rows of a benchmark and split share."""
+    if math.isnan(row.oracle_accuracy):
+        return []
+    cost = f" at {_share(row.oracle_flops_full, large.flops_full)} % of large in full" if large else ""
+    return [f"oracle (each question to the model that is right on it): {100 * row.oracle_accuracy:.1f} %{cost}"]
+
+
+def _recovered(rows: Sequence[Summary]) -> list[str]:
+    """A table of APGR and CPT, a line a policy, after an empty line; nothing if no policy has them."""
+    found = {r.policy: r for r in rows if not math.isnan(r.apgr)}
+    lines = [[r.policy, f"{r.apgr:.2f}", f"{100 * r.cpt_50:.0f}", f"{100 * r.cpt_80:.0f}"] for r in found.values()]
+    return ["", *_aligned([GAP_HEAD, *lines])] if lines else []
 
 
 def _has_bar(rows: Sequence[Summary]) -> bool:
@@ -109,6 +135,7 @@ def _cells(row: Summary, marked: bool, size: float, large: Summary | None) -> li
         _share(row.flops_full, large and large.flops_full),
         f"{100 * row.share_large:.0f}",
         "" if math.isnan(above) else f"{above:+.1f}".replace("-0.0", "+0.0"),
+        "✓" * row.pareto,
     ]
 
 

@@ -52,7 +52,15 @@ ROW = (
 CURVE = (
     *ROW,
     Column("chosen", "chosen", "mark", "✓: the threshold that validation chose"),
+    Column("plan", "plan", "mark", "✓: a chosen plan, by its label"),
+    Column("pareto", "Pareto", "mark", "✓: no other row is as accurate and as cheap (flops_full), and better in one"),
     Column("questions", "questions", "count", "questions asked"),
+    Column(
+        "clusters",
+        "clusters",
+        "count",
+        "groups of questions that share a rule or a passage; the unit of intervals",
+    ),
     Column("answers", "answers", "count", "answers: one for each question, sample and sampling seed"),
     Column("accuracy", "accuracy %", "percent", "share of right answers; a question without an answer is wrong"),
     Column("accuracy", "95 % interval", "percent", "of the accuracy", ("accuracy_low", "accuracy_high")),
@@ -66,6 +74,32 @@ CURVE = (
     Column("share_large", "large steps %", "share", "share of the kept steps that the large model wrote"),
     Column("tokens_discarded", "discarded tokens", "number", "tokens of thrown-away drafts and probes, a question"),
     Column("unanswered", "no answer %", "percent", "answers that failed or ran into a limit"),
+)
+RECOVERED = (
+    *WHERE,
+    Column("policy", "policy", "text", "the curve: all settings of this policy that were run here"),
+    Column("settings", "settings", "count", "how many of them lie between small and large in cost"),
+    Column("apgr", "APGR", "ratio", "share of the gap from small to large recovered, mean over the cost between them"),
+    Column("cpt_50", "CPT(50) %", "share", "least cost that recovers 50 % of the gap; 0: small, 100: large alone"),
+    Column("cpt_80", "CPT(80) %", "share", "the same for 80 % of the gap"),
+)
+ORACLE = (
+    *WHERE,
+    Column("questions", "questions", "count", "questions that small and large both answered"),
+    Column("accuracy", "accuracy %", "percent", "of each question's better model"),
+    Column("accuracy", "95 % interval", "percent", "of the accuracy", ("accuracy_low", "accuracy_high")),
+    Column("share_large", "to large %", "share", "share of the questions whose better model is the large one"),
+    Column("flops_paper", "{unit}, paper", "flops", "FLOPs a question of the better models (flops_paper)"),
+    Column("flops_full", "{unit}, full", "flops", "the same by flops_full"),
+)
+PUBLISHED = (
+    WHERE[0],
+    WHERE[1],
+    Column("name", "result", "text", "what was published"),
+    Column("accuracy", "accuracy %", "percent", "as published, on all questions"),
+    Column("of_large_paper", "% of large, generated", "share", "its generated FLOPs as a share of its large model's"),
+    Column("of_large_full", "% of large, with signals", "share", "the same with its reward model's passes"),
+    Column("source", "source", "text", "where"),
 )
 _MEASURE = (
     Column("measure", "measure", "text", "what was measured; routed by: the score that the policy used"),
@@ -149,7 +183,7 @@ def _says(frame: pd.DataFrame, column: Column) -> bool:
     values = frame[column.name]
     if column.name in _ONLY_IF_SEVERAL:
         return values.nunique() > 1
-    if column.name == "answers":
+    if column.name in ("answers", "clusters"):
         return bool((values != frame["questions"]).any())
     if column.kind in ("text", "mark") or column.name in _ONLY_IF_NOT_ZERO:
         return bool(values.astype(bool).any())

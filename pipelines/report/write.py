@@ -16,6 +16,7 @@ from pipelines.report import tables as tabled
 from pipelines.report.numbers import Numbers, measured
 from pipelines.report.paper import section as paper_section
 from pipelines.report.plotly_json import spec
+from pipelines.report.references import published
 from pipelines.report.tables import Table
 from pipelines.report.time_spent import WALL, lines
 from pipelines.report.written import Written
@@ -88,14 +89,16 @@ def _accuracy(written: Written, numbers: Sequence[Numbers]) -> None:
     body = [
         "<p>Each point is one policy setting: right answers against what an answer costs. "
         f"{bar}Left, the FLOPs of generated tokens; right, with prompts, re-prefill and scoring passes too. {grids}"
-        "Point at a mark for its numbers; a name in the legend hides or shows its marks.</p>"
+        "A ring marks the Pareto set: no other setting is as accurate and as cheap. Point at a mark for its numbers; a "
+        "name in the legend hides or shows its marks.</p>"
     ]
     for place, n in enumerate(numbers):
         for benchmark, split, points, grids in n.parts():
+            references = n.references(benchmark, split)
             keys = []
             for count, said in (("flops_paper", "generated tokens only"), ("flops_full", "all computed tokens")):
                 key = f"curve-{place}-{benchmark}-{split}-{count}"
-                written.chart(key, charts.curve(points, grids, count))
+                written.chart(key, charts.curve(points, grids, count, references[count]))
                 keys.append((key, said))
             whose = f"{n.name}: " if len(numbers) > 1 else ""
             heading = f"{whose}{benchmark}, {split} split, {int(points['questions'].max()):,} questions"
@@ -109,7 +112,58 @@ def _accuracy(written: Written, numbers: Sequence[Numbers]) -> None:
         inner = page.table(Table("accuracy-rest", "Accuracy and compute on validation", tabled.CURVE, rest))
         body.append(f"<details><summary>Validation split, {len(rest)} rows</summary>{inner}</details>")
     written.tables.append(Table("accuracy", "Accuracy and compute", tabled.CURVE, frame))
+    body += _recovered(written, frame) + _oracles(written, numbers) + _published(written, numbers)
     written.section("accuracy", "Accuracy and compute", body)
+
+
+def _recovered(written: Written, curve: pd.DataFrame) -> list[str]:
+    """The table of APGR and CPT, a line a policy; nothing if no curve has them."""
+    between = curve[curve["apgr"].notna()]
+    if not len(between):
+        return []
+    keys = ["run", "benchmark", "split", "policy"]
+    frame = between.groupby(keys, sort=False, observed=True, as_index=False)[["apgr", "cpt_50", "cpt_80"]].first()
+    frame["settings"] = between.groupby(keys, sort=False, observed=True)["settings_between"].first().to_numpy()
+    return [
+        "<h3>How much of the gap each policy recovers</h3>",
+        "<p>The curve of a policy runs from <code>small</code> through its settings to <code>large</code>, by "
+        "<code>flops_full</code>. Random routing has APGR 0.5, CPT(50) 50 % and CPT(80) 80 %.</p>",
+        written.table("gap-recovered", "How much of the gap each policy recovers", tabled.RECOVERED, frame),
+    ]
+
+
+def _oracles(written: Written, numbers: Sequence[Numbers]) -> list[str]:
+    frame = _all(numbers, "oracles")
+    if not len(frame):
+        return []
+    return [
+        "<h3>The oracle</h3>",
+        "<p>Each question goes to the model that is right on it, the cheaper where both are, the small one where none "
+        "is. It knows the luck of sampling too, so with few answers a question no router will reach it.</p>",
+        written.table("oracle", "The oracle of small and large", tabled.ORACLE, frame),
+    ]
+
+
+def _published(written: Written, numbers: Sequence[Numbers]) -> list[str]:
+    """What others published for the pair and benchmarks of these runs."""
+    lines = [
+        {
+            **{"run": n.name, "benchmark": benchmark, "name": mark.name, "accuracy": mark.accuracy},
+            **{"of_large_paper": mark.of_large.get("flops_paper"), "of_large_full": mark.of_large.get("flops_full")},
+            "source": mark.source,
+        }
+        for n in numbers
+        for benchmark in dict.fromkeys(n.curve["benchmark"])
+        for mark in published(n.described, benchmark)
+    ]
+    if not lines:
+        return []
+    return [
+        "<h3>Published for this pair and benchmark</h3>",
+        "<p>No measurement of this run: prompts, sampling and grading are the authors', and all questions were asked."
+        "</p>",
+        written.table("published", "Published for this pair and benchmark", tabled.PUBLISHED, pd.DataFrame(lines)),
+    ]
 
 
 def _compared(numbers: Sequence[Numbers]) -> pd.DataFrame | None:
@@ -240,7 +294,8 @@ def _figures(numbers: Sequence[Numbers], compared: pd.DataFrame | None) -> Itera
             ("auroc", n.auroc, figures.auroc),
         )
         for benchmark, split, points, grids in n.parts():
-            yield figures.stem("curve", whose, benchmark, split), figures.curve(f"{benchmark}, {split}", points, grids)
+            figure = figures.curve(f"{benchmark}, {split}", points, grids, n.references(benchmark, split))
+            yield figures.stem("curve", whose, benchmark, split), figure
             for kind, frame, draw in kinds:
                 mine = frame[(frame["benchmark"] == benchmark) & (frame["split"] == split)]
                 if len(mine):

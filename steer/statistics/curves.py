@@ -50,9 +50,10 @@ def curve(
     """A point for each row of the report: accuracy with its interval, and 1e12 FLOPs a question by both counts.
 
     `clusters` is the number of units that the interval rests on: questions, or clusters of them. `pareto` marks the
-    rows of a benchmark and split that no other beats in accuracy and `flops_full`. `plan` marks a chosen plan, by its
-    label. `apgr`, `cpt_50` and `cpt_80` are those of the policy's whole curve on its
-    benchmark and split (`gap_recovered`); NaN for `small` and `large`, and where the curve has none.
+    rows of a benchmark and split that no other beats in accuracy and `flops_full`; a row alone there is not marked.
+    `plan` marks a chosen plan, by its label. `apgr`, `cpt_50`, `cpt_80` and `settings_between` (in cost) are those of
+    the policy's whole curve on its benchmark and split (`gap_recovered`); NaN for `small` and `large`, and where the
+    curve has none. These are over rows that answered all questions which any row there did.
 
     `bar` is the accuracy of `random_query` at the same `flops_paper`, NaN if fewer than two points of the bar were
     measured. `of_bar` marks the rows that make up the bar. `chosen`: [benchmark, policy, setting] of the rows that
@@ -86,12 +87,16 @@ def curve(
     frame["bar"] = [_bar(frame, p) for p in frame.itertuples()]
     frame["above_bar"] = frame["accuracy"] - frame["bar"]
     frame["pareto"] = False
-    frame[["apgr", "cpt_50", "cpt_80"]] = math.nan
+    names = ["apgr", "cpt_50", "cpt_80", "settings_between"]
+    frame[names] = math.nan
     for _, mine in frame.groupby(["benchmark", "split"], sort=False):
-        frame.loc[mine.index, "pareto"] = pareto(mine["accuracy"].to_numpy(), mine["flops_full"].to_numpy())
+        # Rows of a run that did not end have answered fewer questions, perhaps the quick ones: they are not compared.
+        mine = mine[mine["questions"] == mine["questions"].max()]
+        if len(mine) > 1:
+            frame.loc[mine.index, "pareto"] = pareto(mine["accuracy"].to_numpy(), mine["flops_full"].to_numpy())
         for policy, recovered in _recovered(mine).items():
             whose = mine.index[mine["policy"] == policy]
-            frame.loc[whose, ["apgr", "cpt_50", "cpt_80"]] = recovered[:3]
+            frame.loc[whose, names] = list(map(float, recovered))
     return frame
 
 

@@ -60,4 +60,5 @@ def test_it_is_resumed_without_a_model_and_nothing_is_written_again(local_ray, f
     assert done.returncode == 0, done.stderr
     assert files(folder) == before
     for now, then in zip(json.loads((folder / "summary.json").read_text()), summary, strict=True):
-        assert now == pytest.approx(then, nan_ok=True)
+        # A key that the earlier version did not write may be new; what it wrote stays.
+        assert {key: now[key] for key in then} == pytest.approx(then, nan_ok=True)

@@ -11,7 +11,9 @@ from pipelines.report.charts import Bars, Chart, Points
 from pipelines.report.page import ASSETS
 from pipelines.report.paper import charts as paper_charts
 from pipelines.report.plotly_json import spec
+from pipelines.report.references import published, references
 from pipelines.report.summary import Summary
+from steer.config.pairs import PAIRS
 from steer.storage.run_folder import RunFolder
 
 HOSTILE = "<img src=x onerror=alert(1)> & $x_1$ %{y} <b>"
@@ -20,6 +22,7 @@ HOSTILE = "<img src=x onerror=alert(1)> & $x_1$ %{y} <b>"
 def point(policy, setting="", accuracy=0.8, flops=5.0, split="test", chosen=False, of_bar=None):
     ends = {"accuracy": accuracy, "accuracy_low": accuracy - 0.1, "accuracy_high": accuracy + 0.05}
     key = {"benchmark": "b", "split": split, "policy": policy, "setting": setting, "chosen": chosen}
+    key |= {"pareto": False, "plan": policy.startswith("plan")}
     bar = policy in ("small", "large", "random_query") if of_bar is None else of_bar
     return {**key, **ends, "of_bar": bar, "flops_paper": flops, "flops_full": 2 * flops, "share_large": 0.5}
 
@@ -61,6 +64,55 @@ def test_a_whole_grid_on_test_is_a_curve_with_the_chosen_point_larger():
     grid = [point("steer", f"gamma={g}", flops=10 * g, chosen=g == 0.5) for g in (0.9, 0.5, 0.1)]
     *_, steer = curve(*grid).marks
     assert (steer.line, steer.larger) == ("solid", (False, True, False))
+
+
+def test_the_pareto_set_has_rings_below_the_points_and_a_plan_is_a_large_star():
+    chart = curve({**point("steer", "gamma=0.5", 0.9), "pareto": True}, point("plan 50%", "gamma=0.2", 0.85, 4.0))
+    rings, plan = chart.marks[0], next(mark for mark in chart.marks if mark.name == "plan 50%")
+    assert (rings.name, rings.marker, rings.x, rings.y) == ("Pareto set", "circle-open", (50.0,), (90.0,))
+    assert (plan.marker, plan.larger) == ("star", (True,))
+    assert "the chosen plan" in plan.hover[0]
+    assert "in the Pareto set" in next(mark for mark in chart.marks if mark.name == "steer").hover[0]
+    chosen = curve({**point("steer", "gamma=0.5", 0.9, chosen=True), "pareto": True})
+    sizes = {trace.get("name"): trace["marker"]["size"] for trace in spec(chosen)["data"] if "marker" in trace}
+    assert sizes["Pareto set"][0] > sizes["steer"][0], "the ring is seen behind the larger point of the chosen setting"
+    assert drawn(chosen)
+
+
+TRIM = {"benchmarks": [{"name": "math500"}], "pair": PAIRS["qwen2.5"].model_dump()}
+
+
+def test_the_oracle_and_published_results_stand_beside_the_rows():
+    by_count = {count: references({"config": TRIM}, "math500", count, (0.9, 4.0)) for count in charts.COUNTS}
+    rows = pd.DataFrame([*BAR, point("steer", flops=5.0)])
+    chart = charts.curve(rows, NONE, "flops_paper", by_count["flops_paper"])
+    marks = {mark.name: (mark.x, mark.y) for mark in chart.marks}
+    assert marks["oracle"] == ((40.0,), (90.0,))
+    assert marks["TRIM-Thr, published"] == ((54.0,), (pytest.approx(67.4),))
+    assert marks["large (TRIM), published"] == ((100.0,), (73.0,))
+    assert "small (TRIM), published" not in marks, "what it costs was not published"
+    full = {r.name: r.of_large for r in by_count["flops_full"]}
+    assert full["TRIM-Thr, published"] == 1.5
+    alone = charts.curve(pd.DataFrame([point("steer")]), NONE, "flops_paper", by_count["flops_paper"])
+    assert [mark.name for mark in alone.marks] == ["steer", "oracle"], "without large there is no percent of it"
+    drawn(chart)
+
+
+def test_published_results_are_of_their_pair_and_the_whole_benchmark_alone():
+    local = {role: {"path": f"/models/{TRIM['pair'][role]['path'].split('/')[1]}"} for role in ("small", "large")}
+    known = [{**TRIM, "pair": pair} for pair in ("qwen2.5", local)] + [
+        {"pair": "qwen2.5", "benchmark": {"name": "math500"}}
+    ]
+    assert all(len(published({"config": config}, "math500")) == 3 for config in known)
+    others = [
+        {**TRIM, "pair": "qwen2.5-math"},
+        {**TRIM, "pair": {"small": local["small"], "large": {"path": "/models/other"}}},
+        {**TRIM, "benchmarks": [{"name": "math500", "difficulties": ["1"]}]},
+        {},
+    ]
+    assert not any(published({"config": config}, "math500") for config in others)
+    assert not published({"config": TRIM}, "aime")
+    assert references({"config": TRIM}, "aime", "flops_full", (math.nan, math.nan)) == []
 
 
 def test_rows_of_the_bar_may_have_other_labels():

@@ -74,7 +74,7 @@ def files(folder):
 def test_every_section_table_and_figure_is_there(one):
     sections = ["accuracy", "against-large", "setting", "auroc", "traces", "time", "run-0"]
     assert Page(one / "report.html").sections == sections
-    names = ["accuracy", "against-large", "auroc", "confidence-by-step", "large-share", "time"]
+    names = ["accuracy", "against-large", "auroc", "confidence-by-step", "large-share", "oracle", "time"]
     assert files(one / "tables") == sorted(f"{name}.{kind}" for name in names for kind in ("csv", "md"))
     figures = [f"{name}-chain-test" for name in ("auroc", "confidence-by-step", "curve", "large-share")]
     assert files(one / "figures") == sorted(f"{name}.{kind}" for name in figures for kind in ("png", "svg"))
@@ -85,7 +85,35 @@ def test_the_page_shows_both_counts_of_compute_and_the_bar(one):
     charts = Page(one / "report.html").data["charts"]
     assert set(charts) == {"curve-0-chain-test-flops_paper", "curve-0-chain-test-flops_full"}
     names = [t.get("name") for t in charts["curve-0-chain-test-flops_paper"]["data"]]
-    assert names == ["random_query (the bar)", "small", "large", "steer"]
+    assert names == ["Pareto set", "random_query (the bar)", "small", "large", "steer", "oracle"]
+
+
+def test_the_oracle_and_what_each_policy_recovers_have_tables(tmp_path):
+    run = make(tmp_path / "run", full={"small": 1e-6, "steer": 3e-6, "large": 9e-6})
+    write_report([run], tmp_path / "out")
+    (oracle,) = csv.DictReader((tmp_path / "out/tables/oracle.csv").open())
+    assert (float(oracle["accuracy"]), int(oracle["questions"])) == (1.0, 40)
+    assert float(oracle["flops_full"]) == pytest.approx((26 * 1e-6 + 14 * 9e-6) / 40), "26 of 40 are right on small"
+    (recovered,) = csv.DictReader((tmp_path / "out/tables/gap-recovered.csv").open())
+    assert (recovered["policy"], float(recovered["settings"])) == ("steer", 1)
+    # steer is as accurate as small, at a quarter of the cost between the models: PGR 0, 0, 1 at c = 0, .25, 1.
+    assert float(recovered["apgr"]) == pytest.approx(0.75 / 2)
+    assert float(recovered["cpt_50"]) == pytest.approx(0.25 + 0.75 / 2)
+    rows = {r["policy"]: r["pareto"] for r in csv.DictReader((tmp_path / "out/tables/accuracy.csv").open())}
+    assert rows == {"small": "True", "large": "True", "steer": "False"}
+
+
+def test_intervals_rest_on_rules_where_questions_share_them(tmp_path):
+    labels = [f'{{"rule_id": "{i // 4}"}}' for i in range(40)]
+    for name, given in (("apart", None), ("shared", labels)):
+        write_report([make(tmp_path / name, labels=given)], tmp_path / f"out-{name}")
+    apart, shared = (
+        next(csv.DictReader((tmp_path / f"out-{name}/tables/accuracy.csv").open())) for name in ("apart", "shared")
+    )
+    assert (apart["clusters"], shared["clusters"]) == ("40", "10")
+    assert shared["accuracy"] == apart["accuracy"] and shared["accuracy_low"] != apart["accuracy_low"]
+    assert "clusters" in (tmp_path / "out-shared/tables/accuracy.md").read_text().split("---")[0]
+    assert "clusters" not in (tmp_path / "out-apart/tables/accuracy.md").read_text().split("---")[0]
 
 
 def test_csv_holds_the_raw_numbers(one):

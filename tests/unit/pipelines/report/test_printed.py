@@ -1,5 +1,6 @@
 """Summary rows with their bar, and the printed tables."""
 
+import json
 import math
 
 import pyarrow as pa
@@ -42,6 +43,30 @@ def test_the_table_says_accuracy_compute_and_points_above_the_bar():
     assert "MFLOP/question" in lines[1]
     assert lines[5].split() == ["steer", "gamma=0.5", "*", "88.0", "78.0–98.0", "4", "40", "43", "25", "+20.5"]
     assert lines[-1] == "*: threshold chosen on the validation split"
+
+
+def test_oracle_pareto_set_and_recovered_gap_are_said_where_they_are_known():
+    best = {"oracle_accuracy": 0.95, "oracle_flops_full": 10.5e-6}
+    rows = [r._replace(pareto=r.policy != "large", **best) for r in ROWS]
+    rows[2] = rows[2]._replace(apgr=0.7561, cpt_50=0.15, cpt_80=0.247, clusters=25)
+    said = tables(rows).splitlines()
+    assert said[0] == "b, test split, 100 questions in 25 clusters that share a rule or a passage, 3 sampling seeds"
+    assert said[1].endswith("Pareto") and [line.endswith("✓") for line in said[3:6]] == [True, False, True]
+    assert said[6] == "oracle (each question to the model that is right on it): 95.0 % at 50 % of large in full"
+    assert said[8].split() == ["policy", "APGR", "CPT(50)", "%", "CPT(80)", "%"]
+    assert said[10].split() == ["steer", "0.76", "15", "25"]
+    assert any(line.startswith("Pareto: ") for line in said) and any(line.startswith("APGR: ") for line in said)
+
+
+def test_a_summary_of_an_earlier_version_is_read_without_what_it_lacks(tmp_path):
+    run = RunFolder.create(tmp_path / "run", "sweep", {}, [0])
+    write_json(run, [row("small")])
+    kept = [
+        {k: v for k, v in r.items() if k in Summary._fields[:14]} for r in json.loads(run.read_file("summary.json"))
+    ]
+    run.write_file("summary.json", json.dumps(kept).encode())
+    (got,) = read_json(run)
+    assert (got.clusters, got.pareto) == (0, False) and math.isnan(got.apgr) and math.isnan(got.oracle_accuracy)
 
 
 def test_columns_without_figures_are_left_out():
@@ -106,7 +131,7 @@ def barred(run, label):
         ("test", "steer", [True, True], 4.0),
         ("validation", "steer", [True, True], 4.0),
     ):
-        traces(run, f"{split}/{policy}", verdicts, flops_paper=flops)
+        traces(run, f"{split}/{policy}", verdicts, flops_paper=flops, flops_full=flops)
         entries.append(Entry("b", split, policy, "", (f"{split}/{policy}",), policy in ("small", label)))
     run.update(cells=[{"name": entry.cells[0]} for entry in entries])
     return summarise(run, entries)
@@ -118,6 +143,10 @@ def test_the_bar_is_read_at_the_rows_own_compute_whatever_its_rows_are_called(tm
     rows = barred(run, label)
     assert [r.random_query_accuracy for r in rows[:3]] == pytest.approx([0.5, 1.0, 0.625])
     assert math.isnan(rows[3].random_query_accuracy), "no bar was run on that split"
+    assert [r.pareto for r in rows] == [True, False, True, False], "steer is as good as large, and cheaper"
+    assert {r.oracle_accuracy for r in rows[:3]} == (
+        {1.0} if label == "large" else {r.oracle_accuracy for r in rows[:3]}
+    )
     write_json(run, rows)
     assert [r[:12] for r in read_json(run)] == [r[:12] for r in rows]
 
