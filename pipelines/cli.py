@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     _configured(sweep)
     _into_folder(sweep)
     sweep.add_argument("--test-grid", action="store_true", help="run the whole grid on test too (best-on-test figure)")
-    sweep.add_argument("--plan", metavar="PLAN", help="run what `steer tune` planned, too: its folder or plan.yaml")
+    sweep.add_argument("--plan", metavar="PLAN", nargs="+", help="run what `steer tune` planned, too: its folders")
     sweep.add_argument("--resume", action="store_true", help="go on in DIR where an earlier call was cut off")
     sweep.set_defaults(command=_sweep)
 
@@ -282,9 +282,9 @@ def _sweep(args: argparse.Namespace) -> None:
     sets = [*args.sets, "test_grid=true"] if args.test_grid else args.sets
     config = load(SweepConfig, args.config, sets)
     if args.plan:
-        from pipelines.tune.apply import sweep_with_plan
+        from pipelines.tune.apply import sweep_with_plans
 
-        config = sweep_with_plan(config, args.plan)
+        config = sweep_with_plans(config, args.plan)
 
     from pipelines.sweep.sweep import run_sweep
 

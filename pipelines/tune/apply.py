@@ -1,14 +1,17 @@
 """A plan in a run or a sweep: `--plan`."""
 
+from collections.abc import Sequence
+
 from pipelines.tune.models import identity
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.pairs import load_pair
 from steer.config.run import PairConfig, RoutingOptions, RunConfig
 from steer.config.sweep import SweepConfig, Variant
+from steer.config.thresholds import threshold_key
 from steer.plans.plan import Plan, read_plan, refuse_other
 
 PLAN = "plan"
-"""Label of a plan's row in a sweep."""
+"""Label of a plan's row in a sweep; of several, the knob follows."""
 
 
 def with_plan(config: RunConfig, path: str) -> RunConfig:
@@ -21,18 +24,30 @@ def with_plan(config: RunConfig, path: str) -> RunConfig:
     return config.model_copy(update={"policy": policy, "routing": routing})
 
 
-def sweep_with_plan(config: SweepConfig, path: str) -> SweepConfig:
-    """The sweep with a further row, the plan's. SettingsError if the plan was made for other models or another
+def sweep_with_plans(config: SweepConfig, paths: Sequence[str]) -> SweepConfig:
+    """The sweep with a further row for each plan. SettingsError if a plan was made for other models or another
     benchmark, or for other routing than the sweep's."""
     if len(config.benchmarks) != 1:
-        raise SettingsError(f"{path}: a plan is for one benchmark, and the sweep has {len(config.benchmarks)}")
-    plan = usable_plan(path, config.pair, config.benchmarks[0].name)
-    for key, value in plan.routing.items():
-        if getattr(config.routing, key) != value:
-            raise SettingsError(f"{path}: the plan was made for routing.{key} = {value}: --set routing.{key}={value}")
-    with refusals_as_settings_errors():
-        row = Variant(label=PLAN, policy=plan.policy_config())
-    return config.model_copy(update={"variants": (*config.variants, row)})
+        raise SettingsError(f"{paths[0]}: a plan is for one benchmark, and the sweep has {len(config.benchmarks)}")
+    rows = []
+    for path in paths:
+        plan = usable_plan(path, config.pair, config.benchmarks[0].name)
+        for key, value in plan.routing.items():
+            if getattr(config.routing, key) != value:
+                raise SettingsError(
+                    f"{path}: the plan was made for routing.{key} = {value}: --set routing.{key}={str(value).lower()}"
+                )
+        label = PLAN if len(paths) == 1 else f"{PLAN} {plan.knob.name} {plan.knob.value:g}"
+        with refusals_as_settings_errors():
+            rows.append(plan_row(label, plan))
+    return config.model_copy(update={"variants": (*config.variants, *rows)})
+
+
+def plan_row(label: str, plan: Plan) -> Variant:
+    """The plan as a row of one setting."""
+    policy = plan.policy_config()
+    key = threshold_key(policy.model_dump())
+    return Variant(label=label, policy=policy, grid=None if key is None else (getattr(policy, key),))
 
 
 def usable_plan(path: str, pair: str | PairConfig, benchmark: str | None) -> Plan:

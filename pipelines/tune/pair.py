@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from pipelines.report.summary import Summary
 from pipelines.sweep.sweep import run_sweep
+from pipelines.tune.apply import PLAN, plan_row
 from pipelines.tune.models import models_of
 from pipelines.tune.prefixes import write_prefixes
 from pipelines.tune.recorded import on_split, read_recorded
@@ -229,17 +230,17 @@ def _confirm(config: RunConfig, plan: Plan, folder: Path, tuning: Tuning) -> Fou
     number = sum(1 for _ in folder.glob(f"{CONFIRMED}-*"))
     run = folder / f"{CONFIRMED}-{number}"
     variants = [Variant.model_validate({"label": name, "policy": {"name": name}}) for name in ("small", "large")] + [
-        Variant(label="plan", policy=plan.policy_config())
+        plan_row(PLAN, plan)
     ]
     _sweep(config, variants, run, seed, tuning)
     with refusals_as_settings_errors():
         found = on_split(read_recorded(str(run)), str(run))
     answers = {label: values for (label, _), values in found.answers.items()}
-    at = standing(answers["plan"], answers["small"], answers["large"], tuning.seed)
+    at = standing(answers[PLAN], answers["small"], answers["large"], tuning.seed)
     return Found(Confirmed.of(at, seed, len(found.questions)), written_past(RunFolder.open(run)))
 
 
-def written_past(run: RunFolder, label: str = "plan") -> float | None:
+def written_past(run: RunFolder, label: str = PLAN) -> float | None:
     """Tokens that were written past the step at which a trace was handed over, on average over such traces: what was
     discarded but for the steps that the policy discarded. None: no trace was handed over."""
     cells = [cell["name"] for cell in run.describe()["cells"] if f"/{label}/" in cell["name"]]

@@ -38,10 +38,10 @@ def test_overrides_are_yaml_and_reach_any_depth(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("policy: {name: steer, gamma: 0.2}\n")
     config = load_config(
-        path, ["policy.gamma=.7", "pools.small.replicas=3", "benchmark.limit=null", "pools.measures=[max_logit]"]
+        path, ["policy.gamma=.7", "pools.small.replicas=3", "benchmark.limit=null", "pools.measures=[max_prob]"]
     )
     assert (config.policy.gamma, config.pools.small.replicas, config.benchmark.limit) == (0.7, 3, None)
-    assert config.pools.measures == ("max_logit",)
+    assert config.pools.measures == ("max_prob",)
 
 
 def test_a_policy_may_be_given_by_its_name():
@@ -75,7 +75,7 @@ WRONG = [
     ("pools: {measures: [max_logt]}", "pools.measures.0 = 'max_logt': not allowed; did you mean max_logit?"),
     ("policy: {name: steer, preset: paper, measure: entropy}", "preset: paper fixes measure"),
     ("policy: {name: steer, fit_from: frozen}", "fit_from: frozen needs frozen_path"),
-    ("pools: {measures: [max_prob]}", "add max_logit there or choose another measure"),
+    ("pools: {measures: [max_logit]}", "add max_prob there or choose another measure"),
     (
         "pair: {small: {path: a}, large: {path: b, engine: {tensor_parallel_size: 2}}}",
         "set pools.large.gpus to 2",
