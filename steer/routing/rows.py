@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from steer.messages import Ids, Prompt
+from steer.messages import Ids, Op, Prompt
+from steer.policies import Policy
 
 ALONE = -1
 """Value of `Row.suspect`: a replica died while this row alone was out there, or with rows that cannot be told apart."""
@@ -23,8 +24,17 @@ class Row(NamedTuple):
 
 
 class KeptPiece(NamedTuple):
-    """The prompt or one kept step, as token ids and as text. `tokenizer` says which models can read the ids."""
+    """The prompt, one kept step, or text that no model wrote: as token ids and as text. `tokenizer` says which models
+    can read the ids. Text that no model wrote has no ids, and every model encodes it."""
 
     tokenizer: str
-    ids: Ids | Prompt
+    ids: Ids | Prompt | str
     text: str
+
+
+def writing_ops(policy: Policy, writing_on: bool) -> tuple[int, int]:
+    """By model: how it is asked to write."""
+    by_steps = Op.WRITE_ON if writing_on else Op.STEP
+    small = Op.WHOLE if policy.whole else Op.AHEAD if policy.ahead and not writing_on else by_steps
+    large = Op.WHOLE if policy.whole or policy.finishes else by_steps
+    return int(small), int(large)
