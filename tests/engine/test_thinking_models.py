@@ -22,6 +22,8 @@ from steer.traces import MEASURES, Model, Question
 pytestmark = pytest.mark.engine
 TOLERANCE = 1e-3
 TAG = "</think>"
+BUDGET = 12
+"""Tokens of a thought: some of these models end it before."""
 PROMPT = Prompt("what is the sum of one and two?")
 BUILDERS = {
     ("qwen3", "small"): lambda folder: qwen3(folder, heads=2, tie=True),
@@ -80,7 +82,7 @@ def test_a_step_behind_a_thought_that_was_closed_for_the_model_is_scored_as_tran
     np.testing.assert_allclose(answer.scores_R3[0], expected, atol=TOLERANCE)
 
 
-def routed(small, large, policy, n=12, **routing):
+def routed(small, large, policy, n=24, **routing):
     """A group's traces by two replicas, without a router: rows (with nested steps) of its table."""
     questions = [Question(f"q{i}", 0, "made_up", PROMPT.user, "7", "math") for i in range(n)]
     replicas, prints = (small.replica, large.replica), (small.info.tokenizer, large.info.tokenizer)
@@ -117,31 +119,14 @@ def routed(small, large, policy, n=12, **routing):
 def test_traces_go_between_models_that_think_and_their_thoughts_keep_to_the_budget(loaded, large, policy):
     """Of one tokenizer (Qwen3's two) and of two (the templates differ, too)."""
     small, other = loaded["qwen3", "small"], loaded[large]
-    traces = routed(small, other, policy, thought_tokens=40, max_new_tokens=100)
-    assert len(traces) == 12 and not any(trace["error"] for trace in traces)
+    traces = routed(small, other, policy, thought_tokens=BUDGET, max_new_tokens=60)
+    assert len(traces) == 24 and not any(trace["error"] for trace in traces)
     assert {True, False} == {trace["thought_cut"] for trace in traces}, "some close by themselves"
     assert {step["model"] for trace in traces for step in trace["step_rows"]} == {"small", "large"}
     for trace in traces:
         kept = [step for step in trace["step_rows"] if step["accepted"]]
         assert trace["text"] == "".join(step["text"] for step in kept)
         if trace["thought_cut"]:
-            assert sum(step["tokens"] for step in kept if step["thought"]) == 40 == trace["tokens_thought"]
+            assert sum(step["tokens"] for step in kept if step["thought"]) == BUDGET == trace["tokens_thought"]
             last = [step for step in kept if step["thought"]][-1]
             assert last["text"].endswith(f"\n{TAG}\n\n") and TAG not in trace["text"].split(TAG)[0]
-
-
-def test_after_a_thought_was_closed_the_model_reads_the_tag_and_nothing_else_besides_its_steps(loaded):
-    small, checked = loaded["qwen3", "small"], 0
-    policy = RandomStepPolicy(p=0.0)
-    for trace in routed(small, loaded["qwen3", "large"], policy, thought_tokens=40, max_new_tokens=100):
-        steps = trace["step_rows"]
-        thought = sum(step["thought"] for step in steps)
-        if not trace["thought_cut"] or thought == len(steps):
-            continue
-        end = steps[thought - 1]["text"].removesuffix(f"{TAG}\n\n")
-        read = len(small.prompt_ids()) + sum(step["tokens"] for step in steps[:thought])
-        # The line break before the tag is the model's own where it had just written one.
-        added = [len(small.tokenizer.encode(f"{line}{TAG}\n\n")) for line in ("", "\n") if end.endswith(line)]
-        assert steps[thought]["prompt_tokens"] - read in added
-        checked += 1
-    assert checked
