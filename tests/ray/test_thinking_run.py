@@ -29,7 +29,7 @@ def run_steer(folder, address, thought, routing, *arguments):
     config = {
         "benchmark": {
             **{"name": "made_up", "source": str(folder / "rows.jsonl"), "question": "question", "answer": "answer"},
-            "grader": "math",
+            **{"grader": "math", "split": "all"},
         },
         "pair": models,
         "routing": routing,
@@ -45,11 +45,9 @@ def run_steer(folder, address, thought, routing, *arguments):
     return RunFolder.open(folder / "run")
 
 
-WAYS = [{}, {"barrier": "rolling"}, {"barrier": "rolling", "write_on": True}]
-
-
-@pytest.mark.parametrize("way", WAYS, ids=["strict", "rolling", "write_on"])
-@pytest.mark.parametrize("budget", [None, 20], ids=["closes by itself", "is closed"])
+@pytest.mark.parametrize(
+    ("way", "budget"), [({}, None), ({"barrier": "rolling", "write_on": True}, 20)], ids=["strict", "write_on"]
+)
 def test_the_answer_behind_the_thought_is_graded_and_columns_tell_the_two_apart(local_ray, tmp_path, way, budget):
     """The thought has 4 steps of the 8. A budget of 20 tokens closes it after two of them."""
     routing = {**way, "thought_tokens": budget}
