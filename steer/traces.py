@@ -203,3 +203,7 @@ class Trace:
     cell: str = ""
     group: str = ""
     seed: int = 0
+    closing_tag: str = ""
+    """What ends the thought in `text`. Empty: the model that wrote it does not think."""
+    thought_cut: bool = False
+    """The thought reached its budget. The router ended it with a closing tag, which is in `text` and no token."""

@@ -15,8 +15,9 @@ def questions(n, prefix="q"):
     return [Question(f"{prefix}{i}", 0, "made_up", f"question {i}", "7", "math") for i in range(n)]
 
 
-def new_group(policy, n=20, seed=0, bank=None, qs=None, **routing):
-    return Group(1, qs or questions(n), make_policy(policy, seed, bank), RoutingOptions(**routing), seed)
+def new_group(policy, n=20, seed=0, bank=None, qs=None, closing_tags=("", ""), **routing):
+    options = RoutingOptions(**routing)
+    return Group(1, qs or questions(n), make_policy(policy, seed, bank), options, seed, closing_tags=closing_tags)
 
 
 def camps(n=200, confident=10.0, unsure=2.0, seed=0):

@@ -118,7 +118,7 @@ def load_pooling(model: ModelConfig, pool: PoolConfig, rewards: bool) -> tuple:
     import vllm
 
     engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**pooling_arguments(model, pool, rewards)))
-    return engine, Tokenizer.of_engine(engine, model.system_role), engine.model_config.max_model_len
+    return engine, Tokenizer.of_engine(engine, model), engine.model_config.max_model_len
 
 
 def prompt_states(model: ModelConfig, pool: PoolConfig, prompts: Sequence[Prompt]) -> np.ndarray:

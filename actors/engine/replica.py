@@ -35,7 +35,7 @@ class EngineReplica(EngineThread):
             recorder = vllm_hooks.install_recorder(engine)
             # With a recorder rows that write ask vLLM for nothing that a row that judges could take from them.
             judges_among_writers = recorder is not None or vllm_hooks.install_judge_hook(engine)
-        tokenizer = Tokenizer.of_engine(engine, self._model.system_role)
+        tokenizer = Tokenizer.of_engine(engine, self._model)
         max_model_len = engine.model_config.max_model_len
         writer = Writer(
             engine,

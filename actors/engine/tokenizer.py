@@ -2,7 +2,9 @@
 
 Invariants: A step's text is `decode` of exactly its ids. Text of another model is encoded piece by piece, so that
 earlier pieces never change their ids. Every single token has a text (partial UTF-8 becomes U+FFFD). Prompts and texts
-of other models never bring a control token (`ControlTokens`).
+of other models never bring a control token (`ControlTokens`). The prompt of a model that thinks ends inside its
+thought, whether its chat template opens that or not: so no response begins with an opening tag, and a trace can go from
+one such model to another.
 """
 
 import hashlib
@@ -10,8 +12,10 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
+from typing import Any
 
 from actors.engine.control_tokens import ControlTokens
+from steer.config.run import ModelConfig, ThoughtTags
 from steer.messages import Prompt
 
 _MARK = "[what the assistant said]"
@@ -37,30 +41,48 @@ class _TokenTexts(dict):
 class Tokenizer:
     """A transformers tokenizer, as the replicas use it."""
 
-    def __init__(self, hf_tokenizer, eos_ids: Iterable[int], system_role: bool):
-        """`eos_ids`: every id that ends a trace. `system_role`: whether the chat template takes a system message."""
+    def __init__(
+        self,
+        hf_tokenizer,
+        eos_ids: Iterable[int],
+        system_role: bool,
+        template: dict[str, Any] | None = None,
+        thinks: ThoughtTags | None = None,
+    ):
+        """`eos_ids`: every id that ends a trace. `system_role`: whether the chat template takes a system message.
+        `template`: further arguments of the chat template. `thinks`: the tags of a model that thinks.
+
+        ValueError if the template never reads one of its arguments, or the model cannot think between these tags.
+        """
         self._hf = hf_tokenizer
         self._system_role = system_role
+        self._arguments = template or {}
         self.eos_ids = frozenset(eos_ids)
         self._texts = _TokenTexts(self._decode)
         self._anchor: list[int] = []
         self._anchor = self._find_anchor()
+        self._refuse_unread_arguments()
+        self._thinks = thinks
+        self._opening = "" if thinks is None else self._find_opening(thinks)
+        """What the prompt needs behind the rendered template, so that it ends inside the thought."""
 
     @classmethod
-    def of_engine(cls, engine, system_role: bool) -> "Tokenizer":
-        """The tokenizer of a loaded `vllm.LLMEngine`. A trace ends with the tokenizer's end of sequence and with those
-        of the generation config (Qwen2.5 has two)."""
+    def of_engine(cls, engine, model: ModelConfig) -> "Tokenizer":
+        """The tokenizer of a `vllm.LLMEngine` that was loaded for `model`. A trace ends with the tokenizer's end of
+        sequence and with those of the generation config (Qwen2.5 has two)."""
         tokenizer = engine.get_tokenizer()
         given = engine.model_config.try_get_generation_config().get("eos_token_id")
         ids = set(given if isinstance(given, (list, tuple)) else [given])
-        return cls(tokenizer, {i for i in ids | {tokenizer.eos_token_id} if i is not None}, system_role)
+        eos_ids = {i for i in ids | {tokenizer.eos_token_id} if i is not None}
+        return cls(tokenizer, eos_ids, model.system_role, model.template, model.thinks)
 
     @cached_property
     def _controls(self) -> ControlTokens:
         return ControlTokens(self._hf, self.eos_ids, self._plain_chat(), self._encode_middle)
 
     def encode_prompt(self, prompt: Prompt) -> list[int]:
-        """The prompt in the chat template, then the generation prompt. Without a template: the prompt as one text.
+        """The prompt in the chat template, then the generation prompt, within the thought of a model that thinks.
+        Without a template: the prompt as one text.
 
         ValueError if the template refuses the prompt, or the prompt has no token.
         """
@@ -71,7 +93,7 @@ class Tokenizer:
             user = joined(prompt)
         if self._hf.chat_template:
             messages.append({"role": "user", "content": controls.hide(user)})
-            ids = controls.encode(self._apply_template(messages))
+            ids = controls.encode(self._apply_template(messages) + self._opening)
         else:
             ids = controls.encode(controls.hide(joined(prompt)), begins_sequence=True)
         if not ids:
@@ -84,7 +106,7 @@ class Tokenizer:
 
     def encode_turn(self, user: str) -> list[int]:
         """What follows an unfinished assistant's message: the end of that message, a user turn and the generation
-        prompt. Without a chat template: the text in a paragraph of its own.
+        prompt, with an empty thought if the model thinks. Without a chat template: the text in a paragraph of its own.
 
         ValueError if the chat template refuses such a conversation, or does not show the assistant's message.
         """
@@ -94,6 +116,8 @@ class Tokenizer:
         _, shown, turn = self._apply_template([{"role": r, "content": c} for r, c in roles]).rpartition(_MARK)
         if not shown:
             raise ValueError("the chat template does not show what the assistant said before the last user turn")
+        if self._thinks is not None:
+            turn += f"{self._opening}\n{self._thinks.close}\n\n"
         return self._encode_middle(turn)
 
     def encode(self, text: str) -> list[int]:
@@ -134,6 +158,40 @@ class Tokenizer:
         )
         return [] if plain else newline
 
+    def _refuse_unread_arguments(self) -> None:
+        if not self._arguments:
+            return
+        from jinja2 import Environment
+
+        read = set()
+        if self._hf.chat_template:
+            read = {name for _, kind, name in Environment().lex(self._hf.get_chat_template()) if kind == "name"}
+        unread = sorted(self._arguments.keys() - read)
+        if unread:
+            what = "never reads" if self._hf.chat_template else "is missing, so nothing reads"
+            raise ValueError(
+                f"the model's chat template {what} {', '.join(unread)}: correct or remove that key under `template:`"
+            )
+
+    def _find_opening(self, thinks: ThoughtTags) -> str:
+        """The opening tag as a line; empty if the chat template writes it. ValueError if the model cannot think
+        between the tags."""
+        for tag in (thinks.open, thinks.close):
+            if self.decode(self.encode_fixed(tag)) != tag:
+                raise ValueError(
+                    f"the tokenizer shows no text for the tag {tag}, so nobody sees where the thought ends: give other "
+                    "tags under `thinks:`, or leave it out"
+                )
+        prompt = self._plain_chat().rstrip()
+        if not prompt:
+            raise ValueError("a model without a chat template cannot think: leave `thinks:` out")
+        if prompt.endswith(thinks.close):
+            raise ValueError(
+                f"the chat template ends the thought itself, with {thinks.close}: leave `thinks:` out, or change the "
+                "arguments under `template:` (such as enable_thinking)"
+            )
+        return "" if prompt.endswith(thinks.open) else f"{thinks.open}\n"
+
     def _encode_middle(self, text: str) -> list[int]:
         """Ids in the middle of a trace, of a text whose contents went through `ControlTokens.hide`."""
         return self._in_the_middle(text, self._controls.encode)
@@ -163,7 +221,7 @@ class Tokenizer:
         from jinja2 import TemplateError
 
         try:
-            return self._hf.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            return self._hf.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **self._arguments)
         except TemplateError as error:
             remedy = "; set `system_role: false` for this model" if messages[0]["role"] == "system" else ""
             raise ValueError(f"the chat template refuses the prompt: {error}{remedy}") from error

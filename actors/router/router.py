@@ -91,6 +91,8 @@ class Router:
         self._lived = LiveTime()
         self._broken: Exception | None = None
         self._judge_prompt = pair.judge_prompt
+        self._closing_tags = [model.thinks.close if model.thinks else "" for model in (pair.small, pair.large)]
+        """By model. Empty: it does not think."""
         self._tokenizers = ["" for _ in PAIR]
         """Fingerprints by model, shared with every group. A pool that starts with no replica sets its entry before its
         first answer."""
@@ -236,6 +238,7 @@ class Router:
                 job.routing,
                 job.seed,
                 tokenizers=self._tokenizers,
+                closing_tags=self._closing_tags,
                 judge=Role.JUDGE if Role.JUDGE in self._pools else Role.LARGE,
                 name=job.group,
                 cell=job.cell,

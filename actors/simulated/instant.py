@@ -40,6 +40,7 @@ class SimulatedReplica:
 
     Options, with their defaults:
     `steps` (8): mean number of steps of a trace; `exact` (false): every trace has exactly `steps` steps.
+    `thought` (0): steps of a trace's thought; the last of them ends with the model's closing tag.
     `tokens` (10): tokens of a step. `max_len`: a prompt with more characters ends as an error.
     `sure` (0.9): least confidence of a sure step, the largest is 0.1 higher. Half of the steps are unsure: 0.4 lower.
     `start_s` (0): seconds to load. `unusable`: the model cannot be loaded.
@@ -55,6 +56,7 @@ class SimulatedReplica:
         options = {
             "steps": 8,
             "exact": False,
+            "thought": 0,
             "tokens": 10,
             "step_s": 0.0,
             "row_s": 0.0,
@@ -242,6 +244,8 @@ class SimulatedReplica:
             elif op not in (Op.SCORE, Op.REWARD, Op.SOLVE):
                 finish = Finish.END if ends or (op == Op.WHOLE and one_piece) else Finish.STEP
                 text, new_ids, tokens = (_ANSWER if finish == Finish.END else "a step\n\n"), ids, length
+                if self._model.thinks is not None and held + len(new) == self._options["thought"]:
+                    text = f"a step\n{self._model.thinks.close}\n\n"
             self._pieces[key] = held + len(new) + (1 if new_ids else 0)
             finish_B.append(finish.value)
             text_B.append(text)

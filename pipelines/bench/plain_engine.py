@@ -41,6 +41,7 @@ class PlainEngine:
         self._llm = vllm.LLM(**(as_replica if way == "replica" else as_default)(model, pool))
         self._sampling = vllm.SamplingParams
         self._system_role = model.system_role
+        self._template = model.template or {}
 
     def generate(self, prompts: Sequence[Prompt], routing: RoutingOptions, seeded: bool) -> tuple[int, float, int]:
         """Answer the prompts that leave room in the context. Returns (generated tokens, seconds, prompts left out).
@@ -58,7 +59,7 @@ class PlainEngine:
             for i in range(len(chats))
         ]
         started = time.monotonic()
-        outputs = self._llm.chat(chats, sampling, use_tqdm=False)
+        outputs = self._llm.chat(chats, sampling, use_tqdm=False, chat_template_kwargs=self._template)
         seconds = time.monotonic() - started
         return sum(len(o.outputs[0].token_ids) for o in outputs), seconds, len(prompts) - len(chats)
 
@@ -73,7 +74,7 @@ class PlainEngine:
     def _has_room(self, chat: list[dict[str, str]]) -> bool:
         """Whether a token can follow the prompt. vLLM refuses the whole call if one of its prompts is too long."""
         tokenizer = self._llm.get_tokenizer()
-        text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, **self._template)
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         return len(ids) < self._llm.llm_engine.model_config.max_model_len
 

@@ -140,7 +140,10 @@ class _Encoder:
                 f"the tokenizer of {model.path} cannot be loaded ({reason}): check the network, or give a pair file "
                 "with the path of a local copy"
             ) from error
-        self._tokenizer = Tokenizer(self._hf_tokenizer, (), model.system_role)
+        try:
+            self._tokenizer = Tokenizer(self._hf_tokenizer, (), model.system_role, model.template, model.thinks)
+        except ValueError as refusal:
+            raise SettingsError(f"{model.path}: {refusal}") from refusal
 
     def tokens(self, prompt: Prompt) -> int:
         return len(self._tokenizer.encode_prompt(prompt))

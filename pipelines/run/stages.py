@@ -171,6 +171,8 @@ def error_rows(questions: pa.Table, group: AdmittedGroup, seed: int) -> pa.Table
         "seed": [seed] * n,
         "status": [Status.ERROR.value] * n,
         "text": [""] * n,
+        "closing_tag": [""] * n,
+        "thought_cut": [False] * n,
         "step_rows": [[]] * n,
         "mixture_rows": [[]] * n,
     }
@@ -191,10 +193,10 @@ def grade_parcel(parcel: pa.Table) -> pa.Table:
 
 def with_verdicts(traces: pa.Table) -> pa.Table:
     """Grade traces. The verdicts are added to them, or replace the verdicts that they have."""
-    columns = (traces[name].to_pylist() for name in ("status", "text", "gold", "grader", "labels"))
+    columns = (traces[name].to_pylist() for name in ("status", "text", "gold", "grader", "labels", "closing_tag"))
     verdicts = [
-        NO_RESPONSE if status == Status.ERROR else grade(text, gold, grader, json.loads(labels))
-        for status, text, gold, grader, labels in zip(*columns, strict=True)
+        NO_RESPONSE if status == Status.ERROR else grade(text, gold, grader, json.loads(labels), closing_tag or "")
+        for status, text, gold, grader, labels, closing_tag in zip(*columns, strict=True)
     ]
     for name, kind in VERDICT_FIELDS:
         values = pa.array([getattr(verdict, name) for verdict in verdicts], kind)

@@ -170,16 +170,31 @@ def _begun(run: RunFolder) -> Iterator[list[Question]]:
             Question(**{name: row.get(name, "") for name in QUESTION_COLUMNS}) for row in group["questions"][0].as_py()
         )
     }
-    traces = run.read("traces", [SMALL], ["question_id", "sample", "status"]).to_pylist()
-    steps: dict[tuple[str, int], list[tuple[str, int]]] = {
-        (row["question_id"], row["sample"]): [] for row in traces if row["status"] != "error"
-    }
+    traces = run.read("traces", [SMALL], ["question_id", "sample", "status", "text"]).to_pylist()
+    texts = {(row["question_id"], row["sample"]): row["text"] for row in traces if row["status"] != "error"}
+    steps: dict[tuple[str, int], list[tuple[str, int]]] = {key: [] for key in texts}
     for row in run.read("steps", [SMALL], ["question_id", "sample", "text", "tokens"]).to_pylist():
-        if (row["question_id"], row["sample"]) in steps:
-            steps[row["question_id"], row["sample"]].append((row["text"], row["tokens"]))
+        key = (row["question_id"], row["sample"])
+        if key in steps:
+            steps[key].append((row["text"], row["tokens"]))
+    steps = {key: _with_all_text(written, texts[key]) for key, written in steps.items()}
     longest = max(map(len, steps.values()), default=0)
     for k in range(longest):
         yield [_going_on(asked[key], written[:k]) for key, written in steps.items() if len(written) > k]
+
+
+def _with_all_text(steps: list[tuple[str, int]], text: str) -> list[tuple[str, int]]:
+    """The steps with what stands between them in the answer: the tag that ended a thought at its budget, which no model
+    wrote, goes to the step before it."""
+    whole: list[tuple[str, int]] = []
+    at = 0
+    for written, tokens in steps:
+        start = text.index(written, at)
+        if whole and start > at:
+            whole[-1] = (whole[-1][0] + text[at:start], whole[-1][1])
+        whole.append((written, tokens))
+        at = start + len(written)
+    return whole
 
 
 def _going_on(question: Question, steps: Sequence[tuple[str, int]]) -> Question:

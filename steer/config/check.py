@@ -9,11 +9,14 @@ from typing import Protocol
 
 from steer.config.pairs import load_pair
 from steer.config.policy import CustomPolicy, PolicyConfig
-from steer.config.run import PairConfig, PoolsConfig
+from steer.config.run import PairConfig, PoolsConfig, RoutingOptions
 from steer.config.shares import share_problems
 from steer.costs.gpu_memory import memory_problems
 from steer.policies import SIGNALS, Signal, make_policy
 from steer.traces import MEASURES, PAIR, Role
+
+_WHOLE = frozenset({"small", "large", "random_query", "query_router"})
+"""Policies under which one model writes the whole of a trace."""
 
 
 class Configured(Protocol):
@@ -24,6 +27,9 @@ class Configured(Protocol):
 
     @property
     def pools(self) -> PoolsConfig: ...
+
+    @property
+    def routing(self) -> RoutingOptions: ...
 
 
 def contradictions(policies: Iterable[PolicyConfig], pair: str | PairConfig, pools: PoolsConfig) -> Iterator[str]:
@@ -44,7 +50,8 @@ def usable_pair(config: Configured, policies: Sequence[PolicyConfig]) -> PairCon
     """Load the pair, and check that everything fits together.
 
     Raises ValueError with a line for every problem: an unknown pair, models that do not fit the pools' GPUs, a signal
-    that the pair has no model for, a measure that no replica computes, a custom policy that cannot be made.
+    that the pair has no model for, a measure that no replica computes, a custom policy that cannot be made, a trace
+    that would be handed over between models of which one thinks.
     """
     pair = load_pair(config.pair)
     problems = [
@@ -52,6 +59,7 @@ def usable_pair(config: Configured, policies: Sequence[PolicyConfig]) -> PairCon
         *memory_problems(pair, config.pools),
         *_missing_signals(policies, pair),
         *_custom_measures(policies, config.pools),
+        *_thought_problems(policies, pair, config.routing),
     ]
     if problems:
         raise ValueError("\n".join(dict.fromkeys(problems)))
@@ -100,6 +108,30 @@ def _missing_signals(policies: Iterable[PolicyConfig], pair: PairConfig) -> Iter
             yield f"policy {name} needs a process reward model: give the pair prm: {{path: ...}} (docs/signals.md)"
         if signal.role == Role.QUERY and pair.probe is None:
             yield f"policy {name} needs a probe: run `steer train-router` and give the pair probe: FOLDER"
+
+
+def _thought_problems(policies: Iterable[PolicyConfig], pair: PairConfig, routing: RoutingOptions) -> Iterator[str]:
+    small, large = pair.small.thinks, pair.large.thinks
+    if routing.thought_tokens is not None and small is None and large is None:
+        yield (
+            "routing.thought_tokens bounds the thought of models that think, and this pair has none: leave it out, or "
+            "give the models thinks: {} (docs/pairs.md)"
+        )
+    if small == large:
+        return
+    for policy in policies:
+        if policy.name in _WHOLE or (isinstance(policy, CustomPolicy) and make_policy(policy).whole):
+            continue
+        if small is None or large is None:
+            thinking = "large" if small is None else "small"
+            why = f"of this pair only the {thinking} model thinks, and the other cannot go on from within a thought"
+        else:
+            why = f"the models' thoughts end with {small.close} and {large.close}"
+        name = policy.object if isinstance(policy, CustomPolicy) else policy.name
+        yield (
+            f"policy {name} hands a trace over between its steps, but {why}: give both models the same thinks:, or "
+            f"take a policy that gives whole questions ({', '.join(sorted(_WHOLE))})"
+        )
 
 
 def _gpu_counts(pair: PairConfig, pools: PoolsConfig) -> Iterator[str]:

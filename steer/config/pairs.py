@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from steer.config.run import ModelConfig, PairConfig
+from steer.config.run import ModelConfig, PairConfig, ThoughtTags
 from steer.embedded import JUDGE_PROMPT
 
 MATH_CONTEXT_TOKENS = 4096
@@ -18,6 +18,10 @@ CONTEXT_TOKENS = 16_384
 """How much is used of the 32,768 tokens of Qwen2.5 and the 131,072 of Gemma-3. MuSiQue's passages take several thousand
 tokens and an answer 4,096. Twice their sum leaves room for longer prompts, and one sequence still fits the cache of a
 24 GB GPU."""
+
+THINKING_CONTEXT_TOKENS = 32_768
+"""How much is used of the 40,960 tokens of Qwen3 and the 131,072 of the R1 distillations, prompt, thought and answer
+together: both makers report figures of responses of up to 32,768 tokens."""
 
 SIMULATED = "simulated:"
 """Prefix of model paths that name a simulated engine, which answers by rule (`actors/simulated/instant.py`)."""
@@ -29,6 +33,27 @@ def _qwen(hub_id: str, parameters: float, context: int) -> ModelConfig:
 
 def _gemma(hub_id: str, parameters: float) -> ModelConfig:
     return ModelConfig(path=f"google/{hub_id}", parameters=parameters, system_role=False, max_model_len=CONTEXT_TOKENS)
+
+
+def _qwen3(size: str, parameters: float) -> ModelConfig:
+    return ModelConfig(
+        path=f"Qwen/Qwen3-{size}",
+        parameters=parameters,
+        max_model_len=THINKING_CONTEXT_TOKENS,
+        template={"enable_thinking": True},
+        thinks=ThoughtTags(),
+    )
+
+
+def _r1_distill(size: str, parameters: float) -> ModelConfig:
+    """Its makers want no system turn: all instructions go into the user turn."""
+    return ModelConfig(
+        path=f"deepseek-ai/DeepSeek-R1-Distill-Qwen-{size}",
+        parameters=parameters,
+        system_role=False,
+        max_model_len=THINKING_CONTEXT_TOKENS,
+        thinks=ThoughtTags(),
+    )
 
 
 PAIRS = {
@@ -53,6 +78,14 @@ PAIRS = {
         large=_qwen("Qwen2.5-7B-Instruct", 7e9, CONTEXT_TOKENS),
     ),
     "gemma-3": PairConfig(small=_gemma("gemma-3-4b-it", 4e9), large=_gemma("gemma-3-12b-it", 12e9)),
+    "qwen2.5-coder": PairConfig(
+        small=_qwen("Qwen2.5-Coder-0.5B-Instruct", 0.5e9, CONTEXT_TOKENS),
+        large=_qwen("Qwen2.5-Coder-1.5B-Instruct", 1.5e9, CONTEXT_TOKENS),
+    ),
+    "qwen3": PairConfig(small=_qwen3("1.7B", 1.7e9), large=_qwen3("8B", 8e9)),
+    "qwen3-4b-32b": PairConfig(small=_qwen3("4B", 4e9), large=_qwen3("32B", 32e9)),
+    "r1-distill": PairConfig(small=_r1_distill("1.5B", 1.5e9), large=_r1_distill("7B", 7e9)),
+    "r1-distill-7b-32b": PairConfig(small=_r1_distill("7B", 7e9), large=_r1_distill("32B", 32e9)),
 }
 """`embedded` ships with STEER. `simulated` needs no model: it tries out a cluster and a run's failures at no cost. The
 weights of the others come from the hub or its local cache."""

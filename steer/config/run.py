@@ -20,6 +20,12 @@ MAX_LIVE = 100_000
 of a fourth of it has far more scores at every step than its mixture needs."""
 
 
+_GIVEN_TO_TEMPLATES = ("messages", "add_generation_prompt")
+
+Tag = Annotated[str, Field(pattern=r"^\S+$")]
+"""A tag is one word, so that it stands in one line."""
+
+
 class RoutingOptions(Strict):
     """How traces are routed, whatever the policy."""
 
@@ -29,6 +35,10 @@ class RoutingOptions(Strict):
     max_steps: Count = 100
     max_new_tokens: Count = 4096
     """Kept tokens of a trace at most. A trace that reaches them ends as `length`."""
+    thought_tokens: Count | None = None
+    """Kept tokens of a thought at most, of the `max_new_tokens` of its trace. At the end of its budget a thought is
+    closed by the closing tag, as text that no model wrote, and the answer follows. None: only `max_new_tokens` bounds
+    it. For models that think (`thinks:`)."""
     temperature: Annotated[float, Field(ge=0.0)] = 0.7
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     tries: Count = 3
@@ -68,6 +78,15 @@ class RoutingOptions(Strict):
     def most_in_group(self) -> int:
         """Most traces of one group."""
         return max(1, self.most_live // self.groups_in_flight)
+
+    @model_validator(mode="after")
+    def _room_for_an_answer(self) -> Self:
+        if self.thought_tokens is not None and self.thought_tokens >= self.max_new_tokens:
+            raise ValueError(
+                f"thought_tokens = {self.thought_tokens} leaves no token for the answer: set it below max_new_tokens = "
+                f"{self.max_new_tokens}, or raise that"
+            )
+        return self
 
     @model_validator(mode="after")
     def _no_barrier_while_writing_on(self) -> Self:
@@ -141,6 +160,15 @@ class BenchmarkConfig(Strict):
         raise ValueError("it must be a path, a URL, hub or embedded, or a list of paths and URLs")
 
 
+class ThoughtTags(Strict):
+    """What a model that thinks writes around its thought."""
+
+    open: Tag = "<think>"
+    """The prompt ends with this tag. It is added where the chat template does not write it."""
+    close: Tag = "</think>"
+    """Ends the thought. What follows is the answer, and the answer alone is graded."""
+
+
 class ModelConfig(Strict):
     """One model of a pair."""
 
@@ -152,8 +180,22 @@ class ModelConfig(Strict):
     """Whether the model has a system role. False (Gemma): the system text goes to the head of the user turn."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     max_model_len: Annotated[int, Field(ge=16, lt=COUNTS), NO_TRUTH_VALUE] | None = None
+    template: dict[str, Any] | None = None
+    """Arguments of the chat template, e.g. `{enable_thinking: false}`. One that the template never reads is refused
+    when the model loads."""
+    thinks: ThoughtTags | None = None
+    """The model thinks before it answers, between these tags. `{}` stands for `<think>` and `</think>`. None: all that
+    it writes is its answer."""
     engine: dict[str, Any] = Field(default_factory=dict)
     """Further vLLM engine arguments, e.g. `tensor_parallel_size`, `gpu_memory_utilization`."""
+
+    @field_validator("template")
+    @classmethod
+    def _of_the_template_alone(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        for name in _GIVEN_TO_TEMPLATES:
+            if name in (value or {}):
+                raise ValueError(f"{name} is what STEER itself gives the chat template: leave it out")
+        return value
 
 
 class PairConfig(Strict):

@@ -10,12 +10,16 @@ from typing import Any
 from steer.grading.golds import Scalar, plain, stands_for_nothing
 from steer.grading.graders import GRADERS, verdict
 from steer.grading.verdict import NO_RESPONSE, Verdict
+from steer.thoughts import UNCLOSED, answer_start
 
 __all__ = ["GRADERS", "NO_RESPONSE", "Verdict", "grade"]
 
 
-def grade(text: str, gold: Scalar, grader: str, labels: Mapping[str, Any]) -> Verdict:
+def grade(text: str, gold: Scalar, grader: str, labels: Mapping[str, Any], closing_tag: str = "") -> Verdict:
     """Grade one response. A gold answer that is a number counts as its plain decimal text (27.0 as `27`).
+
+    `closing_tag`: what ends the thought of the model that wrote the response; empty if it does not think. The answer
+    behind the thought is graded alone. A thought that does not end has none: the verdict's rule is `unclosed_thought`.
 
     Raises ValueError for an unknown grader.
 
@@ -29,7 +33,10 @@ def grade(text: str, gold: Scalar, grader: str, labels: Mapping[str, Any]) -> Ve
         gold = plain(gold) if gold == gold else ""  # NaN is no gold answer
     text, gold = _storable(text), _storable(gold)
     golds = (gold, *labels.get("aliases", ()))
-    found = verdict(text, golds, grader, labels)
+    start = answer_start(text, closing_tag) if closing_tag else 0
+    found = verdict("" if start is None else text[start:], golds, grader, labels)
+    if start is None:
+        return replace(found, extracted="", correct=False, rule=UNCLOSED, f1=found.f1 and 0.0)
     if found.correct and all(stands_for_nothing(grader, right) for right in golds):
         return replace(found, correct=False, rule=f"{found.rule.split(':')[0]}:no_gold", f1=found.f1 and 0.0)
     return found

@@ -139,7 +139,22 @@ class Accounting:
             )
         )
 
-    def close(self, trace: int, status: Status, error: str, cell: str, group: str, seed: int) -> Trace:
+    def add_text(self, trace: int, text: str) -> None:
+        """Add text that no model wrote behind the last recorded step, which is kept. It costs nothing."""
+        last = self._steps_L[trace][-1]
+        self._steps_L[trace][-1] = last._replace(text=last.text + text)
+
+    def close(
+        self,
+        trace: int,
+        status: Status,
+        error: str,
+        cell: str,
+        group: str,
+        seed: int,
+        closing_tag: str = "",
+        thought_cut: bool = False,
+    ) -> Trace:
         """The finished trace. Its recorded steps move into it."""
         steps, self._steps_L[trace] = self._steps_L[trace], []
         question = self._questions[trace]
@@ -160,4 +175,6 @@ class Accounting:
             cell=cell,
             group=group,
             seed=seed,
+            closing_tag=closing_tag,
+            thought_cut=thought_cut,
         )

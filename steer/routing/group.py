@@ -20,8 +20,9 @@ from steer.policies import Act, Policy
 from steer.policies.base import Acts, Floats, Indices
 from steer.routing.accounting import Accounting, Pending
 from steer.routing.decisions import Decisions
-from steer.routing.rows import ALONE, KeptPiece, Row, as_asked
+from steer.routing.rows import ALONE, KeptPiece, Row, as_asked, asked_of, writing_ops
 from steer.routing.scores import Scores
+from steer.routing.thinking import Thinking
 from steer.seeds import sampling_seeds, trace_hash
 from steer.traces import Finish, Measured, Model, Question, Role, Status, Trace, score_index
 
@@ -47,33 +48,26 @@ class Group:
         seed: int,
         *,
         tokenizers: Sequence[str] = ("", ""),
+        closing_tags: Sequence[str] = ("", ""),
         judge: Role = Role.JUDGE,
         name: str = "0",
         cell: str = "",
     ):
+        """`tokenizers`, `closing_tags`: by model, the fingerprint, and what ends its thought (empty: it has none)."""
         n = len(questions)
         self.name, self.cell, self.seed = name, cell, seed
         self.questions, self.policy, self.options = list(questions), policy, options
-        self._signal = policy.signal
-        if policy.signal is not None and policy.signal.role == Role.JUDGE:
-            self._signal = policy.signal._replace(role=judge)
+        self._signal = asked_of(policy, judge)
         self.strict = policy.barrier and options.barrier == "strict"
         self._writing_on = bool(options.write_on) and not (policy.whole or policy.peeks or policy.signal)
-        by_steps = Op.WRITE_ON if self._writing_on else Op.STEP
-        small_op = Op.WHOLE if policy.whole else Op.AHEAD if policy.ahead and not self._writing_on else by_steps
-        large_op = Op.WHOLE if policy.whole or policy.finishes else by_steps
-        self._ops = (int(small_op), int(large_op))
-        """By model: how it is asked to write."""
+        self._ops = writing_ops(policy, self._writing_on)
         self.hash_L = np.array([trace_hash(seed, q.id, q.sample) for q in self.questions], np.uint64)
-        self.live_L = np.ones(n, bool)
-        self.busy_L = np.zeros(n, bool)
+        self.live_L, self.busy_L = np.ones(n, bool), np.zeros(n, bool)
         self.last_L = np.zeros(n, bool)
         """Out for its last pass. No trace waits for it at the barrier."""
         self.step_L = np.full(n, -1, np.int32)
-        self.draft_L = np.zeros(n, bool)
-        self.peek_L = np.full(n, np.nan)
-        self.signalled_L = np.zeros(n, bool)
-        self.signal_L = np.full(n, np.nan)
+        self.draft_L, self.signalled_L = np.zeros(n, bool), np.zeros(n, bool)
+        self.peek_L, self.signal_L = np.full(n, np.nan), np.full(n, np.nan)
         self.scores = Scores(n, policy)
         self.live = n
 
@@ -81,6 +75,7 @@ class Group:
         self.prefix_L = [as_asked(question) for question in self.questions]
         self._tokenizers = tokenizers
         self._accounting = Accounting(self.questions)
+        self._thinking = Thinking(closing_tags, options.thought_tokens, self.prefix_L)
         self._pending_L: list[Pending | None] = [None] * n
         self._attempt_L = [0] * n
         self._tries_L = [0] * n
@@ -195,8 +190,7 @@ class Group:
                     continue
             self._drop_ahead(trace)
             self._cut_off(trace)
-            budget = self.options.max_new_tokens - self._used_L[trace]
-            rows.append(self._tested(Row(trace, model, self._ops[model], seed, budget)))
+            rows.append(self._tested(Row(trace, model, self._ops[model], seed, self._most(trace, model))))
             busy.append(trace)
             last.append(model == _LARGE and self.policy.finishes)
         self.busy_L[busy] = True
@@ -217,8 +211,6 @@ class Group:
 
     def _cut_off(self, trace: int) -> None:
         """Have the row of the trace that writes on stop."""
-        if not self._writing_on:
-            return
         for role in (_SMALL, _LARGE):
             if self._writes_on(trace, role):
                 row = self._out.pop((trace, role))
@@ -246,6 +238,7 @@ class Group:
         """Throw away the pending draft, which the large model will write again."""
         self._record(trace, pending, posterior, "rewrite")
         self.prefix_L[trace].pop()
+        self._thinking.dropped(trace, len(self.prefix_L[trace]))
         self._used_L[trace] -= pending.tokens
         self._accounting.discard(trace, pending.tokens)
         self.scores.take_out(trace, int(self.step_L[trace]))
@@ -255,6 +248,10 @@ class Group:
         confidence = self.scores.confidence(trace, step)
         self._accounting.record(trace, step, pending, confidence, posterior, float(self.signal_L[trace]), decision)
         self._pending_L[trace] = None
+        if decision in _LABELS and (text := self._thinking.end_spent(trace, self._used_L[trace], self.prefix_L[trace])):
+            self._accounting.add_text(trace, text)
+            self._drop_ahead(trace)
+            self._cut_off(trace)
 
     # --- collect --------------------------------------------------------------------------------------------------
 
@@ -319,6 +316,7 @@ class Group:
             more = results.more_R[i]
             self._ahead[trace] = deque((step.ids, Pending.ahead(step, results.replica)) for step in more)
             self._accounting.charge_ahead(trace, model, sum(len(step.ids) for step in more))
+        pending = self._thinking.as_it_counts(trace, pending, self._used_L[trace])
         put = self._go_on if row.op == _WHOLE and pending.finish == _STEP else self._put
         return put(trace, results.ids_R[i], pending)
 
@@ -328,13 +326,12 @@ class Group:
         ids, pending = ahead.popleft()
         if not ahead:
             del self._ahead[trace]
+        pending = self._thinking.as_it_counts(trace, pending, self._used_L[trace])
         self.busy_L[trace] = not self._put(trace, ids, pending._replace(attempt=self._attempt_L[trace]))
 
     def _drop_ahead(self, trace: int) -> None:
         """Throw away what is written ahead."""
-        ahead = self._ahead.pop(trace, None)
-        if ahead:
-            self._accounting.discard(trace, sum(pending.tokens for _, pending in ahead))
+        self._accounting.discard(trace, sum(pending.tokens for _, pending in self._ahead.pop(trace, ())))
 
     def _take_cut(self, row: Row, results: StepResults, i: int) -> None:
         """Charge what a cut row had written past the cut."""
@@ -360,8 +357,12 @@ class Group:
 
     def _anew(self, row: Row) -> Row:
         """A row that writes on from where the trace is now, with the seed of its next step: noise never repeats."""
-        left = self.options.max_new_tokens - self._used_L[row.trace]
-        return row._replace(seed=self._seed(row.trace), max_tokens=left, suspect=0)
+        return row._replace(seed=self._seed(row.trace), max_tokens=self._most(row.trace, row.role), suspect=0)
+
+    def _most(self, trace: int, model: int) -> int:
+        """Tokens that a row of the trace may write now."""
+        used = self._used_L[trace]
+        return self._thinking.most(trace, model, used, self.options.max_new_tokens - used)
 
     def _seed(self, trace: int) -> int:
         """The seed of the step that a trace is to write."""
@@ -370,6 +371,7 @@ class Group:
 
     def _append(self, trace: int, ids: Ids, pending: Pending) -> None:
         self.prefix_L[trace].append(KeptPiece(self._tokenizers[pending.model], ids, pending.text))
+        self._thinking.kept(trace, pending.model, self.prefix_L[trace])
         self._used_L[trace] += pending.tokens
         self._pending_L[trace] = pending
 
@@ -386,7 +388,7 @@ class Group:
             return True
         self._attempt_L[trace] = self._tries_L[trace] = 0
         self.step_L[trace] += 1
-        self._again.append(Row(trace, pending.model, _WHOLE, self._seed(trace), left))
+        self._again.append(Row(trace, pending.model, _WHOLE, self._seed(trace), self._most(trace, pending.model)))
         return False
 
     def _put(self, trace: int, ids: Ids, pending: Pending) -> bool:
@@ -454,7 +456,8 @@ class Group:
             self._close(trace, status, error)
 
     def _close(self, trace: int, status: Status, error: str) -> None:
-        closed = self._accounting.close(trace, status, error, self.cell, self.name, self.seed)
+        thought = self._thinking.tag(trace), self._thinking.was_cut(trace)
+        closed = self._accounting.close(trace, status, error, self.cell, self.name, self.seed, *thought)
         self._finished.append((trace, closed))
         self.live -= 1
 

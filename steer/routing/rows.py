@@ -3,8 +3,9 @@
 from array import array
 from typing import NamedTuple
 
-from steer.messages import Ids, Prompt
-from steer.traces import Question
+from steer.messages import Ids, Op, Prompt
+from steer.policies import Policy, Signal
+from steer.traces import Question, Role
 
 ALONE = -1
 """Value of `Row.suspect`: a replica died while this row alone was out there, or with rows that cannot be told apart."""
@@ -25,10 +26,11 @@ class Row(NamedTuple):
 
 
 class KeptPiece(NamedTuple):
-    """The prompt or one kept step, as token ids and as text. `tokenizer` says which models can read the ids."""
+    """The prompt, one kept step, or text that no model wrote: as token ids and as text. `tokenizer` says which models
+    can read the ids. Text that no model wrote has no ids, and every model encodes it."""
 
     tokenizer: str
-    ids: Ids | Prompt
+    ids: Ids | Prompt | str
     text: str
 
 
@@ -37,3 +39,17 @@ def as_asked(question: Question) -> list[KeptPiece]:
     prompt = KeptPiece("", Prompt(question.prompt, question.system), "")
     # Each has ids of its own, as a pool tells pieces apart by these objects.
     return [prompt, *(KeptPiece("", array("i"), text) for text, _ in question.begun_steps)]
+
+
+def writing_ops(policy: Policy, writing_on: bool) -> tuple[int, int]:
+    """By model: how it is asked to write."""
+    by_steps = Op.WRITE_ON if writing_on else Op.STEP
+    small = Op.WHOLE if policy.whole else Op.AHEAD if policy.ahead and not writing_on else by_steps
+    large = Op.WHOLE if policy.whole or policy.finishes else by_steps
+    return int(small), int(large)
+
+
+def asked_of(policy: Policy, judge: Role) -> Signal | None:
+    """The policy's signal, and which role gives it. `judge`: the role that rates drafts."""
+    signal = policy.signal
+    return signal._replace(role=judge) if signal is not None and signal.role == Role.JUDGE else signal

@@ -38,6 +38,7 @@ STEP_STRUCT = pa.struct(
         ("accepted", pa.bool_()),
         ("finish", pa.string()),
         ("text", pa.string()),
+        ("thought", pa.bool_()),
         ("tokens", pa.int32()),
         ("prompt_tokens", pa.int32()),
         ("cached_tokens", pa.int32()),
@@ -53,7 +54,7 @@ STEP_STRUCT = pa.struct(
         *((f"token_scores_{scorer}", pa.list_(TOKEN_STRUCT)) for scorer in ("small", "large")),
     ]
 )
-"""A step: the fields of `steer.traces.Step`, with a column for each score and scorer."""
+"""A step: the fields of `steer.traces.Step`, with a column for each score and scorer, and whether it is thought."""
 
 MIXTURE_STRUCT = pa.struct(
     [
@@ -92,11 +93,15 @@ TRACE_FIELDS = [
     ("prompt", pa.string()),
     ("text", pa.string()),
     ("status", pa.string()),
+    ("closing_tag", pa.string()),
+    ("thought_cut", pa.bool_()),
     ("steps", pa.int32()),
     ("steps_large", pa.int32()),
+    ("steps_thought", pa.int32()),
     ("tokens_small", pa.int32()),
     ("tokens_large", pa.int32()),
     ("tokens_discarded", pa.int32()),
+    ("tokens_thought", pa.int32()),
     ("prompt_tokens", pa.int32()),
     ("prefill_small", pa.int32()),
     ("prefill_large", pa.int32()),

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from steer.costs.flops import UNIT, flops_full, flops_paper
 from steer.storage.schemas import MIXTURE_STRUCT, ROUTED_SCHEMA, STEP_STRUCT, TOKEN_STRUCT, TRACE_FIELDS
+from steer.thoughts import answer_start
 from steer.traces import SCORES, Model, Role, Step, Trace, score_columns
 
 _MODEL_LABELS = tuple(model.label for model in Model)
@@ -35,6 +36,8 @@ def routed_table(traces: Sequence[Trace], mixtures: Sequence[dict[str, Any]], pa
         dict(zip(Step._fields, zip(*steps, strict=True), strict=True)) if steps else dict.fromkeys(Step._fields, ())
     )
     accepted = np.array(by_field["accepted"], bool)
+    thought = np.array([known for trace in traces for known in _thought(trace)], bool)
+    tokens = np.array(by_field["tokens"], np.int64)
     steps_L = _counts(accepted, offsets)
     steps_large_L = _counts(accepted & (np.array(by_field["model"], np.int8) == Model.LARGE), offsets)
     columns = {
@@ -48,11 +51,16 @@ def routed_table(traces: Sequence[Trace], mixtures: Sequence[dict[str, Any]], pa
         },
         **{
             name: [getattr(t, name) for t in traces]
-            for name in ("seed", "text", "tokens_discarded", "prompt_tokens", "cached_tokens", "error")
+            for name in (
+                *("seed", "text", "closing_tag", "thought_cut", "tokens_discarded", "prompt_tokens", "cached_tokens"),
+                "error",
+            )
         },
         "status": [str(t.status) for t in traces],
         "steps": steps_L,
         "steps_large": steps_large_L,
+        "steps_thought": _counts(accepted & thought, offsets),
+        "tokens_thought": _counts(tokens * (accepted & thought), offsets),
         "tokens_small": small_L,
         "tokens_large": large_L,
         "prefill_small": prefill_small_L,
@@ -64,18 +72,31 @@ def routed_table(traces: Sequence[Trace], mixtures: Sequence[dict[str, Any]], pa
     }
     arrays = [pa.array(columns[name], kind) for name, kind in TRACE_FIELDS]
     mixture_rows = [list(mixtures)] + [[]] * (len(traces) - 1) if traces else []
-    arrays += [_step_lists(by_field, offsets), pa.array(mixture_rows, pa.list_(MIXTURE_STRUCT))]
+    arrays += [_step_lists({**by_field, "thought": thought}, offsets), pa.array(mixture_rows, pa.list_(MIXTURE_STRUCT))]
     return pa.Table.from_arrays(arrays, schema=ROUTED_SCHEMA)
 
 
-def _counts(counted: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """How many steps of each trace are counted. `counted`: for all steps; those of trace i lie from offset i to i+1."""
+def _thought(trace: Trace) -> list[bool]:
+    """Of each step of a trace whether it begins in the thought, by the whole text of the response."""
+    if not trace.closing_tag:
+        return [False] * len(trace.steps)
+    answer = answer_start(trace.text, trace.closing_tag)
+    thought, position = [], 0
+    for step in trace.steps:
+        thought.append(answer is None or position < answer)
+        position += len(step.text) * step.accepted
+    return thought
+
+
+def _counts(counted: npt.NDArray[Any], offsets: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Sums of a number for each step (truth values count 1) over each trace. The steps of trace i lie from offset i to
+    i+1."""
     up_to = np.concatenate([[0], np.cumsum(counted)])
     counts: npt.NDArray[np.int64] = np.diff(up_to[offsets])
     return counts
 
 
-def _step_lists(by_field: Mapping[str, Sequence[Any]], offsets: npt.NDArray[np.int32]) -> pa.Array:
+def _step_lists(by_field: Mapping[str, Any], offsets: npt.NDArray[np.int32]) -> pa.Array:
     """The steps of each trace, as a list of STEP_STRUCT for each row. `by_field`: values of all steps by field."""
     columns = {**by_field, "model": [_MODEL_LABELS[model] for model in by_field["model"]]}
     for scorer in ("small", "large"):

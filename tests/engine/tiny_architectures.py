@@ -1,4 +1,4 @@
-"""Tiny random models of the three pairs' architectures, saved to disk as the hub's snapshots are laid out.
+"""Tiny random models of the pairs' architectures, saved to disk as the hub's snapshots are laid out.
 
 The architecture classes, the shape of the configuration, the names of the weights, tokenizer classes, special tokens
 and chat templates are the real ones; contexts and Gemma's window are a sixteenth of theirs. Tied embeddings leave no
@@ -45,6 +45,34 @@ GEMMA_TEMPLATE = """{{ bos_token }}
 {%- if add_generation_prompt -%}
     {{ '<start_of_turn>model\n' }}
 {%- endif -%}"""
+QWEN3_TEMPLATE = """{%- for message in messages %}
+    {%- set content = message.content %}
+    {%- if message.role == 'assistant' and '</think>' in content %}
+        {%- set content = content.split('</think>')[-1].lstrip('\n') %}
+    {%- endif %}
+    {{- '<|im_start|>' + message.role + '\n' + content + '<|im_end|>' + '\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\n\n</think>\n\n' }}
+    {%- endif %}
+{%- endif %}"""
+R1_TEMPLATE = """{{- bos_token }}
+{%- for message in messages %}
+    {%- if message['role'] == 'user' %}
+        {{- '<｜User｜>' + message['content'] }}
+    {%- else %}
+        {{- '<｜Assistant｜>' + message['content'].split('</think>')[-1] + '<｜end▁of▁sentence｜>' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<｜Assistant｜><think>\n' }}
+{%- endif %}"""
+R1_MARKS = ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>")
+R1_ROLES = ("<｜User｜>", "<｜Assistant｜>")
+"""These are no special tokens in the real tokenizer."""
+THINK_TAGS = ("<think>", "</think>")
 QWEN_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -75,6 +103,48 @@ def qwen(folder, heads, tie, math, seed=0, lean=2.4):
     model = _random(Qwen2ForCausalLM, config, seed)
     _lean(model, tokenizer, lean, ("<|im_end|>", "<|endoftext|>"))
     return _save_model(folder, model, [end, endoftext], endoftext)
+
+
+def qwen3(folder, heads, tie, seed=0, lean=2.4):
+    """Qwen3ForCausalLM, whose template leaves it to the model to open its thought. 8B does not tie its embeddings."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    tokenizer = _qwen_tokenizer(tags=THINK_TAGS)
+    _save_tokenizer(
+        folder, tokenizer, "Qwen2Tokenizer", QWEN3_TEMPLATE, bos_token=None, eos_token="<|im_end|>",
+        pad_token="<|endoftext|>", unk_token=None, add_bos_token=False, add_prefix_space=False, errors="replace",
+        split_special_tokens=False, model_max_length=131072,
+    )  # fmt: skip
+    end, endoftext = (tokenizer.token_to_id(text) for text in ("<|im_end|>", "<|endoftext|>"))
+    config = Qwen3Config(
+        vocab_size=tokenizer.get_vocab_size() + 8, hidden_size=heads * HEAD_DIM, intermediate_size=96,
+        num_hidden_layers=2, num_attention_heads=heads, num_key_value_heads=heads // 2, head_dim=HEAD_DIM,
+        max_position_embeddings=40960 // SCALE, tie_word_embeddings=tie, bos_token_id=endoftext, eos_token_id=end,
+    )  # fmt: skip
+    model = _random(Qwen3ForCausalLM, config, seed)
+    _lean(model, tokenizer, lean, ("<|im_end|>", "<|endoftext|>", "</think>"))
+    return _save_model(folder, model, [end, endoftext], endoftext)
+
+
+def r1_distill(folder, heads, seed=0, lean=2.4):
+    """Qwen2ForCausalLM as DeepSeek-R1-Distill-Qwen: its template opens the thought and writes the first token."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = _qwen_tokenizer(special=R1_MARKS, tags=(*R1_ROLES, *THINK_TAGS))
+    bos, eos = R1_MARKS
+    _save_tokenizer(
+        folder, tokenizer, "PreTrainedTokenizerFast", R1_TEMPLATE, bos_token=bos, eos_token=eos, pad_token=eos,
+        add_bos_token=False, model_max_length=16384,
+    )  # fmt: skip
+    bos_id, eos_id = (tokenizer.token_to_id(text) for text in R1_MARKS)
+    config = Qwen2Config(
+        vocab_size=tokenizer.get_vocab_size() + 8, hidden_size=heads * HEAD_DIM, intermediate_size=96,
+        num_hidden_layers=2, num_attention_heads=heads, num_key_value_heads=heads // 2,
+        max_position_embeddings=131072 // SCALE, tie_word_embeddings=False, bos_token_id=bos_id, eos_token_id=eos_id,
+    )  # fmt: skip
+    model = _random(Qwen2ForCausalLM, config, seed)
+    _lean(model, tokenizer, lean, (eos, "</think>"))
+    return _save_model(folder, model, eos_id, bos_id)
 
 
 def gemma(folder, heads, text_only=False, seed=0, lean=2.8):
@@ -114,7 +184,8 @@ def gemma(folder, heads, text_only=False, seed=0, lean=2.8):
     return _save_model(folder, model, eos_ids, bos)
 
 
-def _qwen_tokenizer():
+def _qwen_tokenizer(special=("<|endoftext|>", "<|im_start|>", "<|im_end|>"), tags=()):
+    """`tags`: added tokens that are not special."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     merges = [("Ċ", "Ċ"), (".", "ĊĊ")]
@@ -128,8 +199,8 @@ def _qwen_tokenizer():
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
     tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in special])
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in tags])
     return tokenizer
 
 

@@ -96,7 +96,7 @@ def traces(run, cell, verdicts, **columns):
 
     rows = []
     for i, correct in enumerate(verdicts):
-        values = {f.name: 0 if pa.types.is_primitive(f.type) else "" for f in GRADED_SCHEMA}
+        values = {f.name: 0 if pa.types.is_primitive(f.type) else "" for f in GRADED_SCHEMA} | {"thought_cut": False}
         values |= {"step_rows": [], "mixture_rows": [], "cell": cell, "question_id": f"q{i}", "trace_id": f"q{i}#0"}
         rows.append({**values, "correct": correct, **columns})
     run.commit(pa.Table.from_pylist(rows, schema=GRADED_SCHEMA))

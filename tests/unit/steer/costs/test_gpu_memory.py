@@ -15,7 +15,12 @@ from steer.costs.gpu_memory import (
     memory_problems,
 )
 
-HUB_PAIRS = ("qwen2.5-math", "qwen2.5", "gemma-3")
+THINKING = ("qwen3", "qwen3-4b-32b", "r1-distill", "r1-distill-7b-32b")
+HUB_PAIRS = ("qwen2.5-math", "qwen2.5", "gemma-3", "qwen2.5-coder", *THINKING)
+UNFIT = {"gemma-3-12b-it": {(24, 1)}, "Qwen3-8B": {(24, 1)}} | dict.fromkeys(
+    ("Qwen3-32B", "DeepSeek-R1-Distill-Qwen-32B"), {(24, 1), (24, 2), (48, 1)}
+)
+"""By model: (card_gb, gpus) that do not hold one sequence of its context."""
 MODELS = {model.path: model for name in HUB_PAIRS for model in (PAIRS[name].small, PAIRS[name].large)}
 GEMMA_12B = MODELS["google/gemma-3-12b-it"]
 SHAPE = ModelDimensions(
@@ -61,7 +66,7 @@ def test_cache_of_the_known_models_within_the_window(name, bytes_a_token):
 def test_everything_that_is_on_a_card_at_once_is_less_than_the_card(path, card_gb, gpus):
     pool = PoolConfig(gpus=gpus, card_gb=card_gb)
     planned, card = memory_plan(known_dimensions(path), MODELS[path], pool), GPU_SIZES[card_gb]
-    if (path, card_gb, gpus) == (GEMMA_12B.path, 24, 1):
+    if (card_gb, gpus) in UNFIT.get(path.split("/")[1], ()):
         assert not planned.fits
         return
     arguments = memory_arguments(known_dimensions(path), MODELS[path], pool)
@@ -70,7 +75,7 @@ def test_everything_that_is_on_a_card_at_once_is_less_than_the_card(path, card_g
     cache_gib = arguments["max_num_seqs"] * planned.typical_gib
     assert planned.weights_gib + 1.5 + cache_gib <= planned.given_gib
     assert planned.longest_gib <= planned.cache_gib, "vLLM refuses a context that the cache cannot hold once"
-    assert arguments["max_num_seqs"] >= 32, "a batch worth its weights"
+    assert arguments["max_num_seqs"] >= (20 if "32B" in path else 32), "a batch worth its weights"
 
 
 def test_the_pool_bounds_the_sequences():
