@@ -215,30 +215,30 @@ def pick(stacked: Stacked, row: int, small: Answers, large: Answers, knob: Knob)
     the budget, or the cheapest within the limit (`risk` certifies a level later). `small` and `large`: their answers to
     the row's questions.
     """
-    accuracy_AT, cost_AT, error_AT = (values[row] for values in stacked)
+    accuracy_VS, cost_VS, error_VS = (values[row] for values in stacked)
     s, b = float(small.flops_full.mean()), float(large.flops_full.mean())
-    above_AT = accuracy_AT - bar_accuracy(cost_AT, s, small.correct.mean(), b, large.correct.mean())
+    above_VS = accuracy_VS - bar_accuracy(cost_VS, s, small.correct.mean(), b, large.correct.mean())
     if knob.name == "budget":
-        weight_AT = np.maximum(1.0 - np.abs(cost_AT / b - knob.value) / AROUND, 0.0)
-        meets_AT = cost_AT <= knob.value * b
+        weight_VS = np.maximum(1.0 - np.abs(cost_VS / b - knob.value) / AROUND, 0.0)
+        meets_VS = cost_VS <= knob.value * b
     else:
-        weight_AT = (cost_AT <= b).astype(float)
-        lost_AT = large.correct.mean() - accuracy_AT + CAUTION * error_AT
-        meets_AT = ((lost_AT <= knob.value) | (knob.name == "risk")) & (cost_AT <= b)
-    weight_AT = np.where(np.isfinite(cost_AT), weight_AT, 0.0)
-    total_A = weight_AT.sum(axis=1)
-    gain_A = np.divide(
-        np.where(weight_AT > 0, weight_AT * above_AT, 0.0).sum(axis=1),
-        total_A,
-        out=np.full(len(total_A), -np.inf),
-        where=total_A > 0,
+        weight_VS = (cost_VS <= b).astype(float)
+        lost_VS = large.correct.mean() - accuracy_VS + CAUTION * error_VS
+        meets_VS = ((lost_VS <= knob.value) | (knob.name == "risk")) & (cost_VS <= b)
+    weight_VS = np.where(np.isfinite(cost_VS), weight_VS, 0.0)
+    total_V = weight_VS.sum(axis=1)
+    gain_V = np.divide(
+        np.where(weight_VS > 0, weight_VS * above_VS, 0.0).sum(axis=1),
+        total_V,
+        out=np.full(len(total_V), -np.inf),
+        where=total_V > 0,
     )
-    gain_A = np.where(meets_AT.any(axis=1), gain_A, -np.inf)
-    best = int(gain_A.argmax())
-    if not np.isfinite(gain_A[best]):
+    gain_V = np.where(meets_VS.any(axis=1), gain_V, -np.inf)
+    best = int(gain_V.argmax())
+    if not np.isfinite(gain_V[best]):
         return None
-    merit_T = accuracy_AT[best] if knob.name == "budget" else -cost_AT[best]
-    return best, int(np.where(meets_AT[best], merit_T, -np.inf).argmax())
+    merit_S = accuracy_VS[best] if knob.name == "budget" else -cost_VS[best]
+    return best, int(np.where(meets_VS[best], merit_S, -np.inf).argmax())
 
 
 # --- risk -------------------------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ class Certifying(NamedTuple):
     small: Answers
     large: Answers
     answers: Callable[[Family], Answers]
-    """The answers [T, Q] of a family's policies, which were fitted on the other half; one answer to a question."""
+    """The answers [S, Q] of a family's policies, which were fitted on the other half; one answer to a question."""
 
 
 def _choose_risk(choosing: Candidates, certifying: Certifying, knob: Knob, seed: int) -> Choice:
@@ -302,20 +302,20 @@ def _from_safe(family: Family, large: Answers) -> tuple[list[int], list[float]]:
     Both are from the held-out answers to the first half: from few losses to many, and of equal ones the dearest first.
     A level that is no cheaper than one before it is left out, since nobody would want it.
     """
-    lost_T = lost_questions(family.held.correct, large.correct).mean(axis=1)
-    cost_T = family.held.flops_full.mean(axis=1)
+    lost_S = lost_questions(family.held.correct, large.correct).mean(axis=1)
+    cost_S = family.held.flops_full.mean(axis=1)
     order: list[int] = []
-    for level in np.lexsort((-cost_T, lost_T)).tolist():
-        if not order or cost_T[level] < cost_T[order[-1]]:
+    for level in np.lexsort((-cost_S, lost_S)).tolist():
+        if not order or cost_S[level] < cost_S[order[-1]]:
             order.append(level)
-    return order, lost_T[order].tolist()
+    return order, lost_S[order].tolist()
 
 
 def _certified(family: Family, order: list[int], certifying: Certifying, knob: Knob, seed: int) -> Choice:
     answers, small, large = certifying.answers(family), certifying.small, certifying.large
     questions = len(large.correct)
-    lost_T = lost_questions(answers.correct, large.correct).sum(axis=1)
-    certified = fixed_sequence(lost_T[order].tolist(), questions, knob.value)
+    lost_S = lost_questions(answers.correct, large.correct).sum(axis=1)
+    certified = fixed_sequence(lost_S[order].tolist(), questions, knob.value)
     level = order[max(certified - 1, 0)]
     at_level = _level(answers, level)
     if not certified or at_level.flops_full.mean() >= large.flops_full.mean():
@@ -326,7 +326,7 @@ def _certified(family: Family, order: list[int], certifying: Certifying, knob: K
         )
         return _of_bar(1.0, standing(large, small, large, seed), why, 0.0, questions)
     expected = standing(at_level, small, large, seed)
-    bound = upper_bound(int(lost_T[level]), questions)
+    bound = upper_bound(int(lost_S[level]), questions)
     sentence = (
         f"Routing pays: {expected.accuracy:.1%} at {expected.cost:.0%} of the large model's FLOPs. With "
         f"{CONFIDENCE:.0%} confidence at most {bound:.1%} of the questions are lost against the large model."
