@@ -131,9 +131,8 @@ def parser() -> argparse.ArgumentParser:
     search.set_defaults(command=_search)
 
     tune = commands.add_parser("tune", help="plan the setting for a budget, an accuracy or a risk: plan.yaml")
-    measured = tune.add_mutually_exclusive_group(required=True)
-    measured.add_argument("--sweep", metavar="RUN", help="choose among the settings that a sweep ran on validation")
-    measured.add_argument("--prefixes", metavar="DIR", help="choose on the prefix table that `steer prefixes` wrote")
+    tune.add_argument("--sweep", metavar="RUN", help="choose among the settings that a sweep ran on validation")
+    tune.add_argument("--prefixes", metavar="DIR", help="choose on the prefix table that `steer prefixes` wrote")
     knob = tune.add_mutually_exclusive_group(required=True)
     knob.add_argument("--budget", type=_budget, metavar="SHARE", help="most FLOPs, of the large model's: 50%% or 0.5")
     knob.add_argument("--accuracy-within", type=_points, metavar="POINTS", help="points below the large model: 1")
@@ -359,13 +358,17 @@ def _search(args: argparse.Namespace) -> None:
 
 
 def _tune(args: argparse.Namespace) -> None:
-    from pipelines.tune.tune import tune_sweep, tune_table
+    from pipelines.tune.tune import tune
 
-    knob = args.budget or args.accuracy_within or args.risk
-    if args.sweep:
-        tune_sweep(args.sweep, knob, args.out, args.benchmark, args.folds, args.seed)
-    else:
-        tune_table(args.prefixes, knob, args.out, args.benchmark, args.folds, args.seed)
+    tune(
+        args.budget or args.accuracy_within or args.risk,
+        args.out,
+        prefixes=args.prefixes,
+        sweep=args.sweep,
+        benchmark=args.benchmark,
+        folds=args.folds,
+        seed=args.seed,
+    )
     print(f"\n{args.out}: plan.yaml")
 
 

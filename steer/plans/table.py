@@ -85,9 +85,10 @@ class PrefixTable:
 def read_prefix_table(root: str, of: str | None = None) -> PrefixTable:
     """Read the table from the run folder that `steer prefixes` wrote.
 
-    `of`: the benchmark and split whose cells are read, as their names begin (`chain_math/validation`). It is needed
-    only if the run has several. A question with a failed or missing completion, or without recorded steps, is left out
-    and counted. Raises FileNotFoundError if there is no run, and ValueError if it does not hold a prefix table.
+    `of`: how the names of the cells that are read begin: the benchmark, or benchmark and split
+    (`chain_math/validation`). It is needed only if the run has several. A question with a failed or missing completion,
+    or without recorded steps, is left out and counted. Raises FileNotFoundError if there is no run, and ValueError if
+    it does not hold a prefix table.
     """
     run = RunFolder.open(root)
     described = run.describe()
@@ -199,7 +200,7 @@ def _cells(root: str, names: list[str], of: str | None) -> dict[int, str]:
                 raise ValueError(f"{root}: cells {cells[key]} and {name} differ in their seed: a table needs one seed")
             cells[key] = name
     if of is not None:
-        found = {key: cells for key, cells in found.items() if key == of.strip("/")}
+        found = {key: cells for key, cells in found.items() if f"{key}/".startswith(f"{of.strip('/')}/")}
     if len(found) != 1:
         what = f"prefixes of {', '.join(sorted(found))}" if found else "no cells small and large@0, large@1, .."
         raise ValueError(f"{root}/traces holds {what}: name one benchmark and split that it has prefixes of")

@@ -183,3 +183,31 @@ def test_routing_did_not_pay_for_a_pair_far_apart(tmp_path, knob):
     assert not plan.routed and plan.sentence.startswith("Routing does not pay on this pair and benchmark")
     assert plan.policy["name"] == ("large" if knob[1] == "100%" else "random_query")
     assert plan.expected.cost.value <= {"50%": 0.5}.get(knob[1], 1.0)
+
+
+@pytest.mark.parametrize(("knob", "certified"), [(("--budget", "45%"), False), (("--risk", "12%"), True)])
+def test_settings_of_a_sweep_stand_beside_those_of_a_table(tmp_path, knob, certified):
+    """The sweep's one setting is always right and cheap, so it is planned; its questions are half of the table's."""
+    table = made_table(240, seed=9)
+    folder = write_run(tmp_path / "run", table)
+    asked = table.questions[:200]
+    costs = {"small": 0.3, "large": 2.0, "oracle/threshold=0.5": 0.4}
+    rows = [
+        {"cell": f"made_up/validation/{name}/seed0", "question_id": question, "sample": 0, "seed": 0}
+        | {"correct": name.startswith("oracle"), "flops_full": cost, "flops_paper": cost}
+        for name, cost in costs.items()
+        for question in asked
+    ]
+    (tmp_path / "sweep").mkdir()
+    pd.DataFrame(rows).to_parquet(tmp_path / "sweep" / "traces.parquet")
+    oracle = {"label": "oracle", "policy": {"name": "query_router"}}
+    (tmp_path / "sweep" / "sweep.yaml").write_text(yaml.safe_dump({"variants": [oracle]}))
+    both = (*knob, "--sweep", str(tmp_path / "sweep"), "--folds", "3")
+    plan = tune(folder, tmp_path / "out", *both, source="--prefixes")
+    assert plan.policy == {"name": "query_router", "threshold": 0.5} and plan.expected.accuracy.value == 1.0
+    assert plan.asked.questions == (100 if certified else 200) and (plan.certified is not None) == certified
+
+
+def test_nothing_to_tune_from_is_refused(tmp_path, capsys):
+    assert main(["tune", "--budget", "50%", "--out", str(tmp_path / "out")]) == 2
+    assert "give --sweep or --prefixes" in capsys.readouterr().err
