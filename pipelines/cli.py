@@ -1,5 +1,5 @@
-"""The command line: `steer run | sweep | experiment | report | grade | regrade | data | show-prompt | sweep-pairs |
-bench | search | tune | train-pair | train-signals | train-router | show-config`.
+"""The command line: `steer run | sweep | prefixes | search | tune | experiment | report | grade | regrade | data |
+show-prompt | sweep-pairs | tune-pairs | bench | train-pair | train-signals | train-router | show-config`.
 
 Invariant: nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration
 or usage, 130 stopped by Ctrl-C or SIGTERM.
@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="go on with the run in DIR, on other pools if you like; with CONFIG, or begin it",
     )
+    run.add_argument("--plan", metavar="PLAN", help="route as `steer tune` planned: its folder or plan.yaml")
     run.add_argument("--verbose", action="store_true", help=VERBOSE)
     run.set_defaults(command=_run)
 
@@ -53,8 +54,17 @@ def parser() -> argparse.ArgumentParser:
     _configured(sweep)
     _into_folder(sweep)
     sweep.add_argument("--test-grid", action="store_true", help="run the whole grid on test too (best-on-test figure)")
+    sweep.add_argument("--plan", metavar="PLAN", help="run what `steer tune` planned, too: its folder or plan.yaml")
     sweep.add_argument("--resume", action="store_true", help="go on in DIR where an earlier call was cut off")
     sweep.set_defaults(command=_sweep)
+
+    prefixes = commands.add_parser(
+        "prefixes", help="what the large model makes of every step of the small one's answers"
+    )
+    _configured(prefixes)
+    _into_folder(prefixes)
+    prefixes.add_argument("--resume", action="store_true", help="go on in DIR where an earlier call was cut off")
+    prefixes.set_defaults(command=_prefixes)
 
     prompt = commands.add_parser("show-prompt", help="print a question as the models are asked it")
     _benchmark(prompt)
@@ -105,6 +115,12 @@ def parser() -> argparse.ArgumentParser:
     _into_folder(pairs)
     pairs.set_defaults(command=_sweep_pairs)
 
+    tuned = commands.add_parser("tune-pairs", help="tune all trained seed pairs; whether the plans hold on test")
+    tuned.add_argument("pairs", metavar="PAIRS", help="folder that `steer train-pair` wrote")
+    _configured(tuned)
+    _into_folder(tuned)
+    tuned.set_defaults(command=_tune_pairs)
+
     bench = commands.add_parser("bench", help="measure the system's speed")
     bench.add_argument("name", choices=("overhead", "router", "mixture", "grading", "loop", "elastic", "scale"))
     bench.add_argument("--trace", metavar="FILE", help="loop: step lengths from a run's steps/ (none: drawn ones)")
@@ -131,6 +147,7 @@ def parser() -> argparse.ArgumentParser:
     search.set_defaults(command=_search)
 
     tune = commands.add_parser("tune", help="plan the setting for a budget, an accuracy or a risk: plan.yaml")
+    _configured(tune)
     tune.add_argument("--sweep", metavar="RUN", help="choose among the settings that a sweep ran on validation")
     tune.add_argument("--prefixes", metavar="DIR", help="choose on the prefix table that `steer prefixes` wrote")
     knob = tune.add_mutually_exclusive_group(required=True)
@@ -138,7 +155,9 @@ def parser() -> argparse.ArgumentParser:
     knob.add_argument("--accuracy-within", type=_points, metavar="POINTS", help="points below the large model: 1")
     knob.add_argument("--risk", type=_risk, metavar="SHARE", help="questions lost against the large model: 2%% or 0.02")
     _folded(tune)
-    tune.add_argument("--out", required=True, metavar="DIR", help="new folder for plan.yaml")
+    tune.add_argument("--hand-back", action="store_true", help="CONFIG: run settings that return traces, too")
+    tune.add_argument("--no-confirm", action="store_true", help="CONFIG: do not run the plan")
+    _into_folder(tune)
     tune.set_defaults(command=_tune)
 
     train = commands.add_parser("train-pair", help="train the embedded pair again from nothing, on the CPU")
@@ -232,6 +251,10 @@ def _run(args: argparse.Namespace) -> None:
 
     out = args.out or args.resume
     config = load_config(args.config, args.sets) if args.config or args.out else _held_config(out, args.sets)
+    if args.plan:
+        from pipelines.tune.apply import with_plan
+
+        config = with_plan(config, args.plan)
 
     from pipelines.run.run import run_one
 
@@ -257,11 +280,26 @@ def _sweep(args: argparse.Namespace) -> None:
 
     sets = [*args.sets, "test_grid=true"] if args.test_grid else args.sets
     config = load(SweepConfig, args.config, sets)
+    if args.plan:
+        from pipelines.tune.apply import sweep_with_plan
+
+        config = sweep_with_plan(config, args.plan)
 
     from pipelines.sweep.sweep import run_sweep
 
     run_sweep(config, args.out, verbose=args.verbose, resume=args.resume)
     print(f"\n{args.out}: traces/ steps/ mixtures/ run.json summary.json curve.png curve.svg")
+
+
+def _prefixes(args: argparse.Namespace) -> None:
+    from steer.config.load import load_config
+
+    config = load_config(args.config, args.sets)
+
+    from pipelines.tune.prefixes import write_prefixes
+
+    print(f"\n{write_prefixes(config, args.out, verbose=args.verbose, resume=args.resume).text()}")
+    print(f"{args.out}: traces/ steps/ run.json")
 
 
 def _experiment(args: argparse.Namespace) -> None:
@@ -334,6 +372,17 @@ def _sweep_pairs(args: argparse.Namespace) -> None:
     sweep_pairs(args.pairs, config, args.out, verbose=args.verbose)
 
 
+def _tune_pairs(args: argparse.Namespace) -> None:
+    from steer.config.load import load
+    from steer.config.sweep import SweepConfig
+
+    config = load(SweepConfig, args.config, args.sets)
+
+    from pipelines.tune.seed_pairs import tune_pairs
+
+    tune_pairs(args.pairs, config, args.out, verbose=args.verbose)
+
+
 def _bench(args: argparse.Namespace) -> None:
     from pathlib import Path
 
@@ -358,10 +407,25 @@ def _search(args: argparse.Namespace) -> None:
 
 
 def _tune(args: argparse.Namespace) -> None:
+    from steer.config.load import SettingsError, load_config
+
+    knob = args.budget or args.accuracy_within or args.risk
+    if (args.sweep or args.prefixes) and (args.config or args.sets):
+        raise SettingsError("--sweep and --prefixes choose among what was measured: leave CONFIG and --set out")
+    if not (args.sweep or args.prefixes):
+        config = load_config(args.config, args.sets)
+
+        from pipelines.tune.pair import Tuning, tune_pair
+
+        tuning = Tuning(args.folds, args.seed, args.hand_back, not args.no_confirm, verbose=args.verbose)
+        tune_pair(config, knob, args.out, tuning)
+        print(f"\n{args.out}: plan.yaml prefixes/")
+        return
+
     from pipelines.tune.tune import tune
 
     tune(
-        args.budget or args.accuracy_within or args.risk,
+        knob,
         args.out,
         prefixes=args.prefixes,
         sweep=args.sweep,

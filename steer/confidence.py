@@ -1,4 +1,4 @@
-"""From token logits to step scores: which tokens of a step count, and their means (docs/method.md, Confidence).
+"""From token logits to step scores: which tokens of a step count, and what is made of them (docs/method.md).
 
 Invariant: whether a character is math depends on the text alone, never on where tokens are cut.
 """
@@ -10,6 +10,8 @@ from math import nan
 
 import numpy as np
 import numpy.typing as npt
+
+from steer.traces import SCORES, Measured
 
 _PLAIN = r"\d²³¹⁰-₎\-+*/=<>^%|~±×÷·¬√∞←-⇿∀-⋿⟀-⟯⦀-⫿"
 """Digits, superscripts, operators and relations: those of ASCII, and Unicode's blocks of arrows and mathematical
@@ -115,24 +117,44 @@ def chosen_tokens(
     return (math_T if math_T.any() else counts_T), state
 
 
-def step_scores(
-    z_max_T: npt.ArrayLike,
-    lse_T: npt.ArrayLike,
-    entropy_T: npt.ArrayLike,
-    keep_T: npt.NDArray[np.bool_],
-    aggregate: str = "mean",
-) -> tuple[float, float, float]:
-    """(max_logit, -entropy, max_prob) of a step over its kept tokens; NaN if no token is kept.
+WINDOW_TOKENS = 16
+"""Length of the windows whose lowest mean is the aggregate `window`. Shorter than the shortest sentence of a real step
+it is as nervous as a single token; as long as a step (57 tokens on one real pair) it is the mean."""
+TENTH = 10
+"""One in so many tokens, the least sure ones, is in the mean that is the aggregate `tenth`."""
 
-    The scores are means (Eq. 6, 7). With `aggregate` `min` each measure takes its least sure token instead.
-    z_max_T: largest raw logit. lse_T: log-sum-exp of the raw logits. entropy_T: nats. Tokens not kept may be NaN.
+
+def token_measures(
+    z_max_T: npt.ArrayLike, lse_T: npt.ArrayLike, entropy_T: npt.ArrayLike, margin_T: npt.ArrayLike
+) -> npt.NDArray[np.float64]:
+    """The measures of T tokens in the order of `MEASURES`, a larger value being surer: [T, 4].
+
+    z_max_T: largest raw logit. lse_T: log-sum-exp of the raw logits. entropy_T: nats. margin_T: the largest less the
+    second largest raw logit.
     """
-    z_max = np.asarray(z_max_T, np.float64)[keep_T]
-    n = len(z_max)
+    z_max = np.asarray(z_max_T, np.float64)
+    max_prob = np.exp(z_max - np.asarray(lse_T, np.float64))
+    return np.stack([z_max, -np.asarray(entropy_T, np.float64), max_prob, np.asarray(margin_T, np.float64)], axis=-1)
+
+
+def step_scores(measures_T4: npt.NDArray[np.float64], keep_T: npt.NDArray[np.bool_]) -> Measured:
+    """The scores [S] of a step over its kept tokens, in the order of `steer.traces.score_columns`.
+
+    measures_T4: what `token_measures` returns; tokens that are not kept may be NaN. For each measure: the `mean` (Eq.
+    6, 7), the `min`, the lowest mean of `WINDOW_TOKENS` kept tokens in a row (`window`; of all, if there are fewer),
+    and the mean of the lowest tenth, at least one token (`tenth`). The scores are NaN if no token is kept.
+    """
+    kept = measures_T4[keep_T]
+    n = len(kept)
     if not n:
-        return nan, nan, nan
-    entropy = np.asarray(entropy_T, np.float64)[keep_T]
-    max_prob = np.exp(z_max - np.asarray(lse_T, np.float64)[keep_T])
-    if aggregate == "min":
-        return float(z_max.min()), float(-entropy.max()), float(max_prob.min())
-    return float(z_max.sum() / n), float(-entropy.sum() / n), float(max_prob.sum() / n)
+        return (*(nan,) * (SCORES - 1), 0.0)
+    mean = kept.sum(axis=0) / n
+    least = kept.min(axis=0)
+    window = mean
+    if n > WINDOW_TOKENS:
+        sums = np.cumsum(kept, axis=0)
+        sums[WINDOW_TOKENS:] -= sums[:-WINDOW_TOKENS].copy()
+        window = sums[WINDOW_TOKENS - 1 :].min(axis=0) / WINDOW_TOKENS
+    lowest = -(-n // TENTH)
+    tenth = least if lowest == 1 else np.partition(kept, lowest - 1, axis=0)[:lowest].mean(axis=0)
+    return (*mean.tolist(), *least.tolist(), *window.tolist(), *tenth.tolist(), float(n))

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from steer.traces import Measured
+
 
 class Op(IntEnum):
     """What one row asks for."""
@@ -50,14 +52,20 @@ class Sampling:
     top_p: float = 1.0
     tokens: str = "all"
     """Which tokens a step's score averages over: `math` or `all`."""
-    aggregate: str = "mean"
-    """How these tokens make a step's score: their `mean` or their `min`."""
     greedy_judge: bool = False
     """JUDGE answers the likeliest digit instead of the expectation over all ten."""
     judge_prompt: str = ""
     """What JUDGE asks after the draft, as a user turn."""
+    token_scores: bool = False
+    """Answer the measures of every token beside the scores of a step."""
     pass_tokens: int | None = None
-    """WHOLE and AHEAD answer, with finish `step`, at the end of the step in which they reach this number of tokens."""
+    """WHOLE answers, with finish `step`, at the end of the step in which it reaches this number of tokens."""
+    ahead_tokens: int | None = None
+    """The same of AHEAD."""
+
+    def most_in_pass(self, op: int) -> int | None:
+        """Tokens after which a pass of this operation comes back. None: at its end."""
+        return self.ahead_tokens if op == Op.AHEAD else self.pass_tokens
 
 
 @dataclass(frozen=True)
@@ -96,13 +104,19 @@ class StepBatch:
     (rolling barrier). The replica uses the value that it got last for all its batches."""
 
 
+TokenScores = npt.NDArray[np.float32] | None
+"""The measures of a step's tokens, in the order of `steer.traces.MEASURES`, and whether each token was chosen: [T, 5].
+None: not asked for."""
+
+
 class Ahead(NamedTuple):
     """A step after the first of an AHEAD pass."""
 
     finish: str
     text: str
     ids: Ids
-    scores: tuple[float, float, float]
+    scores: Measured
+    token_scores: TokenScores = None
 
 
 @dataclass(frozen=True)
@@ -122,8 +136,8 @@ class StepResults:
     """Tokens generated (1 for PEEK, 0 for SCORE). Where the finish is `cut`: those after the last answered step."""
     prompt_tokens_R: list[int]
     cached_tokens_R: list[int]
-    scores_R3: npt.NDArray[np.float64]
-    """Scores [R, 3] in the order of `steer.traces.MEASURES`, NaN where not measured. STEP, WHOLE: mean over the chosen
+    scores_RS: npt.NDArray[np.float64]
+    """Scores [R, S] as `steer.traces.score_columns` names them, NaN where not measured. STEP, WHOLE: over the chosen
     tokens. SCORE: the same over the scored piece. PEEK: of the one token."""
     seconds_R: list[float]
     """From the row's arrival to this answer; of a later step of a WRITE_ON row, from the answer before it."""
@@ -136,6 +150,8 @@ class StepResults:
     """Reason by position in this message, for rows whose finish is `error`."""
     open_R: frozenset[int] = frozenset()
     """Positions in this message of rows that stay open: further answers to them follow."""
+    token_scores_R: dict[int, TokenScores] = field(default_factory=dict)
+    """With `Sampling.token_scores`, by position in this message: the measures of the written or scored tokens."""
     replica: str = ""
     busy_s: float = 0.0
     """Seconds in which this replica's engine has had work since it started."""

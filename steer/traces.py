@@ -5,13 +5,14 @@ wrote and the policy decided on, kept or discarded, becomes exactly one row of `
 
 Names of arrays and lists end in their axes, one capital a letter, in order: `_L` traces of a group (of a table: its
 traces), `_N` traces that are ready, `_M` the pair's two models, `_O` roles, `_T` tokens, `_B` rows of a batch, `_R`
-answered rows, `_3` measures, `_Q` questions, `_A` answers to a question, `_H` numbers of a hidden state; in
+answered rows, `_S` the scores of a step, `_Q` questions, `_A` answers to a question, `_H` numbers of a hidden state; in
 `steer.statistics` also `_D` bootstrap draws, `_U` distinct scores and `_V` compared quantities.
 """
 
+import json
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Model(IntEnum):
@@ -77,8 +78,29 @@ class Finish(StrEnum):
     """Not written: the replica no longer holds the token prefix. The router sends the whole prefix and asks again."""
 
 
-MEASURES = ("max_logit", "entropy", "max_prob")
-"""Order of the measures on every `_3` axis. `entropy` is negated, so that a larger value always means surer."""
+MEASURES = ("max_logit", "entropy", "max_prob", "margin")
+"""What is measured of a token, in the order of every axis of measures. `entropy` is negated, so that a larger value
+always means surer. `margin` is the difference of the two largest raw logits."""
+AGGREGATES = ("mean", "min", "window", "tenth")
+"""How the chosen tokens of a step make its score (`steer.confidence.step_scores`)."""
+SCORES = len(AGGREGATES) * len(MEASURES) + 1
+"""Length of every `_S` axis: the scores of a step, for each aggregate the measures in their order, and last the number
+of tokens that they are taken over."""
+
+Measured = tuple[float, ...]
+"""The scores [S] of a step; NaN where not measured."""
+
+
+def score_index(measure: str, aggregate: str = "mean") -> int:
+    """Place of a score on the `_S` axis. ValueError if there is no such measure or aggregate."""
+    return AGGREGATES.index(aggregate) * len(MEASURES) + MEASURES.index(measure)
+
+
+def score_columns(scorer: str) -> list[str]:
+    """Names of the columns of `steps/` that hold the scores [S] of one scorer, `small` or `large`: `margin_min_small`;
+    a mean has no aggregate in its name."""
+    by = [f"{m}_{scorer}" if a == "mean" else f"{m}_{a}_{scorer}" for a in AGGREGATES for m in MEASURES]
+    return [*by, f"scored_tokens_{scorer}"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +120,14 @@ class Question:
     """JSON object of what else the grader needs (answer aliases, choices, rule id)."""
     system: str = ""
     """The system turn. A model without a system role gets this text at the head of the user turn."""
+    begun: str = ""
+    """JSON array of the steps that the answer begins with, each as [text, tokens]: another trace wrote them. Empty:
+    none. (`steer prefixes` has the large model go on from each step of the small one's answers.)"""
+
+    @property
+    def begun_steps(self) -> list[tuple[str, int]]:
+        """(text, tokens) of the steps that the answer begins with."""
+        return [(text, tokens) for text, tokens in json.loads(self.begun)] if self.begun else []
 
     @property
     def trace_id(self) -> str:
@@ -120,9 +150,9 @@ class Step(NamedTuple):
     tokens: int
     prompt_tokens: int
     cached_tokens: int
-    by_small: tuple[float, float, float] | None
-    """Means of the `MEASURES` over the chosen tokens, scored by the small model. None: it did not score this step."""
-    by_large: tuple[float, float, float] | None
+    by_small: Measured | None
+    """Scores over the chosen tokens, by the small model. None: it did not score this step."""
+    by_large: Measured | None
     """The same, scored by the large model."""
     confidence: float
     """The score that the policy routed by; NaN if it has none."""
@@ -138,6 +168,10 @@ class Step(NamedTuple):
     """What the policy did after this step: `small` or `large` (which writes next), `rewrite` (discarded) or `end`."""
     replica: str
     seconds: float
+    tokens_by_small: Any = None
+    """With `routing.token_scores`: the measures of each token by the small model, and whether it was chosen, float32
+    [T, 5]."""
+    tokens_by_large: Any = None
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from steer.config.run import RoutingOptions
 from steer.messages import Ahead, Op, StepResults
 from steer.policies import make_policy
 from steer.routing.group import Group
-from steer.traces import Finish, Model, Question
+from steer.traces import AGGREGATES, SCORES, Finish, Model, Question
 
-NAN3 = (np.nan,) * 3
+NOT_MEASURED = (np.nan,) * SCORES
 
 
 def questions(n, prefix="q"):
@@ -26,7 +26,11 @@ def camps(n=200, confident=10.0, unsure=2.0, seed=0):
 
 
 def one_score(value):
-    return value if isinstance(value, tuple) else (value, value, value)
+    """The scores of a step from one value, or from one for each measure; the aggregates do not differ."""
+    if value is NOT_MEASURED:
+        return value
+    measures = (*value, value[-1])[:4] if isinstance(value, tuple) else (value,) * 4
+    return (*measures * len(AGGREGATES), 10.0)
 
 
 class Script:
@@ -78,7 +82,7 @@ class Script:
             tokens_R=tokens,
             prompt_tokens_R=[100] * n,
             cached_tokens_R=[60] * n,
-            scores_R3=np.array(scores).reshape(n, 3),
+            scores_RS=np.array(scores).reshape(n, SCORES),
             seconds_R=[0.25] * n,
             signal_R=signals,
             more_R=more,

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from steer.messages import Ahead, CallAnswers, Ids, StepBatch, StepResults
-from steer.traces import Finish
+from steer.messages import Ahead, CallAnswers, Ids, StepBatch, StepResults, TokenScores
+from steer.traces import SCORES, Finish, Measured
 
-NOT_MEASURED = (np.nan, np.nan, np.nan)
-"""Scores of a row that has none, in the order of `steer.traces.MEASURES`."""
+NOT_MEASURED: Measured = (np.nan,) * SCORES
+"""Scores of a row that has none."""
 NO_IDS: Ids = ()
 STREAM_S = 60.0
 """Seconds after which a stream of messages ends and the router asks for another. Ray keeps an entry for every item of a
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
     tokens: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
-    scores: tuple[float, float, float] = NOT_MEASURED
+    scores: Measured = NOT_MEASURED
     seconds: float = 0.0
     """From the arrival of the batch to this answer; `InFlightBatch.put` fills it in unless it is given."""
     error: str = ""
@@ -45,6 +45,7 @@ class Answer(NamedTuple):
     """An AHEAD pass: the steps after the first."""
     open: bool = False
     """The row stays open: further answers to it follow."""
+    token_scores: TokenScores = None
 
 
 class InFlightBatch:
@@ -155,7 +156,7 @@ def in_columns(answers: list[Answer], replica: str, busy_s: float) -> StepResult
     """The answers to one call, as they are sent."""
     columns = list(zip(*answers, strict=True)) if answers else [()] * len(Answer._fields)
     row_R, finish_R, text_R, ids_R, tokens_R, prompt_R, cached_R = columns[:7]
-    scores_R, seconds_R, error_R, signal_R, more_R, open_R = columns[7:]
+    scores_R, seconds_R, error_R, signal_R, more_R, open_R, tokens_R5 = columns[7:]
     return StepResults(
         row_R=list(row_R),
         finish_R=[str(finish) for finish in finish_R],
@@ -164,12 +165,13 @@ def in_columns(answers: list[Answer], replica: str, busy_s: float) -> StepResult
         tokens_R=list(tokens_R),
         prompt_tokens_R=list(prompt_R),
         cached_tokens_R=list(cached_R),
-        scores_R3=np.array(scores_R, np.float64).reshape(-1, 3),
+        scores_RS=np.array(scores_R, np.float64).reshape(-1, SCORES),
         seconds_R=list(seconds_R),
         signal_R=list(signal_R),
         more_R={r: more for r, more in enumerate(more_R) if more},
         error_R={r: error_R[r] for r, finish in enumerate(finish_R) if finish == Finish.ERROR},
         open_R=frozenset(r for r, still in enumerate(open_R) if still),
+        token_scores_R={r: of_row for r, of_row in enumerate(tokens_R5) if of_row is not None},
         replica=replica,
         busy_s=busy_s,
     )

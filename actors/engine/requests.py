@@ -56,7 +56,7 @@ class Requests(Intake):
         self._logprobs = HOOK_LOGPROBS if hook else PUBLIC_LOGPROBS
         self._recorder = recorder
         self.width = self._logprobs + 1
-        """Numbers a token in a flat answer: the sampled logit, z_max and, from the hook, logsumexp and entropy."""
+        """Numbers a token in a flat answer: the sampled logit, z_max and, from the hook, logsumexp, entropy, margin."""
         self._templates: dict = {}
 
     def add(self, request: str, ids: list[int], params) -> None:
@@ -75,7 +75,7 @@ class Requests(Intake):
         return seen if self._recorder is None else max(self._recorder.count(request), seen)
 
     def measures(self, request: str, start: int, completion) -> np.ndarray:
-        """z_max, logsumexp and entropy (nats) of a completion's tokens: float64 [T, 3], NaN where not measured.
+        """z_max, logsumexp, entropy (nats) and margin of a completion's tokens: float64 [T, 4], NaN where not measured.
 
         `start`: how many of the request's tokens came before them.
         """

@@ -2,14 +2,15 @@
 
 The confidence hook. vLLM returns log probabilities or raw logits, never both, and no entropy. The hook replaces
 `gather_logprobs` of each worker's sampler. A request for `HOOK_LOGPROBS` alternatives a token then gets the largest raw
-logit, the logsumexp and the entropy (nats) over the whole vocabulary in their place. Prompt positions pass through the
-same method. A request for any other number of alternatives is served as before. RuntimeError with the remedy at start
-if vLLM does not fit.
+logit, the logsumexp, the entropy (nats) and the margin (the largest less the second largest logit) over the whole
+vocabulary in their place. Prompt positions pass through the same method. A request for any other number of alternatives
+is served as before. RuntimeError with the remedy at start if vLLM does not fit.
 
 The recorder. Logits that vLLM returns cost it Python time at every token. Where the worker lives in the replica's own
 process (no tensor parallelism), the recorder wraps the sampler's `forward` instead: it reduces the logits of a whole
-batch to z_max, logsumexp and entropy on the device, and moves them to the host in one piece an engine step. It is tried
-on a request of its own at start and compared with the hook. Where it does not fit, the hook serves sampled tokens, too.
+batch to z_max, logsumexp, entropy and margin on the device, and moves them to the host in one piece an engine step. It
+is tried on a request of its own at start and compared with the hook. Where it does not fit, the hook serves sampled
+tokens, too.
 
 The judge's hook. A JUDGE row asks for the logits of named tokens (`logprob_token_ids`). Once one row of an engine step
 asks for some, vLLM 0.32 gives them to all rows of that step, and what the other rows asked for is lost. The hook gives
@@ -31,9 +32,11 @@ import numpy as np
 
 from steer.traces import MEASURES
 
-HOOK_LOGPROBS = 3
-"""Alternatives a token to ask the confidence hook for. The flat answer holds `sampled, z_max, logsumexp, entropy` a
-token."""
+REDUCED = 4
+"""Numbers that the logits of a token are reduced to: z_max, logsumexp, entropy (nats), margin."""
+HOOK_LOGPROBS = REDUCED
+"""Alternatives a token to ask the confidence hook for. The flat answer holds `sampled, z_max, logsumexp, entropy,
+margin` a token."""
 PUBLIC_LOGPROBS = 1
 """Alternatives a token to ask vLLM's public API for. The flat answer holds `sampled, z_max` a token."""
 
@@ -100,14 +103,15 @@ class SamplerHooks:
             return f"gather_logprobs takes {parameters}, not {_GATHER_PARAMETERS}"
 
         def gather_confidence(logprobs, num_logprobs, token_ids):
-            """logprobs: raw logits float32 [T, V]; token_ids: int64 [T] -> sampled, z_max, logsumexp, entropy."""
+            """logprobs: raw logits float32 [T, V]; token_ids: int64 [T] -> sampled, z_max, logsumexp, entropy,
+            margin."""
             if num_logprobs != HOOK_LOGPROBS:
                 return gather(logprobs, num_logprobs, token_ids)
             top_ids = logprobs.argmax(-1)
             sampled = logprobs.gather(-1, token_ids.unsqueeze(-1))
             unused = torch.zeros_like(top_ids)
             return LogprobsTensors(
-                torch.stack([token_ids, top_ids, unused, unused], 1).to(torch.int32),
+                torch.stack([token_ids, top_ids] + [unused] * (REDUCED - 1), 1).to(torch.int32),
                 torch.cat([sampled, _reduced(logprobs)], 1),
                 unused,  # ranks, which nobody reads
             )
@@ -134,7 +138,7 @@ class SamplerHooks:
 
         def gather_each_its_own(logprobs, logprob_token_ids, sampled):
             """logprobs: raw logits float32 [T, V]; logprob_token_ids: row -> tokens; sampled: int64 [T] -> per row
-            `sampled, tokens...` or `sampled, z_max, logsumexp, entropy`, padded."""
+            `sampled, tokens...` or `sampled, z_max, logsumexp, entropy, margin`, padded."""
             named = gather_named(logprobs, logprob_token_ids, sampled)
             if named is None or len(logprob_token_ids) == len(sampled):
                 return named
@@ -192,14 +196,14 @@ class Recorder:
         return len(self._watched.get(self._ids.get(request, ""), ()))
 
     def read(self, request: str, start: int, tokens: int) -> np.ndarray:
-        """z_max, logsumexp, entropy (nats) of so many tokens from the `start`-th on: float64 [tokens, 3].
+        """z_max, logsumexp, entropy (nats), margin of so many tokens from the `start`-th on: float64 [tokens, 4].
 
         RuntimeError if they were not sampled here: vLLM has changed under the recorder.
         """
         found = self._watched[self._ids[request]][start : start + tokens]
         if len(found) < tokens:
             raise RuntimeError(f"the recorder has {len(found)} of {tokens} tokens. Remedy: {_REMEDY}")
-        return np.array([measured.rows[row] for measured, row in found], np.float64).reshape(-1, 3)
+        return np.array([measured.rows[row] for measured, row in found], np.float64).reshape(-1, REDUCED)
 
     def _record(self, logits) -> None:
         """logits: raw [T, V], a row for each request of the batch."""
@@ -238,7 +242,7 @@ class _Measured:
 
     @property
     def rows(self) -> np.ndarray:
-        """float32 [T, 3]. Waits for the copy."""
+        """float32 [T, 4]. Waits for the copy."""
         if self._rows is None:
             if self._event is not None:
                 self._event.synchronize()
@@ -278,17 +282,18 @@ def _recorder_agrees(engine, recorder: Recorder) -> bool:
 
 
 def _reduced(logits):
-    """z_max, logsumexp and entropy (nats) of raw logits [T, V], over the whole vocabulary: [T, 3]."""
+    """z_max, logsumexp, entropy (nats) and margin of raw logits [T, V], over the whole vocabulary: [T, 4]."""
     import torch
 
-    top = logits.amax(-1, keepdim=True)
+    two = logits.topk(2, -1).values
+    top = two[:, :1]
     shifted = logits - top
     p = shifted.exp()
     total = p.sum(-1, keepdim=True)
     log_total = total.log()
     # H = log sum e^(z - top) - sum p (z - top)
     mean = torch.einsum("tv,tv->t", p, shifted)[:, None] / total
-    return torch.cat([top, top + log_total, log_total - mean], 1)
+    return torch.cat([top, top + log_total, log_total - mean, top - two[:, 1:]], 1)
 
 
 def _check_confidence(sampler, device) -> str:
@@ -298,8 +303,9 @@ def _check_confidence(sampler, device) -> str:
     logits = torch.tensor([[1.0, 3.0, 2.0, -1.0]], device=device)
     answer = sampler.gather_logprobs(logits, HOOK_LOGPROBS, token_ids=torch.tensor([2], device=device))
     p = torch.softmax(logits, -1)
-    expected = torch.stack([logits[0, 2], logits.max(), logits.logsumexp(-1)[0], -(p * p.log()).sum()])
-    if answer.logprobs.shape != (1, 4) or not torch.allclose(answer.logprobs[0], expected, atol=1e-5):
+    margin = logits[0, 1] - logits[0, 2]
+    expected = torch.stack([logits[0, 2], logits.max(), logits.logsumexp(-1)[0], -(p * p.log()).sum(), margin])
+    if answer.logprobs.shape != (1, 1 + REDUCED) or not torch.allclose(answer.logprobs[0], expected, atol=1e-5):
         return f"the hook answers {answer.logprobs.tolist()} where {expected.tolist()} is right"
     return ""
 

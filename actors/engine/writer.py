@@ -19,10 +19,11 @@ from actors.engine.loop import EngineLoop, EngineRow
 from actors.engine.prefixes import Prefix, Prefixes
 from actors.engine.requests import DELIMITER, Requests
 from actors.engine.tokenizer import Tokenizer
-from steer.confidence import SpanState, chosen_tokens, step_scores
-from steer.messages import Ahead, Ids, Op
-from steer.traces import Finish
+from steer.confidence import SpanState, chosen_tokens, step_scores, token_measures
+from steer.messages import Ahead, Ids, Op, TokenScores
+from steer.traces import MEASURES, Finish, Measured
 
+NOTHING_MEASURED: tuple[Measured, TokenScores] = (NOT_MEASURED, None)
 MAX_EMPTY_STEPS = 8
 """Most requests for one step. The text of a request that brings nothing visible is merged with the next request's. A
 model that is silent for so many requests ends its trace as `length`."""
@@ -41,7 +42,7 @@ class WriterRow(EngineRow):
         self.ids = array("i")
         """Tokens written and not answered yet."""
         self.measured: list[np.ndarray] = []
-        """Measures [T, 3] of `ids`, in pieces (`Requests.measures`)."""
+        """What was measured of `ids`, [T, 4] in pieces (`Requests.measures`)."""
         self.taken = 0
         """Tokens of the last request that were taken."""
         self.prompt = 0
@@ -164,7 +165,7 @@ class Writer(EngineLoop):
         seed = _further_seed(row.seed, row.further) if row.further else row.seed
         writes_on = row.op == Op.WRITE_ON
         to_delimiter = row.op == Op.STEP or row.further > 0
-        room = row.room if to_delimiter or writes_on else min(row.room, sampling.pass_tokens or row.room)
+        room = row.room if to_delimiter or writes_on else min(row.room, sampling.most_in_pass(row.op) or row.room)
         params = self._requests.write(sampling, to_delimiter, seed, room, writes_on)
         row.taken = 0
         answer = self._send(row, row.prefix.ids.tolist() + row.ids.tolist(), params)
@@ -221,7 +222,7 @@ class Writer(EngineLoop):
             self._read_prompt(row, output)
         if row.op == Op.PEEK:
             measured = self._requests.measures(row.request, 0, completion)
-            return self._answer(row, Finish.STEP, scores=self._scores(row, measured, np.ones(1, bool)))
+            return self._answer(row, Finish.STEP, measured=self._scores(row, measured, np.ones(1, bool)))
         if row.op == Op.JUDGE:
             rating = self._judge.rating(completion.logprobs.logprobs[1:], row.in_flight.batch.sampling.greedy_judge)
             return self._answer(row, Finish.STEP)._replace(signal=rating)
@@ -233,7 +234,7 @@ class Writer(EngineLoop):
             self._answer_steps(row)
             return self._answer_step(row, len(row.ids), finish)
         if finish is not Finish.END and (row.room > 0 or finish is Finish.STEP):
-            # The request ended at a delimiter or, in a pass, at `pass_tokens`. Neither need be the end of a step.
+            # The request ended at a delimiter or, in a pass, at `most_in_pass`. Neither need be the end of a step.
             if self._ends_a_step(row):
                 finish = Finish.STEP
             else:
@@ -273,7 +274,7 @@ class Writer(EngineLoop):
 
     def _answer_step(self, row: WriterRow, tokens: int, finish: Finish) -> Answer:
         """The answer with the row's first `tokens` tokens, which leave the row and become a piece of its prefix."""
-        measured = np.concatenate(row.measured) if row.measured else np.zeros((0, 3))
+        measured = np.concatenate(row.measured) if row.measured else np.zeros((0, len(MEASURES)))
         ids, row.ids, row.measured = row.ids[:tokens], row.ids[tokens:], [measured[tokens:]]
         keep, span = self._chosen(row, ids, len(row.prefix.ends))
         scores = self._scores(row, measured[:tokens], keep)
@@ -295,7 +296,7 @@ class Writer(EngineLoop):
             self._answer_step(row, end - start, finish if end == ends[-1] else Finish.STEP)
             for start, end in pairwise((0, *ends))
         )
-        return first._replace(more=tuple(Ahead(str(a.finish), a.text, a.ids, a.scores) for a in more))
+        return first._replace(more=tuple(Ahead(str(a.finish), a.text, a.ids, a.scores, a.token_scores) for a in more))
 
     def _close_score(self, row: WriterRow, output) -> Answer | None:
         prefix, cached = row.prefix, output.num_cached_tokens or 0
@@ -312,16 +313,17 @@ class Writer(EngineLoop):
         keep, span = self._chosen(row, prefix.ids[prefix.last_start :], pieces - 1)
         if span is not None and len(prefix.spans) == pieces - 1:
             prefix.spans.append(span)
-        return self._answer(row, Finish.STEP, scores=self._scores(row, measured, keep))
+        return self._answer(row, Finish.STEP, measured=self._scores(row, measured, keep))
 
-    def _answer(self, row: WriterRow, finish: Finish, text="", ids: Ids = NO_IDS, scores=NOT_MEASURED) -> Answer:
+    def _answer(self, row: WriterRow, finish: Finish, text="", ids: Ids = NO_IDS, measured=NOTHING_MEASURED) -> Answer:
         """The answer to a row. What it read since its last answer goes with it."""
         tokens = 1 if row.op in (Op.PEEK, Op.JUDGE) else len(ids)
         prompt, row.prompt = row.prompt, 0
         cached, row.cached = row.cached, 0
         now_s = time.monotonic()
         seconds, row.since_s = now_s - row.since_s, now_s
-        return Answer(row.index, finish, text, ids, tokens, prompt, cached, scores, seconds)
+        scores, token_scores = measured
+        return Answer(row.index, finish, text, ids, tokens, prompt, cached, scores, seconds, token_scores=token_scores)
 
     def _finish(self, completion) -> Finish:
         """How the request ended. vLLM's stop reason is None at the tokenizer's end of sequence, a token id at another
@@ -340,10 +342,14 @@ class Writer(EngineLoop):
         keep, state = chosen_tokens(rule, texts, self._prefixes.is_eos(ids), state)
         return keep, state if rule == "math" else None
 
-    def _scores(self, row: WriterRow, measured: np.ndarray, keep_T) -> tuple[float, float, float]:
-        """The step scores of T tokens from their z_max, logsumexp and entropy [T, 3]."""
-        aggregate = row.in_flight.batch.sampling.aggregate
-        return step_scores(measured[:, 0], measured[:, 1], measured[:, 2], keep_T, aggregate)
+    def _scores(self, row: WriterRow, measured: np.ndarray, keep_T) -> tuple[Measured, TokenScores]:
+        """The scores of T tokens from their z_max, logsumexp, entropy and margin [T, 4], and if they are asked for the
+        tokens' own measures."""
+        measures_T4 = token_measures(*measured.T)
+        tokens = None
+        if row.in_flight.batch.sampling.token_scores:
+            tokens = np.concatenate([measures_T4, np.asarray(keep_T)[:, None]], axis=1, dtype=np.float32)
+        return step_scores(measures_T4, keep_T), tokens
 
 
 def step_ends(token_texts: Sequence[str]) -> list[int]:

@@ -168,9 +168,15 @@ class Router:
         group = journaled.group
         signal, routing = group.policy.signal, job.routing
         greedy = signal is not None and signal.greedy
-        aggregate = getattr(job.policy, "aggregate", "mean")
         sampling = Sampling(
-            routing.temperature, routing.top_p, job.tokens, aggregate, greedy, self._judge_prompt, routing.pass_tokens
+            temperature=routing.temperature,
+            top_p=routing.top_p,
+            tokens=job.tokens,
+            greedy_judge=greedy,
+            judge_prompt=self._judge_prompt,
+            token_scores=bool(routing.token_scores),
+            pass_tokens=routing.pass_tokens,
+            ahead_tokens=routing.most_ahead,
         )
         inbox = self._inboxes[group] = asyncio.Queue()
         clock = TraceClock(self._stats.trace_s, group)

@@ -19,11 +19,19 @@ import ray
 from actors.engine.in_flight import STREAM_S
 from steer.config.run import ModelConfig, PoolConfig
 from steer.messages import WRITING, CallAnswers, EngineInfo, Op, StepBatch, StepResults
-from steer.traces import MEASURES, Finish
+from steer.traces import AGGREGATES, MEASURES, SCORES, Finish, Measured
 
 WRITE_ON_S = 0.005
 """Seconds of a further step of a row that writes on, if a step takes no time. The router decides in about as long."""
+SCALES = (20.0, 1.0, 1.0, 10.0)
+"""What each measure of a confidence is, in the order of `MEASURES`, times that confidence. Entropy is one less."""
 _ANSWER = "The answer is \\boxed{7}."
+
+
+def simulated_scores(confidence: float, tokens: int) -> Measured:
+    """The scores [S] of a step whose tokens are all as sure as this, 0 to 1."""
+    max_logit, entropy, max_prob, margin = (scale * confidence for scale in SCALES)
+    return (*(max_logit, entropy - 1.0, max_prob, margin) * len(AGGREGATES), float(tokens))
 
 
 class SimulatedReplica:
@@ -168,7 +176,7 @@ class SimulatedReplica:
             tokens_R=[self._options["tokens"] // 2] * n,
             prompt_tokens_R=[0] * n,
             cached_tokens_R=[0] * n,
-            scores_R3=np.full((n, 3), np.nan),
+            scores_RS=np.full((n, SCORES), np.nan),
             seconds_R=[0.0] * n,
             replica=self._name,
             busy_s=self._busy_s,
@@ -208,10 +216,12 @@ class SimulatedReplica:
         spread_B = ((seed_B >> np.uint64(17)) % np.uint64(991)) / 991.0
         unsure_B = (seed_B >> np.uint64(27)) % np.uint64(2) == 0
         conf_B = self._options["sure"] - 0.4 * unsure_B + 0.1 * spread_B
-        scores_B3 = np.stack([20 * conf_B, conf_B - 1.0, conf_B], axis=1)
-        scores_B3[:, [m not in self._measures for m in MEASURES]] = np.nan
-        finish_B, text_B, ids_B, tokens_B, cached_B, errors = [], [], [], [], [], {}
+        measures_B4 = np.outer(conf_B, SCALES)
+        measures_B4[:, MEASURES.index("entropy")] -= 1.0
+        measures_B4[:, [m not in self._measures for m in MEASURES]] = np.nan
         length, exact_steps = self._options["tokens"], self._options["steps"] if self._options["exact"] else 0
+        scores_BS = np.hstack([np.tile(measures_B4, len(AGGREGATES)), np.full((n, 1), float(length))])
+        finish_B, text_B, ids_B, tokens_B, cached_B, errors = [], [], [], [], [], {}
         ids = tuple(range(length))
         one_piece = length < (batch.sampling.pass_tokens or math.inf)  # a pass is not cut after its first step
         columns = zip(batch.key_B, batch.op_B, batch.held_B, batch.new_B, ends_B.tolist(), strict=True)
@@ -249,7 +259,7 @@ class SimulatedReplica:
             tokens_R=tokens_B,
             prompt_tokens_R=prompt_B,
             cached_tokens_R=cached_B,
-            scores_R3=scores_B3,
+            scores_RS=scores_BS,
             seconds_R=[0.0] * n,
             signal_R=(conf_B * np.where(np.array(batch.op_B) == Op.JUDGE, 9.0, 1.0)).tolist(),
             error_R=errors,

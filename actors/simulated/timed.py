@@ -17,10 +17,11 @@ from itertools import accumulate
 
 from actors.engine.in_flight import NOT_MEASURED, Answer, InFlightBatch
 from actors.engine.thread import EngineThread
+from actors.simulated.instant import simulated_scores
 from actors.simulated.timed_engine import Speed, TimedEngine
 from steer.config.run import PoolConfig
 from steer.messages import WRITING, Ahead, EngineInfo, Op, Prompt
-from steer.traces import Finish
+from steer.traces import Finish, Measured
 
 TOKENIZER = "timed"
 QUANTUM_S = 0.005
@@ -126,7 +127,7 @@ class TimedLoop:
         elif op == Op.PEEK:
             answers = [Answer(index, Finish.STEP, tokens=1, scores=self._scores(question, step))]
         elif op in WRITING:
-            answers = self._write(index, op, question, step, batch.max_tokens_B[index], batch.sampling.pass_tokens)
+            answers = self._write(index, op, question, step, batch.max_tokens_B[index], batch.sampling.most_in_pass(op))
         else:
             answers = [Answer(index, Finish.ERROR, error=f"a timed replica does not answer {Op(op).name}")]
         parts = tuple(max(len(a.ids) + sum(len(ahead.ids) for ahead in a.more), 1) for a in answers)
@@ -167,14 +168,14 @@ class TimedLoop:
         (finish, text, ids, scores), *more = written
         return [Answer(index, finish, text, ids, len(ids), scores=scores, more=tuple(more))]
 
-    def _scores(self, question: int, step: int) -> tuple[float, float, float]:
+    def _scores(self, question: int, step: int) -> Measured:
         """Scores with a confidence around 0.95 or 0.55, as in `actors/simulated/instant.py`. The prompt has none."""
         drawn = _hash(f"{question} {step}")
         if step < 0:
             return NOT_MEASURED
         unsure, spread = drawn % 1000 / 1000 < self._unsure, drawn // 1000 % 1000 / 1000
         confidence = 0.9 - 0.4 * unsure + 0.1 * spread
-        return 20 * confidence, confidence - 1.0, confidence
+        return simulated_scores(confidence, 1)
 
 
 def _hash(text: str) -> int:

@@ -8,10 +8,10 @@ from array import array
 
 import numpy as np
 
-from actors.simulated.instant import SimulatedReplica
+from actors.simulated.instant import SimulatedReplica, simulated_scores
 from steer.config.run import ModelConfig, PoolConfig
 from steer.messages import WRITING, Ahead, Op, StepBatch, StepResults
-from steer.traces import Finish
+from steer.traces import SCORES, Finish, Measured
 
 STEPS = 8
 """Steps of every trace. There are enough of them that admission and retirement do not dominate the loop."""
@@ -82,7 +82,7 @@ class PromptReplies(SimulatedReplica):
                 STEP_TOKENS * (held + len(new)) for held, new in zip(batch.held_B, batch.new_B, strict=True)
             ],
             cached_tokens_R=[STEP_TOKENS * held for held in batch.held_B],
-            scores_R3=np.array([_scores(seed, 0) for seed in batch.seed_B]).reshape(-1, 3),
+            scores_RS=np.array([_scores(seed, 0) for seed in batch.seed_B]).reshape(-1, SCORES),
             seconds_R=[0.0] * len(finish_B),
             more_R=more,
             replica=self._name,
@@ -90,8 +90,8 @@ class PromptReplies(SimulatedReplica):
         )
 
 
-def _scores(seed: int, step: int) -> tuple[float, float, float]:
-    """Scores in the order of `steer.traces.MEASURES`, with a confidence around 0.95 or 0.55."""
+def _scores(seed: int, step: int) -> Measured:
+    """The scores of a step with a confidence around 0.95 or 0.55."""
     drawn = (seed >> 17) + 7919 * step
     confidence = 0.9 - 0.4 * (drawn % 1000 < 1000 * UNSURE) + 0.1 * (drawn // 1000 % 1000 / 1000)
-    return 20 * confidence, confidence - 1.0, confidence
+    return simulated_scores(confidence, STEP_TOKENS)

@@ -1,9 +1,9 @@
 """Reads a run's tables into the data frames that `steer.statistics` works on.
 
-`load` gives `traces`: one line a trace, with `KEYS`, question_id, sample, seed, verdict and compute. `load_steps` gives
-the kept steps of some of them: `trace` (the line in `traces`), `step` from 0, `of` (kept steps of its trace), `large`,
-and a column for each name in `SCORES`. A *row* of the report is one policy setting on one benchmark and split, with all
-of its sampling seeds.
+`load` gives `traces`: one line a trace, with `KEYS`, question_id, cluster, sample, seed, verdict and compute.
+`load_steps` gives the kept steps of some of them: `trace` (the line in `traces`), `step` from 0, `of` (kept steps of
+its trace), `large`, and a column for each name in `SCORES`. A *row* of the report is one policy setting on one
+benchmark and split, with all of its sampling seeds.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ import pyarrow.dataset as pads
 
 from steer.config.policy import BAR
 from steer.config.thresholds import setting_of
+from steer.statistics.clusters import clusters
 from steer.statistics.frames import KEYS, SCORES, ReportRow, unique
 from steer.storage.filesystem import open_filesystem
 from steer.storage.run_folder import RunFolder
@@ -24,7 +25,7 @@ from steer.storage.schemas import SCHEMAS
 
 TRACE_COLUMNS = (
     *("cell", "trace_id", "question_id", "sample", "seed", "benchmark", "difficulty", "correct", "status", "steps"),
-    *("steps_large", "tokens_discarded", "flops_paper", "flops_full"),
+    *("steps_large", "tokens_discarded", "flops_paper", "flops_full", "labels"),
 )
 
 
@@ -62,7 +63,7 @@ def read(run: RunFolder, table: str, columns: Sequence[str], wanted: pads.Expres
 def load(run: RunFolder, described: dict[str, Any]) -> pd.DataFrame:
     """All traces, cells in the run's order. A trace without a verdict counts as wrong."""
     table = read(run, "traces", TRACE_COLUMNS).sort_by([("question_id", "ascending"), ("sample", "ascending")])
-    for name in ("cell", "benchmark", "difficulty", "status"):
+    for name in ("cell", "benchmark", "difficulty", "status", "labels"):
         table = table.set_column(table.schema.get_field_index(name), name, table[name].dictionary_encode())
     frame = table.to_pandas()
     rows = rows_of(described)
@@ -77,7 +78,8 @@ def load(run: RunFolder, described: dict[str, Any]) -> pd.DataFrame:
     if (frame["benchmark"] == "").any():
         frame["benchmark"] = pd.Categorical(measured_on)
     frame["correct"] = frame["correct"].fillna(False).astype(bool)
-    return frame
+    frame["cluster"] = clusters(frame)
+    return frame.drop(columns="labels")
 
 
 def load_steps(run: RunFolder, traces: pd.DataFrame) -> pd.DataFrame:

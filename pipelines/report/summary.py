@@ -12,13 +12,15 @@ from typing import NamedTuple
 import pandas as pd
 import pyarrow as pa
 
+from steer.statistics.clusters import clusters
 from steer.statistics.curves import curve
 from steer.statistics.frames import KEYS
+from steer.statistics.oracle import oracles
 from steer.storage.run_folder import RunFolder
 
 COLUMNS = (
     *("cell", "question_id", "seed", "correct", "status", "flops_paper", "flops_full", "steps", "steps_large"),
-    "tokens_discarded",
+    *("tokens_discarded", "labels"),
 )
 
 
@@ -52,8 +54,8 @@ class Summary(NamedTuple):
     """Share of right answers over all questions, samples and seeds, 0 to 1; a question without an answer is wrong."""
     accuracy_low: float
     accuracy_high: float
-    """Ends of the 95 % interval. The unit is the question: with several answers a question, a bootstrap over
-    questions; with one, Wilson's."""
+    """Ends of the 95 % interval. The unit is the question, or the cluster of questions that share a rule or a passage:
+    with several answers a unit, a bootstrap over units; with one, Wilson's."""
     flops_paper: float
     """1e12 FLOPs a question: 2N for every generated token, discarded drafts included."""
     flops_full: float
@@ -65,6 +67,23 @@ class Summary(NamedTuple):
     two points of the bar were measured."""
     seconds: float
     """Wall time of the pipelines the row's cells ran in, each shared among its cells by the time their steps took."""
+    clusters: int = 0
+    """Units that the interval rests on: `n`, or fewer where questions share a rule or a passage. 0 in a file of an
+    earlier version, as are the keys below."""
+    pareto: bool = False
+    """Whether no row of this benchmark and split is as accurate and as cheap (`flops_full`), and better in one."""
+    apgr: float = math.nan
+    """Average performance gap recovered by the row's policy over all of its settings (RouteLLM); 0.5: random routing.
+    NaN (null) for `small` and `large`, and where these were not run or none of its settings lies between in cost."""
+    cpt_50: float = math.nan
+    """The least cost, from 0 (small alone) to 1 (large alone) by `flops_full`, at which the policy recovers half of the
+    gap between the two."""
+    cpt_80: float = math.nan
+    oracle_accuracy: float = math.nan
+    """Of this benchmark and split: the accuracy of sending each question to the model that is right on it; NaN (null)
+    where `small` or `large` was not run."""
+    oracle_flops_paper: float = math.nan
+    oracle_flops_full: float = math.nan
 
 
 def note_seconds(run: RunFolder, cells: Sequence[str], seconds: float) -> None:
@@ -99,10 +118,14 @@ def summarise(run: RunFolder, entries: Sequence[Entry]) -> list[Summary]:
             raise ValueError(f"no traces of {where}")
         if counts[entry[:4]] > 1:
             raise ValueError(f"{where}: questions have different numbers of answers: the run is not whole")
-    points = curve(traces, bar_labels={entry.policy for entry in entries if entry.bar}).set_index(KEYS)
+    bar = {entry.policy for entry in entries if entry.bar}
+    points = curve(traces, bar_labels=bar).set_index(KEYS)
+    best = oracles(traces, bar).set_index(KEYS[:2])[["accuracy", "flops_paper", "flops_full"]]
     # If a pipeline was cut off after its last trace, the time of its cells is not known.
     took = {cell["name"]: cell.get("seconds", 0.0) for cell in run.describe()["cells"]}
-    return [_row(entry, points.loc[entry[:4]], took) for entry in entries]
+    unknown = (math.nan, math.nan, math.nan)
+    at_best = {place: tuple(map(float, values)) for place, *values in best.itertuples(name=None)}
+    return [_row(entry, points.loc[entry[:4]], took, at_best.get(entry[:2], unknown)) for entry in entries]
 
 
 def write_json(run: RunFolder, rows: Iterable[Summary]) -> None:
@@ -128,10 +151,12 @@ def _traces(run: RunFolder, entries: Sequence[Entry]) -> pd.DataFrame:
     for place, key in enumerate(KEYS):
         traces[key] = traces["cell"].map({name: entry[place] for name, entry in of_cell.items()})
     traces["correct"] = traces["correct"].fillna(False).astype(bool)
+    traces["cluster"] = clusters(traces)
     return traces
 
 
-def _row(entry: Entry, point: pd.Series, took: dict[str, float]) -> Summary:
+def _row(entry: Entry, point: pd.Series, took: dict[str, float], at_best: tuple[float, ...]) -> Summary:
+    """`at_best`: accuracy, flops_paper and flops_full of the oracle."""
     return Summary(
         *entry[:4],
         seeds=len(entry.cells),
@@ -145,4 +170,12 @@ def _row(entry: Entry, point: pd.Series, took: dict[str, float]) -> Summary:
         share_large=0.0 if math.isnan(point["share_large"]) else float(point["share_large"]),
         random_query_accuracy=float(point["bar"]),
         seconds=sum(took.get(name, 0.0) for name in entry.cells),
+        clusters=int(point["clusters"]),
+        pareto=bool(point["pareto"]),
+        apgr=float(point["apgr"]),
+        cpt_50=float(point["cpt_50"]),
+        cpt_80=float(point["cpt_80"]),
+        oracle_accuracy=at_best[0],
+        oracle_flops_paper=at_best[1],
+        oracle_flops_full=at_best[2],
     )

@@ -43,7 +43,7 @@ from steer.traces import Role
 MAY_DIFFER = ("pools", "journal")
 """Keys of the configuration that may differ when a run is resumed."""
 MUST_AGREE = ("pools.measures",)
-"""Keys below those of `MAY_DIFFER` that may not differ."""
+"""Keys below those of `MAY_DIFFER` that may not differ, unless more is measured now than by an earlier version."""
 
 
 class Lifecycle:
@@ -227,7 +227,7 @@ def prepare_resuming(run: RunFolder, wanted: dict[str, Any], out: str | Path) ->
         for key, was, now in changed(run.describe()["config"], json.loads(json.dumps(wanted)))
         if not key.startswith(tuple(f"{free}." for free in MAY_DIFFER))
         and key not in MAY_DIFFER
-        or key.startswith(MUST_AGREE)
+        or (key.startswith(MUST_AGREE) and not _measures_more(was, now))
     ]
     if changes:
         key, was, now = changes[0]
@@ -251,6 +251,10 @@ def changed(was: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]
             yield from changed(earlier, present, f"{key}.{number}")
     elif was != now:
         yield key, was, now
+
+
+def _measures_more(was: Any, now: Any) -> bool:
+    return isinstance(was, list) and isinstance(now, list) and set(was) < set(now)
 
 
 def _are_objects(value: Any) -> bool:

@@ -34,7 +34,7 @@ def sweep_pairs(folder: str | Path, config: SweepConfig, out: str | Path, verbos
         raise SettingsError("test: true: a choice of defaults looks at validation alone; set test: false")
     sweeps: list[list[Summary]] = []
     text = ""
-    for name, pair in _pairs(Path(folder)).items():
+    for name, pair in pairs_in(Path(folder)).items():
         target = Path(out) / name
         print(f"\n## {name}", flush=True)
         rows = _finished(target) or run_sweep(config.model_copy(update={"pair": pair}), target, verbose=verbose)
@@ -119,7 +119,8 @@ def _slope(a: tuple[float, float], b: tuple[float, float]) -> float:
     return (b[1] - a[1]) / (b[0] - a[0]) if b[0] > a[0] else np.inf
 
 
-def _pairs(folder: Path) -> dict[str, PairConfig]:
+def pairs_in(folder: Path) -> dict[str, PairConfig]:
+    """Every pair of the models that `steer train-pair` wrote there, by name. SettingsError if there are none."""
     found = {size: sorted(folder.glob(f"{size}-seed*")) for size in ("small", "large")}
     if not all(found.values()):
         raise SettingsError(

@@ -192,6 +192,16 @@ class Measured:
         return Halves(self.candidates(folds, seed, chosen_Q, first=True), Certifying(small, large, of_family))
 
 
+def table_halves(table: PrefixTable, folds: int = FOLDS, seed: int = 0, tokens_past: float = 0.0) -> Halves:
+    """The halves of a prefix table for `risk`: thresholds, family and order from one, answers to the other.
+    `tokens_past`: see `steer.plans.handover.price`."""
+    chosen_Q, certified_Q = halve(len(table), seed)
+    rest = table.take(certified_Q)
+    choosing = search(table.take(chosen_Q), folds, seed, tokens_past=tokens_past)
+    answers = Certifying(small_alone(rest), large_alone(rest), lambda f: evaluate(rest, f.policies, tokens_past))
+    return Halves(choosing, answers)
+
+
 def origin_of(folder: str, described: Mapping[str, Any], seed: int) -> Origin:
     """Where a plan came from, by the `run.json` of the folder; {} if it has none."""
     return Origin(

@@ -1,16 +1,13 @@
 """Benchmarks: a configuration in, the `Question` rows of one split out. Each benchmark has its own file."""
 
+from dataclasses import replace
+
 from steer.benchmarks import embedded, local
-from steer.benchmarks.acpbench import ACPBENCH
-from steer.benchmarks.aime import AIME
 from steer.benchmarks.benchmark import Benchmark, BenchmarkRow, EmptySplit, Key, Reading, Shard
 from steer.benchmarks.embedded import EMBEDDED, EmbeddedBenchmark
 from steer.benchmarks.files import is_local, several
-from steer.benchmarks.kor_bench import KOR_BENCH
-from steer.benchmarks.math500 import MATH500
-from steer.benchmarks.musique import MUSIQUE
-from steer.benchmarks.omni_math import OMNI_MATH
-from steer.benchmarks.public import Definition, PublicShard
+from steer.benchmarks.public import PUBLIC
+from steer.benchmarks.public.definition import Definition, PublicShard
 from steer.config.run import BenchmarkConfig
 
 __all__ = [
@@ -25,9 +22,6 @@ __all__ = [
     "load_benchmark",
     "reading",
 ]
-
-PUBLIC = {d.name: d for d in (MATH500, OMNI_MATH, AIME, ACPBENCH, MUSIQUE, KOR_BENCH)}
-"""The paper's six benchmarks."""
 
 OWN_DATA_KEYS = ("question", "answer", "answers", "id", "prompt")
 """Configuration keys that only own data may set."""
@@ -46,6 +40,15 @@ def load_benchmark(config: BenchmarkConfig) -> Benchmark:
 
 def reading(config: BenchmarkConfig) -> Reading:
     """How the configured benchmark is read. Raises ValueError, with the remedy, if the configuration is wrong."""
+    read = _reading(config)
+    if config.difficulties is None:
+        return read
+    rule = f"{read.split_rule}; only questions of difficulty {', '.join(config.difficulties)}"
+    return replace(read, split_rule=rule, difficulties=config.difficulties)
+
+
+def _reading(config: BenchmarkConfig) -> Reading:
+    """How it is read as a whole, questions of every difficulty."""
     source = config.source or _standard_source(config.name)
     if config.split == "train" and source != "embedded":
         raise ValueError(f"benchmark {config.name} has no split train: use split: validation")

@@ -7,6 +7,7 @@ Invariant: a shard returns every row once, in order. A row that cannot be asked 
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
@@ -15,6 +16,8 @@ from steer.traces import Question
 
 VALIDATION_SHARE = 0.2
 """Share of the questions reserved for choosing thresholds, if a benchmark has no splits of its own (benchmarks.md)."""
+MAX_DIFFICULTIES_SHOWN = 12
+"""How many difficulties a message names."""
 SAMPLE_RULE = "the fifth of the ids with the smallest hashes is validation, the rest is test"
 
 
@@ -40,6 +43,8 @@ class Key(NamedTuple):
     """The source's own split of the row; empty if the source has no splits."""
     draw: str
     """The text whose hash decides between validation and test: the id, but shared by repeats of one question."""
+    difficulty: str = ""
+    """The benchmark's own label; empty if there is none, or if it could not be read."""
 
 
 class Shard(Protocol):
@@ -72,13 +77,15 @@ class Reading:
     drawn: bool = False
     """With `limit`: draw the questions by a hash of their ids, because the first ones would all be of one subset. If
     false, take the first ones."""
+    difficulties: tuple[str, ...] | None = None
+    """Only questions with one of these labels. They are selected from the split, and before the limit is. None: all."""
 
     def wanted_shards(self) -> tuple[Shard, ...]:
         return tuple(s for s in self.shards if self.split == "all" or s.split in ("", self.split))
 
     def select(self, keys: Sequence[Key]) -> list[int]:
         """Indices of the selected rows, in order. Raises ValueError if two rows have one id, and EmptySplit
-        if none is in the split."""
+        if none is in the split, or none in it has one of the difficulties."""
         _refuse_duplicates(keys)
         validation = validation_draws(key.draw for key in keys if not key.split)
         chosen = [
@@ -88,9 +95,29 @@ class Reading:
         ]
         if not chosen:
             raise EmptySplit(self._nothing(keys))
+        if self.difficulties is not None:
+            chosen = self._of_difficulty(keys, chosen)
         if self.drawn and self.limit is not None:
             chosen = sorted(sorted(chosen, key=lambda i: _hash("limit", keys[i].id))[: self.limit])
         return chosen[: self.limit]
+
+    def _of_difficulty(self, keys: Sequence[Key], chosen: list[int]) -> list[int]:
+        """Those of `chosen` that have one of the difficulties. A row whose label cannot be read is none of them."""
+        wanted = self.difficulties or ()
+        found = [i for i in chosen if keys[i].difficulty in wanted]
+        if not found:
+            there = sorted({keys[i].difficulty for i in chosen} - {""}, key=_in_order)
+            remedy = (
+                f"choose benchmark.difficulties from {', '.join(there[:MAX_DIFFICULTIES_SHOWN])}"
+                + (f" and {len(there) - MAX_DIFFICULTIES_SHOWN} more" if len(there) > MAX_DIFFICULTIES_SHOWN else "")
+                if there
+                else "its questions have no difficulty label, so leave benchmark.difficulties out"
+            )
+            raise EmptySplit(
+                f"benchmark {self.name}: none of the {len(chosen)} questions of split {self.split} has difficulty "
+                f"{' or '.join(wanted)}: {remedy}"
+            )
+        return found
 
     def _nothing(self, keys: Sequence[Key]) -> str:
         """Why no row is selected."""
@@ -141,6 +168,14 @@ def validation_draws(draws: Iterable[str]) -> set[str]:
     distinct = sorted(set(draws), key=lambda draw: (_hash("validation", draw), draw))
     size = max(1, round(VALIDATION_SHARE * len(distinct))) if len(distinct) > 1 else 0
     return set(distinct[:size])
+
+
+def _in_order(difficulty: str) -> tuple[float, str]:
+    """Sort key: numbers by size, then words."""
+    try:
+        return float(difficulty), ""
+    except ValueError:
+        return math.inf, difficulty
 
 
 def _hash(what: str, text: str) -> bytes:

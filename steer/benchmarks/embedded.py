@@ -42,7 +42,8 @@ class EmbeddedShard:
                 grader=self.grader,
                 difficulty=str(task.level),
             )
-            yield Key(task.id, f"{self.name} {self.split}", self.split, task.id), BenchmarkRow(question)
+            place = f"{self.name} {self.split}"
+            yield Key(task.id, place, self.split, task.id, question.difficulty), BenchmarkRow(question)
 
 
 def reading(config: BenchmarkConfig) -> Reading:

@@ -10,8 +10,8 @@ from pydantic import Field, field_validator, model_validator
 
 from steer.config.strict import NO_TRUTH_VALUE, Strict
 
-Measure = Literal["max_logit", "entropy", "max_prob"]
-Aggregate = Literal["mean", "min"]
+Measure = Literal["max_logit", "entropy", "max_prob", "margin"]
+Aggregate = Literal["mean", "min", "window", "tenth"]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 """A share or a probability."""
 
@@ -46,7 +46,13 @@ class Scored(Strict):
     scored_by: Literal["small", "producer"] = "small"
     """The model that scores a step: always the small one, or the one that wrote it."""
     aggregate: Aggregate = "mean"
-    """How the chosen tokens make a step's score: their mean (Eq. 7), or the least sure token."""
+    """How the chosen tokens make a step's score: their mean (Eq. 7), the least sure token, the lowest mean of 16 tokens
+    in a row, or the mean of the lowest tenth."""
+    so_far: Literal["min", "mean"] | None = None
+    """Route by the least or the mean of the trace's scores up to this step. None: by this step's score alone."""
+    by_length: tuple[float, float] | None = None
+    """(a, b): a step of n chosen tokens is scored by its score less a + b ln n, what is expected of that length. The
+    least of many tokens is low by itself. `steer tune` fits the two."""
     refine: Literal["first", "every", "never"] = "first"
     """Which unsure steps of the small model are discarded and rewritten by the large one: step 0 alone (the paper's
     first-step refinement), every step, or none. `true` and `false` mean `first` and `never`."""
@@ -100,6 +106,9 @@ PAPER: dict[str, Any] = {
     "also": None,
     "scored_by": "producer",
     "aggregate": "mean",
+    "so_far": None,
+    "by_length": None,
+    "decide": None,
     "scope": "pooled",
     "fit_from": "live",
     "monotone": False,
@@ -113,6 +122,7 @@ PAPER: dict[str, Any] = {
 STEPWISE: dict[str, Any] = {
     "measure": "max_prob",
     "aggregate": "mean",
+    "decide": None,
     "fit_from": "live",
     "refine": "first",
     "ahead": False,
@@ -121,16 +131,40 @@ STEPWISE: dict[str, Any] = {
 """The defaults of `preset: stepwise`: each step by itself, as in Algorithm 1, but scored by the small model."""
 
 
+MIXTURE: dict[str, Any] = {
+    "measure": "max_logit",
+    "aggregate": "min",
+    "decide": "mixture",
+    "fit_from": "all_steps",
+    "refine": "every",
+    "ahead": True,
+    "hysteresis": 1.0,
+}
+"""The defaults of `preset: mixture`: the best settings by the mixture on the embedded pairs (docs/findings.md)."""
+PRESETS: dict[str, dict[str, Any]] = {"stepwise": STEPWISE, "mixture": MIXTURE}
+OF_MIXTURE = ("also", "scope", "fit_from", "frozen_path", "monotone", "min_fit", "hysteresis")
+"""Keys that only the mixture reads: a policy that gives one decides by the mixture unless it says otherwise."""
+
+
 class SteerPolicy(MixtureOptions):
-    """The defaults had the most accuracy at equal compute on the embedded pairs (docs/findings.md)."""
+    """By default gamma is the share of the traces that go to the large model. docs/findings.md says why."""
 
     name: Literal["steer"] = "steer"
     gamma: Unit = 0.5
-    """A step goes to the large model where the posterior of the confident component is below gamma."""
-    measure: Measure = "max_logit"
-    """The confidence measure that the policy routes by (docs/method.md, Confidence)."""
-    aggregate: Aggregate = "min"
-    """How the chosen tokens make a step's score: the least sure token, or their mean (Eq. 7)."""
+    """With `decide: budget` the share of the traces that go to the large model. With `mixture` a step goes there where
+    the posterior of the confident component is below gamma."""
+    decide: Literal["mixture", "budget", "threshold"] | None = "budget"
+    """What is compared with what. `mixture`: the mixture's posterior with gamma (Eq. 10). `budget`: the score with a
+    quantile of the run's recent scores at this step index, so that gamma is a cost. `threshold`: the score with
+    `thresholds`, which `steer tune` chooses. Null, and a policy that gives a key of the mixture: `mixture`."""
+    thresholds: Annotated[tuple[float, ...], Field(min_length=1)] | None = None
+    """`decide: threshold`: the least sure score at each step index. The last one holds for all later steps."""
+    hands_back: bool | None = None
+    """`decide: budget` or `threshold`: a trace that the large model writes returns to the small one once a step of it
+    is sure. None: it does not, and the large model writes to the end. With `mixture` see `hysteresis`."""
+    aggregate: Aggregate = "tenth"
+    """How the chosen tokens make a step's score: their mean (Eq. 7), the least sure token, the lowest mean of 16 tokens
+    in a row, or the mean of the lowest tenth."""
     refine: Literal["first", "every", "never"] = "every"
     """Which unsure steps of the small model are discarded and rewritten by the large one: step 0 alone (the paper's
     first-step refinement), every step, or none. `true` and `false` mean `first` and `never`."""
@@ -143,10 +177,21 @@ class SteerPolicy(MixtureOptions):
     hysteresis: Unit = 1.0
     """A trace that the large model writes returns to the small one only if its posterior reaches gamma + hysteresis. If
     that sum is above 1, it never returns, and the large model writes to the end in one pass."""
-    preset: Literal["none", "paper", "stepwise"] = "none"
+    preset: Literal["none", "paper", "stepwise", "mixture"] = "none"
     """`paper` is Algorithm 1 to the letter (max_logit, producer, pooled, live, literal posterior, refinement of step 0)
     and fixes these keys. `stepwise` decides on every step by itself (max_prob by the small model, mean over tokens,
-    live, no hysteresis, nothing written ahead); keys that are given win."""
+    live, no hysteresis, nothing written ahead). `mixture` hands a trace over once by one mixture over all steps
+    (max_logit, least token, written ahead). Of both, keys that are given win."""
+
+    @model_validator(mode="after")
+    def _rule_has_its_keys(self) -> Self:
+        if (self.decide == "threshold") != (self.thresholds is not None):
+            raise ValueError("decide: threshold and thresholds: [..] go together: set both or neither")
+        if self.decide in ("budget", "threshold") and self.also is not None:
+            raise ValueError(f"also: {self.also}: a second measure needs the mixture; remove also or decide")
+        if self.decide in (None, "mixture") and self.hands_back is not None:
+            raise ValueError("hands_back: with the mixture set hysteresis, 1 never to return, or decide: budget")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -157,7 +202,11 @@ class SteerPolicy(MixtureOptions):
             if clash:
                 raise ValueError(f"preset: paper fixes {', '.join(clash)}: remove them or the preset")
             return {**data, **PAPER}
-        return {**STEPWISE, **data} if preset == "stepwise" else data
+        if preset in PRESETS:
+            return {**PRESETS[preset], **data}
+        if isinstance(data, dict) and "decide" not in data and any(data.get(key) is not None for key in OF_MIXTURE):
+            return {**data, "decide": "mixture"}
+        return data
 
 
 class PercentilePolicy(Scored):

@@ -12,6 +12,9 @@ from pydantic_core import PydanticCustomError
 from steer.config.policy import Measure, PolicyConfig, SteerPolicy
 from steer.config.strict import COUNTS, NO_TRUTH_VALUE, Count, Seed, Strict, Text
 
+AHEAD_TOKENS = 64
+"""Tokens of a pass ahead, unless `routing.ahead_tokens` says otherwise. On one real pair whole answers were written
+ahead and 433 of 441 tokens thrown away, a quarter of what the large model alone costs."""
 MAX_LIVE = 100_000
 """Most live traces of a run that sets no `routing.max_live`. It is far above what engines need to be busy, and a group
 of a fourth of it has far more scores at every step than its mixture needs."""
@@ -32,19 +35,29 @@ class RoutingOptions(Strict):
     """Times that one step is asked for before its trace ends as `error`. (A replica died or failed on it each time.)"""
     pass_tokens: Count | None = 512
     """Tokens after which a pass over several steps comes back, at the end of its step, and is asked to go on. Such a
-    pass is that of a model alone, the large model's last one, or steps written ahead. No more than this is lost with a
+    pass is that of a model alone or the large model's last one. No more than this is lost with a
     replica or a run, and a drained node is left this soon. None: a pass comes back at its end only."""
+    ahead_tokens: Count | None = None
+    """The same of steps written ahead (`policy.ahead`): most of them are thrown away where a step is unsure. None:
+    64, or `pass_tokens` if that is less."""
     write_on: bool | None = None
     """The model that writes a trace goes on while its finished steps are decided on, and stops only where the other
     model takes over. What it has written past that step is thrown away and charged. Needs `barrier: rolling`. Replaces
     what `policy.ahead` does. Policies that ask for a signal or a peek before each step write step by step all the same.
     None: false."""
+    token_scores: bool | None = None
+    """Keep the measures of every token in `steps/`, for research: some 17 bytes a token. None: false."""
     groups_in_flight: Count = 4
     """Groups routed at the same time: while one waits at its barrier, the rows of another fill the pools."""
     max_live: Count | None = None
     """Traces of the run that are live at the same time, at most. It bounds the router's memory. A cell's traces are cut
     into as many groups as it takes that `groups_in_flight` of them do not exceed it, at least `benchmark.groups`. None:
     100,000, so that a cell of up to 25,000 traces is cut into `benchmark.groups` as it stands."""
+
+    @property
+    def most_ahead(self) -> int:
+        """`ahead_tokens`, or what holds without it."""
+        return self.ahead_tokens or min(AHEAD_TOKENS, self.pass_tokens or AHEAD_TOKENS)
 
     @property
     def most_live(self) -> int:
@@ -67,8 +80,8 @@ class BenchmarkConfig(Strict):
     """Which questions are asked, and how they are graded."""
 
     name: Text = "chain_math"
-    """`chain_math` or `hops` of the embedded pair; or `math500`, `omni_math`, `aime`, `acpbench`, `musique` or
-    `kor_bench`; or any name, together with `source: PATH` and the field names below (own data)."""
+    """`chain_math` or `hops` of the embedded pair; or `math500`, `omni_math`, `aime`, `acpbench`, `musique`,
+    `kor_bench`, `gsm8k` or `svamp`; or any name, together with `source: PATH` and the field names below (own data)."""
     source: str | tuple[str, ...] | None = None
     """`embedded`, `hub`, or the path or URL of a json, jsonl, csv or parquet file, of a folder of them, or a pattern
     such as `data/*.jsonl`; or a list of these. None: `hub` for a public benchmark, `embedded` for the others."""
@@ -91,6 +104,9 @@ class BenchmarkConfig(Strict):
     """Template of the user turn (own data), with `{question}` or any other field of the row, at least one."""
     tokens: Literal["math", "all"] | None = None
     """Which tokens a step's score averages over. None: the benchmark's own choice."""
+    difficulties: tuple[Text, ...] | None = None
+    """Ask only questions with one of these labels of the benchmark's own difficulty, e.g. `[1, 2, 3]` of math500. They
+    are chosen from the split, which stays as it is, and before `limit` is. None: all questions."""
     limit: Count | None = None
     """Number of questions. Embedded benchmarks and own data give their first ones. A public benchmark gives a draw by a
     hash of the ids, since its first ones would all be of one subset."""
@@ -98,6 +114,17 @@ class BenchmarkConfig(Strict):
     """Traces sampled for each question."""
     groups: Count = 1
     """K of Table 3: the number of groups into which the traces are cut. Groups are routed independently."""
+
+    @field_validator("difficulties", mode="before")
+    @classmethod
+    def _labels(cls, value: object) -> object:
+        """YAML reads levels as numbers, and a single one needs no list."""
+        if value is None:
+            return None
+        labels = list(value) if isinstance(value, list | tuple) else [value]
+        if not labels:
+            raise ValueError("the list is empty: name at least one difficulty, or leave the key out")
+        return tuple(str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for v in labels)
 
     @field_validator("source", mode="before")
     @classmethod
@@ -213,7 +240,7 @@ class PoolsConfig(Strict):
     """Router processes. Each has an even share of every pool's replicas, and of the groups. One router is one CPU core:
     give more where its event loop is busy all the time (docs/running.md). Needs as many replicas of each model, and
     groups in flight."""
-    measures: tuple[Measure, ...] = ("max_logit", "entropy", "max_prob")
+    measures: tuple[Measure, ...] = ("max_logit", "entropy", "max_prob", "margin")
     """What replicas measure of each step. `[max_logit]` alone runs on vLLM's public API; the others need the confidence
     hook."""
 

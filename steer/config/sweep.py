@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from steer.config.policy import BAR, PolicyConfig
 from steer.config.run import BenchmarkConfig, PairConfig, PoolsConfig, RoutingOptions
 from steer.config.strict import COUNTS, NO_TRUTH_VALUE, SEEDS, Count, Seed, Strict
-from steer.config.thresholds import THRESHOLDS, setting_of, threshold_key, with_threshold
+from steer.config.thresholds import setting_of, standard_grid, threshold_key, with_threshold
 
 Objective = Literal["cheapest_within", "accuracy", "budget"]
 
@@ -47,7 +47,7 @@ class Variant(Strict):
 
     def settings(self) -> list[tuple[str, PolicyConfig]]:
         """(text, policy) for every setting of the grid. A policy without a grid has one setting."""
-        values = self.grid or THRESHOLDS.get(self.policy.name, (None, ()))[1]
+        values = self.grid or standard_grid(self.policy)
         policies = [with_threshold(self.policy, value) for value in values] or [self.policy]
         return [(setting_of(policy.model_dump()), policy) for policy in policies]
 

@@ -17,6 +17,9 @@ THRESHOLDS: dict[str, tuple[str, tuple[float, ...]]] = {
 """By policy: the key that its grid varies, and the grid unless the sweep names another. Entropies are in nats: 0.05 is
 a nearly certain first token, 1.6 about five equally likely ones."""
 
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""The grid of `steer` with `decide: budget`: shares of the traces."""
+
 
 def label_of(policy: PolicyConfig) -> str:
     """The label of a policy to which no sweep gave one: its name, or the name of a custom policy's class."""
@@ -28,7 +31,18 @@ def threshold_key(policy: dict[str, Any]) -> str | None:
 
     `policy`: its configuration as JSON values, as `run.json` holds it.
     """
+    if policy["name"] == "steer" and policy.get("decide") == "threshold":  # `steer tune` has chosen
+        return None
     return policy.get("threshold") if policy["name"] == "custom" else THRESHOLDS.get(policy["name"], (None,))[0]
+
+
+def standard_grid(policy: PolicyConfig) -> tuple[float, ...]:
+    """The thresholds that a sweep tries unless it names others. Empty for a policy without a threshold."""
+    if threshold_key(policy.model_dump()) is None:
+        return ()
+    if policy.name == "steer" and policy.decide == "budget":
+        return SHARES
+    return THRESHOLDS.get(policy.name, ("", ()))[1]
 
 
 def setting_of(policy: dict[str, Any]) -> str:

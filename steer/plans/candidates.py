@@ -4,7 +4,7 @@ A family is one policy at the levels of its knob. Of each level it holds two fig
 a choice may look at (a row for each fold that is left out, and a last row for all questions), and the held-out answers,
 by which a choice is judged. Invariant: a choice made on row f reads no answer to a question of fold f.
 
-Axes: `_F` folds and all, `_S` levels, `_Q` questions, `_V` families.
+Axes: `_F` folds and all, `_P` levels, `_Q` questions, `_V` families.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,21 +33,21 @@ class Family:
     policies: tuple[dict[str, Any], ...]
     """The configuration at each level, fitted on all questions."""
     held: Answers
-    """Held-out answers [S, Q]."""
-    accuracy_FS: Floats
+    """Held-out answers [P, Q]."""
+    accuracy_FP: Floats
     """Mean over the questions of each row, smoothed over levels of nearly the same cost."""
-    cost_FS: Floats
+    cost_FP: Floats
     """1e12 FLOPs a question, by the full count."""
-    error_FS: Floats
+    error_FP: Floats
     """Standard error of the difference in accuracy to the large model, over the same questions."""
 
 
 class Stacked(NamedTuple):
-    """The figures of all families, padded with NaN to the most levels [F, V, S]."""
+    """The figures of all families, padded with NaN to the most levels [F, V, P]."""
 
-    accuracy_FVS: Floats
-    cost_FVS: Floats
-    error_FVS: Floats
+    accuracy_FVP: Floats
+    cost_FVP: Floats
+    error_FVP: Floats
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Candidates:
             padded = [np.pad(v, ((0, 0), (0, width - v.shape[1])), constant_values=np.nan) for v in values]
             return np.stack(padded, axis=1)
 
-        return Stacked(stack("accuracy_FS"), stack("cost_FS"), stack("error_FS"))
+        return Stacked(stack("accuracy_FP"), stack("cost_FP"), stack("error_FP"))
 
 
 def folds_of(questions: int, folds: int, seed: int) -> Ints:
@@ -114,12 +114,12 @@ def search(
         for rule in rules:
             if rule in OF_STEPS and signal.so_far != "none":
                 continue
-            fitted, first_FSQ, held_SQ = of_signal.by_rule(rule)
+            fitted, first_FPQ, held_PQ = of_signal.by_rule(rule)
             for refine in refines:
                 policies = tuple(_policy(signal, of_signal.length_fit, row, refine) for row in fitted)
                 name = f"{signal}, {rule}, refine {refine}"
-                held = priced[refine].answers(held_SQ)
-                rows = (priced[refine].answers(first_SQ) for first_SQ in first_FSQ)
+                held = priced[refine].answers(held_PQ)
+                rows = (priced[refine].answers(first_PQ) for first_PQ in first_FPQ)
                 families.append(family(name, LEVELS[rule].tolist(), policies, rows, held, found))
     return Candidates(table.questions, tuple(families), found.small, found.large, fold_Q)
 
@@ -136,7 +136,7 @@ class _OfSignal:
         """On all questions."""
 
     def by_rule(self, rule: Rule) -> tuple[Floats, list[Ints], Ints]:
-        """Thresholds [S, I] fitted on all questions; first unsure steps [S, Q] for each row; and the held-out ones.
+        """Thresholds [P, I] fitted on all questions; first unsure steps [P, Q] for each row; and the held-out ones.
 
         A rule that sees no answers is fitted once for a row, on the row's own questions. One that does would look
         better on these than on others: there a row's questions are held out too, fold by fold.
@@ -149,16 +149,16 @@ class _OfSignal:
             rows = [self._joined({g: without[frozenset((f, g))] for g in folds}) for f in folds]
         else:
             rows = [without[frozenset((f,))] for f in folds]
-        held_SQ = self._joined({g: without[frozenset((g,))] for g in folds})
-        return self._thresholds(rule, frozenset()), [*rows, held_SQ], held_SQ
+        held_PQ = self._joined({g: without[frozenset((g,))] for g in folds})
+        return self._thresholds(rule, frozenset()), [*rows, held_PQ], held_PQ
 
     def _joined(self, by_fold: dict[int, Ints]) -> Ints:
         """Each fold's questions from its own array."""
-        joined_SQ = np.empty_like(by_fold[0])
-        for fold, first_SQ in by_fold.items():
+        joined_PQ = np.empty_like(by_fold[0])
+        for fold, first_PQ in by_fold.items():
             in_fold_Q = self._fold_Q == fold
-            joined_SQ[:, in_fold_Q] = first_SQ[:, in_fold_Q]
-        return joined_SQ
+            joined_PQ[:, in_fold_Q] = first_PQ[:, in_fold_Q]
+        return joined_PQ
 
     def _first(self, rule: Rule, excluded: frozenset[int]) -> Ints:
         return first_unsure(self._score(excluded), self._inside_QK, self._thresholds(rule, excluded))
@@ -215,32 +215,34 @@ def family(
     held: Answers,
     of: Candidates,
 ) -> Family:
-    """A family from its answers [S, Q] by each row's fit, and the held-out ones."""
+    """A family from its answers [P, Q] by each row's fit, and the held-out ones."""
     large_Q = of.large.correct
     accuracy, cost, error = [], [], []
     for answers, row_Q in zip(answers_F, of.rows(), strict=True):
         mean_Q = row_Q / row_Q.sum()
-        cost_S, right_S = answers.flops_full @ mean_Q, answers.correct @ mean_Q
-        behind_S = right_S - large_Q @ mean_Q
-        square_S = answers.correct**2 @ mean_Q - 2 * (answers.correct @ (large_Q * mean_Q)) + large_Q**2 @ mean_Q
-        accuracy.append(_near(cost_S / (of.large.flops_full @ mean_Q)) @ right_S)
-        cost.append(cost_S)
-        error.append(np.sqrt(np.maximum(square_S - behind_S**2, 0.0) / row_Q.sum()))
+        cost_P, right_P = answers.flops_full @ mean_Q, answers.correct @ mean_Q
+        behind_P = right_P - large_Q @ mean_Q
+        square_P = answers.correct**2 @ mean_Q - 2 * (answers.correct @ (large_Q * mean_Q)) + large_Q**2 @ mean_Q
+        accuracy.append(_near(cost_P / (of.large.flops_full @ mean_Q)) @ right_P)
+        cost.append(cost_P)
+        error.append(np.sqrt(np.maximum(square_P - behind_P**2, 0.0) / row_Q.sum()))
     # Hundreds of families keep a number for each level and question: in 32 bits they take half of the memory.
     kept = Answers(*(values.astype(np.float32) for values in held))  # type: ignore[arg-type]
     return Family(name, tuple(levels), policies, kept, np.stack(accuracy), np.stack(cost), np.stack(error))
 
 
 def evaluate(table: PrefixTable, policies: Sequence[Mapping[str, Any]], tokens_past: float = 0.0) -> Answers:
-    """The answers [S, Q] of fitted hand-over-once policies to a table's questions, for instance others than those that
+    """The answers [P, Q] of fitted hand-over-once policies to a table's questions, for instance others than those that
     they were fitted on. KeyError names a score that the table lacks."""
     each = []
     for policy in policies:
-        signal = Signal(policy["measure"], policy["aggregate"], policy["so_far"], policy["by_length"] is not None)
+        signal = Signal(
+            policy["measure"], policy["aggregate"], policy["so_far"] or "none", policy["by_length"] is not None
+        )
         fitted = None if policy["by_length"] is None else tuple(policy["by_length"])
         score_QK = scores(table, signal, fitted)
-        first_SQ = first_unsure(score_QK, table.inside_QK, np.array([policy["thresholds"]], float))
-        each.append(price(table, policy["refine"], tokens_past).answers(first_SQ))
+        first_PQ = first_unsure(score_QK, table.inside_QK, np.array([policy["thresholds"]], float))
+        each.append(price(table, policy["refine"], tokens_past).answers(first_PQ))
     return Answers(*(np.concatenate(values) for values in zip(*each, strict=True)))
 
 
@@ -254,17 +256,16 @@ def _policy(signal: Signal, fitted: tuple[float, float] | None, thresholds_I: Fl
         "decide": "threshold",
         "measure": signal.measure,
         "aggregate": signal.aggregate,
-        "so_far": signal.so_far,
+        "so_far": None if signal.so_far == "none" else signal.so_far,
         "by_length": None if fitted is None else list(fitted),
         "thresholds": numbers,
         "refine": refine,
-        "hands_back": False,
     }
 
 
-def _near(share_S: npt.ArrayLike) -> Floats:
-    """Weights [S, S] of the mean over neighbours: they fall to 0 at a distance of `SMOOTHED`."""
-    share_S = np.asarray(share_S, float)
-    weights_SS = np.maximum(1.0 - np.abs(share_S[:, None] - share_S[None, :]) / SMOOTHED, 0.0)
-    normed: Floats = weights_SS / weights_SS.sum(axis=1, keepdims=True)
+def _near(share_P: npt.ArrayLike) -> Floats:
+    """Weights [P, P] of the mean over neighbours: they fall to 0 at a distance of `SMOOTHED`."""
+    share_P = np.asarray(share_P, float)
+    weights_PP = np.maximum(1.0 - np.abs(share_P[:, None] - share_P[None, :]) / SMOOTHED, 0.0)
+    normed: Floats = weights_PP / weights_PP.sum(axis=1, keepdims=True)
     return normed

@@ -83,7 +83,7 @@ def choose(
                 family = candidates.families[procedure.picked[0]]
                 sentence = (
                     f"Routing pays: {expected.accuracy:.1%} at {expected.cost:.0%} of the large model's FLOPs, against "
-                    f"the coin at that cost {_points(expected.above_bar)} {_interval(expected)}."
+                    f"the coin of small and large at that cost {_points(expected.above_bar)} {_interval(expected)}."
                 )
                 policy = family.policies[procedure.picked[1]]
                 return Choice(policy, family.name, True, expected, sentence, questions=len(candidates.questions))
@@ -215,30 +215,30 @@ def pick(stacked: Stacked, row: int, small: Answers, large: Answers, knob: Knob)
     the budget, or the cheapest within the limit (`risk` certifies a level later). `small` and `large`: their answers to
     the row's questions.
     """
-    accuracy_VS, cost_VS, error_VS = (values[row] for values in stacked)
+    accuracy_VP, cost_VP, error_VP = (values[row] for values in stacked)
     s, b = float(small.flops_full.mean()), float(large.flops_full.mean())
-    above_VS = accuracy_VS - bar_accuracy(cost_VS, s, small.correct.mean(), b, large.correct.mean())
+    above_VP = accuracy_VP - bar_accuracy(cost_VP, s, small.correct.mean(), b, large.correct.mean())
     if knob.name == "budget":
-        weight_VS = np.maximum(1.0 - np.abs(cost_VS / b - knob.value) / AROUND, 0.0)
-        meets_VS = cost_VS <= knob.value * b
+        weight_VP = np.maximum(1.0 - np.abs(cost_VP / b - knob.value) / AROUND, 0.0)
+        meets_VP = cost_VP <= knob.value * b
     else:
-        weight_VS = (cost_VS <= b).astype(float)
-        lost_VS = large.correct.mean() - accuracy_VS + CAUTION * error_VS
-        meets_VS = ((lost_VS <= knob.value) | (knob.name == "risk")) & (cost_VS <= b)
-    weight_VS = np.where(np.isfinite(cost_VS), weight_VS, 0.0)
-    total_V = weight_VS.sum(axis=1)
+        weight_VP = (cost_VP <= b).astype(float)
+        lost_VP = large.correct.mean() - accuracy_VP + CAUTION * error_VP
+        meets_VP = ((lost_VP <= knob.value) | (knob.name == "risk")) & (cost_VP <= b)
+    weight_VP = np.where(np.isfinite(cost_VP), weight_VP, 0.0)
+    total_V = weight_VP.sum(axis=1)
     gain_V = np.divide(
-        np.where(weight_VS > 0, weight_VS * above_VS, 0.0).sum(axis=1),
+        np.where(weight_VP > 0, weight_VP * above_VP, 0.0).sum(axis=1),
         total_V,
         out=np.full(len(total_V), -np.inf),
         where=total_V > 0,
     )
-    gain_V = np.where(meets_VS.any(axis=1), gain_V, -np.inf)
+    gain_V = np.where(meets_VP.any(axis=1), gain_V, -np.inf)
     best = int(gain_V.argmax())
     if not np.isfinite(gain_V[best]):
         return None
-    merit_S = accuracy_VS[best] if knob.name == "budget" else -cost_VS[best]
-    return best, int(np.where(meets_VS[best], merit_S, -np.inf).argmax())
+    merit_P = accuracy_VP[best] if knob.name == "budget" else -cost_VP[best]
+    return best, int(np.where(meets_VP[best], merit_P, -np.inf).argmax())
 
 
 # --- risk -------------------------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ class Certifying(NamedTuple):
     small: Answers
     large: Answers
     answers: Callable[[Family], Answers]
-    """The answers [S, Q] of a family's policies, which were fitted on the other half; one answer to a question."""
+    """The answers [P, Q] of a family's policies, which were fitted on the other half; one answer to a question."""
 
 
 def _choose_risk(choosing: Candidates, certifying: Certifying, knob: Knob, seed: int) -> Choice:
@@ -302,20 +302,20 @@ def _from_safe(family: Family, large: Answers) -> tuple[list[int], list[float]]:
     Both are from the held-out answers to the first half: from few losses to many, and of equal ones the dearest first.
     A level that is no cheaper than one before it is left out, since nobody would want it.
     """
-    lost_S = lost_questions(family.held.correct, large.correct).mean(axis=1)
-    cost_S = family.held.flops_full.mean(axis=1)
+    lost_P = lost_questions(family.held.correct, large.correct).mean(axis=1)
+    cost_P = family.held.flops_full.mean(axis=1)
     order: list[int] = []
-    for level in np.lexsort((-cost_S, lost_S)).tolist():
-        if not order or cost_S[level] < cost_S[order[-1]]:
+    for level in np.lexsort((-cost_P, lost_P)).tolist():
+        if not order or cost_P[level] < cost_P[order[-1]]:
             order.append(level)
-    return order, lost_S[order].tolist()
+    return order, lost_P[order].tolist()
 
 
 def _certified(family: Family, order: list[int], certifying: Certifying, knob: Knob, seed: int) -> Choice:
     answers, small, large = certifying.answers(family), certifying.small, certifying.large
     questions = len(large.correct)
-    lost_S = lost_questions(answers.correct, large.correct).sum(axis=1)
-    certified = fixed_sequence(lost_S[order].tolist(), questions, knob.value)
+    lost_P = lost_questions(answers.correct, large.correct).sum(axis=1)
+    certified = fixed_sequence(lost_P[order].tolist(), questions, knob.value)
     level = order[max(certified - 1, 0)]
     at_level = _level(answers, level)
     if not certified or at_level.flops_full.mean() >= large.flops_full.mean():
@@ -326,7 +326,7 @@ def _certified(family: Family, order: list[int], certifying: Certifying, knob: K
         )
         return _of_bar(1.0, standing(large, small, large, seed), why, 0.0, questions)
     expected = standing(at_level, small, large, seed)
-    bound = upper_bound(int(lost_S[level]), questions)
+    bound = upper_bound(int(lost_P[level]), questions)
     sentence = (
         f"Routing pays: {expected.accuracy:.1%} at {expected.cost:.0%} of the large model's FLOPs. With "
         f"{CONFIDENCE:.0%} confidence at most {bound:.1%} of the questions are lost against the large model."

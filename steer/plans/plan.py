@@ -73,6 +73,23 @@ class Expected(Strict):
         )
 
 
+class Confirmed(Strict):
+    """What a run of the plan showed on the questions that it was made from, with another sampling seed."""
+
+    accuracy: Estimate
+    cost: Estimate
+    """Share of the large model's mean `flops_full` in that run."""
+    above_bar: Estimate
+    behind_large: Estimate
+    seed: Seed
+    questions: Count
+
+    @classmethod
+    def of(cls, found: Standing, seed: int, questions: int) -> "Confirmed":
+        held = Expected.of(found).model_dump(exclude={"bar"})
+        return cls(**held, seed=seed, questions=questions)
+
+
 class Origin(Strict):
     """Where the plan came from."""
 
@@ -102,6 +119,8 @@ class Plan(Strict):
     """Empty: the tables that the plan was made from do not say."""
     asked: Asked
     expected: Expected
+    confirmed: Confirmed | None = None
+    """None: the plan was not run."""
     certified: float | None = None
     """Of knob `risk`: the upper bound, at 95 % confidence, on the share of questions lost against the large model."""
     routed: bool

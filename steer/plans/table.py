@@ -22,17 +22,18 @@ import pyarrow.dataset as pads
 from steer.storage.filesystem import open_filesystem
 from steer.storage.run_folder import RunFolder
 from steer.storage.schemas import SCHEMAS
+from steer.traces import MEASURES
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Column = npt.NDArray[Any]
 
-SCORED = ("max_logit", "entropy", "max_prob", "margin")
-"""Measures of a token. Larger is surer in each of them (entropy is negated)."""
 AGGREGATES = {"mean": "{}_small", "min": "{}_min_small", "window": "{}_window_small", "tenth": "{}_tenth_small"}
 """How token scores become a step's score, with the column of `steps/` that holds it."""
 
+COUNTED = "scored_tokens_small"
+"""Column of `steps/` with the number of tokens that the scores are taken over."""
 _CELL = re.compile(r"(?P<of>.*?)(?:^|/)(?:(?P<small>small)|large@(?P<step>\d+))(?:/seed(?P<seed>\d+))?")
 """Name of a cell: `small` or `large@K`, after its benchmark and split and before its seed where those are named."""
 
@@ -143,9 +144,7 @@ def read_prefix_table(root: str, of: str | None = None) -> PrefixTable:
         questions=tuple(ids.tolist()),
         steps_Q=steps_Q,
         tokens_QK=by_step(_counts(root, "steps", steps, "tokens"), 0.0),
-        scored_QK=by_step(_floats(steps["scored_tokens"]), np.nan)
-        if "scored_tokens" in steps.column_names
-        else np.full((len(ids), K), np.nan),
+        scored_QK=by_step(_floats(steps[COUNTED]), np.nan),
         scores={key: by_step(_floats(steps[column]), np.nan) for key, column in _measured(steps)},
         small_correct_Q=_bools(small["correct"]),
         small_prompt_Q=_counts(root, "traces", small, "prompt_tokens"),
@@ -235,7 +234,7 @@ def _known(rows: pa.Table, ids: Column, q: Ints) -> tuple[pa.Table, Ints]:
 
 def _measured(steps: pa.Table) -> Iterator[tuple[tuple[str, str], str]]:
     """Measure and aggregate of each score column that holds a number, with its name."""
-    for measure in SCORED:
+    for measure in MEASURES:
         for aggregate, column in AGGREGATES.items():
             name = column.format(measure)
             if name in steps.column_names and np.isfinite(_floats(steps[name])).any():

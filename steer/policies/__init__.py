@@ -7,6 +7,7 @@ from steer.mixture.frozen import FrozenMixtures
 from steer.policies.base import Act, Policy, Signal, View
 from steer.policies.blind import Blind
 from steer.policies.by_confidence import ByConfidence
+from steer.policies.by_score import ByBudget, ByThreshold
 from steer.policies.coins import RandomQuery, RandomStep
 from steer.policies.custom import load_policy
 from steer.policies.draft_and_verify import DraftAndVerify
@@ -56,6 +57,10 @@ def make_policy(config: PolicyConfig, seed: int = 0, bank: ScoreBank | None = No
             return FirstTokenEntropy(config.tau)
         case "percentile":
             return Percentile(config)
+        case "steer" if config.decide == "threshold":
+            return ByThreshold(config)
+        case "steer" if config.decide == "budget":
+            return ByBudget(config, bank if bank is not None else ScoreBank())
         case "steer":
             measures = [config.measure] if config.also is None else [config.measure, config.also]
             return Steer(config, [_mixtures(config, measure, seed, bank) for measure in measures])

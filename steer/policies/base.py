@@ -117,6 +117,12 @@ class Policy(Protocol):
     barrier: bool
     """A decision reads the scores of other traces, so the strict barrier applies."""
 
+    # A policy may leave out what follows: it is younger than the protocol.
+    #   peeks: bool = False          see above
+    #   aggregate: str = "mean"      of `steer.traces.AGGREGATES`: which score of a step `view.scores` holds
+    #   so_far: str | None = None    "min" or "mean": over the trace's scores up to the step
+    #   by_length: tuple | None      (a, b): less a + b ln n for a step of n chosen tokens
+
     def decide(self, view: View, ready_N: Indices) -> tuple[Acts, Floats]:
         """Acts [N] and posteriors [N] (NaN where there is none) for the ready traces `ready_N`."""
         ...

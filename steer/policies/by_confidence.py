@@ -1,4 +1,5 @@
-"""The base of policies that route each step by the confidence of the step before it: `steer` and `percentile`.
+"""The base of policies that route each step by the confidence of the step before it: `steer` with each rule that
+decides, and `percentile`.
 
 They share the order of events of Algorithm 1 (docs/method.md, Routing). They differ only in how scores become a
 decision.
@@ -26,6 +27,7 @@ class ByConfidence(ABC):
 
     def __init__(self, config: Scored):
         self.measure: int | None = MEASURES.index(config.measure)
+        self.aggregate, self.so_far, self.by_length = config.aggregate, config.so_far, config.by_length
         self.scored_by_small: bool = config.scored_by == "small"
         self.drafts: Drafts = config.refine
         self.ahead: bool = config.ahead

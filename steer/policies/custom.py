@@ -16,7 +16,7 @@ import numpy as np
 
 from steer.config.policy import CustomPolicy
 from steer.policies.base import Act, Acts, Floats, Indices, Policy, Signal, View
-from steer.traces import MEASURES
+from steer.traces import AGGREGATES, MEASURES
 
 PROTOCOL = (
     *("whole", "ahead", "finishes", "measure", "also", "scored_by_small", "drafts", "signal", "barrier"),
@@ -42,6 +42,10 @@ def load_policy(config: CustomPolicy) -> Policy:
         held = getattr(made, name)
         if held is not None and held not in range(len(MEASURES)):
             raise ValueError(f"{key}: {name} is {held!r}: make it None or an index into {', '.join(MEASURES)}")
+    if (aggregate := getattr(made, "aggregate", "mean")) not in AGGREGATES:
+        raise ValueError(f"{key}: aggregate is {aggregate!r}: make it one of {', '.join(AGGREGATES)}")
+    if (so_far := getattr(made, "so_far", None)) not in (None, "min", "mean"):
+        raise ValueError(f"{key}: so_far is {so_far!r}: make it None, min or mean")
     if not isinstance(made.signal, Signal | None):
         raise ValueError(f"{key}: signal is {made.signal!r}: make it None or a steer.policies.Signal")
     return Checked(made, config.object)
@@ -55,7 +59,10 @@ class Checked:
         self.whole, self.ahead, self.finishes = policy.whole, policy.ahead, policy.finishes
         self.measure, self.also, self.scored_by_small = policy.measure, policy.also, policy.scored_by_small
         self.drafts, self.signal, self.barrier = policy.drafts, policy.signal, policy.barrier
-        self.peeks = getattr(policy, "peeks", False)  # younger than the protocol: policies may leave it out
+        # Younger than the protocol: policies may leave these out.
+        self.peeks = getattr(policy, "peeks", False)
+        self.aggregate, self.so_far = getattr(policy, "aggregate", "mean"), getattr(policy, "so_far", None)
+        self.by_length = getattr(policy, "by_length", None)
 
     def mixtures(self) -> list[dict[str, Any]]:
         return self._policy.mixtures()

@@ -6,8 +6,8 @@ Invariants: a token is charged once, when the replica that generated it answered
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from steer.messages import Ahead, StepResults
-from steer.traces import Model, Question, Role, Status, Step, Trace
+from steer.messages import Ahead, StepResults, TokenScores
+from steer.traces import Measured, Model, Question, Role, Status, Step, Trace
 
 
 class Pending(NamedTuple):
@@ -20,16 +20,17 @@ class Pending(NamedTuple):
     tokens: int
     prompt_tokens: int
     cached_tokens: int
-    by_small: tuple[float, float, float] | None
-    by_large: tuple[float, float, float] | None
+    by_small: Measured | None
+    by_large: Measured | None
     replica: str
     seconds: float
+    tokens_by_small: TokenScores = None
+    tokens_by_large: TokenScores = None
 
     @classmethod
-    def answered(
-        cls, model: int, attempt: int, results: StepResults, i: int, measured: tuple[float, float, float]
-    ) -> "Pending":
+    def answered(cls, model: int, attempt: int, results: StepResults, i: int, measured: Measured) -> "Pending":
         """Answer `i` of a message, to a row that `model` wrote."""
+        token_scores = results.token_scores_R.get(i)
         return cls(
             model,
             attempt,
@@ -42,12 +43,17 @@ class Pending(NamedTuple):
             measured if model == Model.LARGE else None,
             results.replica,
             results.seconds_R[i],
+            token_scores if model == Model.SMALL else None,
+            token_scores if model == Model.LARGE else None,
         )
 
     @classmethod
     def ahead(cls, step: Ahead, replica: str) -> "Pending":
         """A step that the small model wrote in one pass with those before it, so it read no prompt for this one."""
-        return cls(int(Model.SMALL), 0, step.finish, step.text, len(step.ids), 0, 0, step.scores, None, replica, 0.0)
+        tokens, small = len(step.ids), int(Model.SMALL)
+        return cls(
+            small, 0, step.finish, step.text, tokens, 0, 0, step.scores, None, replica, 0.0, step.token_scores, None
+        )
 
 
 class Accounting:
@@ -128,16 +134,19 @@ class Accounting:
                 decision,
                 pending.replica,
                 pending.seconds,
+                pending.tokens_by_small,
+                pending.tokens_by_large,
             )
         )
 
     def close(self, trace: int, status: Status, error: str, cell: str, group: str, seed: int) -> Trace:
         """The finished trace. Its recorded steps move into it."""
         steps, self._steps_L[trace] = self._steps_L[trace], []
+        question = self._questions[trace]
         return Trace(
-            question=self._questions[trace],
+            question=question,
             status=status,
-            text="".join(s.text for s in steps if s.accepted),
+            text="".join(text for text, _ in question.begun_steps) + "".join(s.text for s in steps if s.accepted),
             steps=steps,
             tokens_small=self._tokens_ML[Model.SMALL][trace],
             tokens_large=self._tokens_ML[Model.LARGE][trace],

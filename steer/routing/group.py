@@ -15,18 +15,18 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from steer.config.run import RoutingOptions
-from steer.messages import Ids, Op, Prompt, StepResults
+from steer.messages import Ids, Op, StepResults
 from steer.policies import Act, Policy
 from steer.policies.base import Acts, Floats, Indices
 from steer.routing.accounting import Accounting, Pending
 from steer.routing.decisions import Decisions
-from steer.routing.rows import ALONE, KeptPiece, Row
+from steer.routing.rows import ALONE, KeptPiece, Row, as_asked
 from steer.routing.scores import Scores
 from steer.seeds import sampling_seeds, trace_hash
-from steer.traces import MEASURES, Finish, Model, Question, Role, Status, Trace
+from steer.traces import Finish, Measured, Model, Question, Role, Status, Trace, score_index
 
 _LARGE, _SMALL = int(Model.LARGE), int(Model.SMALL)
-_ENTROPY = MEASURES.index("entropy")
+_ENTROPY = score_index("entropy")
 # Loops over rows compare with plain values: to look up a member of an enumeration costs as much as the rest of a loop.
 _STEP, _CUT, _MISSING, _ERROR = (f.value for f in (Finish.STEP, Finish.CUT, Finish.MISSING, Finish.ERROR))
 _PEEK, _SCORE, _WHOLE, _WRITE_ON = (int(op) for op in (Op.PEEK, Op.SCORE, Op.WHOLE, Op.WRITE_ON))
@@ -78,13 +78,13 @@ class Group:
         self.live = n
 
         self.key_L = [f"{number}.{i}" for i in range(n)]
-        self.prefix_L: list[list[KeptPiece]] = [[KeptPiece("", Prompt(q.prompt, q.system), "")] for q in self.questions]
+        self.prefix_L = [as_asked(question) for question in self.questions]
         self._tokenizers = tokenizers
         self._accounting = Accounting(self.questions)
         self._pending_L: list[Pending | None] = [None] * n
         self._attempt_L = [0] * n
         self._tries_L = [0] * n
-        self._used_L = [0] * n
+        self._used_L = [sum(tokens for _, tokens in question.begun_steps) for question in self.questions]
         self._ahead: dict[int, deque[tuple[Ids, Pending]]] = {}
         """By trace: steps that one model has written already, after the one that is to be decided on."""
         self._finished: list[tuple[int, Trace]] = []
@@ -261,7 +261,7 @@ class Group:
     def apply(self, rows: Sequence[Row], results: StepResults) -> None:
         """Take a replica's answers. `rows` [R] are the rows that they answer, in the order of the message."""
         ready: list[int] = []
-        scores_R3 = list(zip(*results.scores_R3.T.tolist(), strict=True))
+        scores_RS = list(map(tuple, results.scores_RS.tolist()))
         for i, row in enumerate(rows):
             trace, finish = row.trace, results.finish_R[i]
             if row.op == _WRITE_ON and (trace, row.role, row.seed) in self._cut:
@@ -285,7 +285,7 @@ class Group:
                 ready.append(trace)
                 continue
             self._accounting.charge(trace, row.role, results, i)
-            measured = scores_R3[i]
+            measured = scores_RS[i]
             if row.op in (_PEEK, _SCORE):
                 self._accounting.charge_seconds([trace], results.seconds_R[i])
             if finish == _CUT:  # the replica is leaving
@@ -298,7 +298,8 @@ class Group:
             elif row.op == _SCORE:
                 pending = self._pending_L[trace]
                 assert pending is not None, "only a written step is scored"
-                scored = self._pending_L[trace] = pending._replace(by_small=measured)
+                scored = pending._replace(by_small=measured, tokens_by_small=results.token_scores_R.get(i))
+                self._pending_L[trace] = scored
                 self.scores.put(trace, int(self.step_L[trace]), scored)
             elif not self._write(row, results, i, measured):
                 continue
@@ -307,7 +308,7 @@ class Group:
                 ready.append(trace)
         self.busy_L[ready] = False
 
-    def _write(self, row: Row, results: StepResults, i: int, measured: tuple[float, float, float]) -> bool:
+    def _write(self, row: Row, results: StepResults, i: int, measured: Measured) -> bool:
         """Take a written step. False: it is not to be decided on yet, or its pass goes on."""
         trace, model = row.trace, row.role
         pending = Pending.answered(model, self._attempt_L[trace], results, i, measured)

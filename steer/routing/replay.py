@@ -25,7 +25,7 @@ from steer.routing.group import Group
 from steer.routing.rows import Row
 from steer.traces import Question, Trace
 
-FORMAT = 2
+FORMAT = 3
 """Number of the format in which groups and rounds are pickled. Count it up when their fields change."""
 
 

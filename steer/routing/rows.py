@@ -1,8 +1,10 @@
 """What a group asks of a pool, and what it keeps of an answer."""
 
+from array import array
 from typing import NamedTuple
 
 from steer.messages import Ids, Prompt
+from steer.traces import Question
 
 ALONE = -1
 """Value of `Row.suspect`: a replica died while this row alone was out there, or with rows that cannot be told apart."""
@@ -28,3 +30,10 @@ class KeptPiece(NamedTuple):
     tokenizer: str
     ids: Ids | Prompt
     text: str
+
+
+def as_asked(question: Question) -> list[KeptPiece]:
+    """The prefix that a trace begins with: the prompt, and the steps that were written before."""
+    prompt = KeptPiece("", Prompt(question.prompt, question.system), "")
+    # Each has ids of its own, as a pool tells pieces apart by these objects.
+    return [prompt, *(KeptPiece("", array("i"), text) for text, _ in question.begun_steps)]

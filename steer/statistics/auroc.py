@@ -1,4 +1,5 @@
-"""How well each confidence measure tells right traces from wrong ones: AUROC with a 95 % interval over questions.
+"""How well each confidence measure tells right traces from wrong ones: AUROC with a 95 % interval over questions,
+or over clusters of questions that share a rule or a passage.
 
 Invariant: everything random is seeded, so the same tables give the same numbers.
 """
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from steer.statistics.frames import KEYS, MIN_SCORES, SCORES, by_row, present
+from steer.statistics.frames import KEYS, MIN_SCORES, SCORES, by_row, present, units
 
 AUROC_RESAMPLES = 400
 """Bootstrap draws. Fewer than for accuracies, since each costs a pass over all traces. From seed to seed an end of the
@@ -39,7 +40,7 @@ def auroc(traces: pd.DataFrame, steps: pd.DataFrame, least: int = MIN_SCORES) ->
             right = mine["correct"].to_numpy()[has]
             if min(right.sum(), (~right).sum()) < least:
                 continue
-            area, low, high = clustered_auroc(score, right, mine["question_id"].to_numpy()[has])
+            area, low, high = clustered_auroc(score, right, units(mine).to_numpy()[has])
             measure, scorer = SCORES[name]
             head = {**row._asdict(), "measure": measure, "scorer": scorer, "auroc": area}
             ends = {"auroc_low": low, "auroc_high": high, "n": int(has.sum()), "right": int(right.sum())}
@@ -51,7 +52,7 @@ def auroc(traces: pd.DataFrame, steps: pd.DataFrame, least: int = MIN_SCORES) ->
 def clustered_auroc(
     score_L: npt.NDArray[np.float64], right_L: npt.NDArray[np.bool_], question_L: npt.NDArray[Any], seed: int = 0
 ) -> tuple[float, float, float]:
-    """scikit-learn's `roc_auc_score` over traces, and its 95 % interval by a bootstrap over questions.
+    """scikit-learn's `roc_auc_score` over traces, and its 95 % interval by a bootstrap over questions (or clusters).
 
     A draw weights each trace by how often its question was drawn. The weighted AUROC is the Mann-Whitney statistic: the
     sum over right i and wrong j of w_i w_j ([s_i > s_j] + [s_i = s_j]/2), over sum w_i sum w_j. Draws without both

@@ -12,45 +12,47 @@ import numpy.typing as npt
 import pandas as pd
 
 from steer.config.policy import BAR
-from steer.statistics.frames import by_row
-from steer.statistics.intervals import RESAMPLES, accuracy_interval, clustered_interval
+from steer.statistics.frames import by_row, units
+from steer.statistics.gap_recovered import GapRecovered, gap_recovered
+from steer.statistics.intervals import accuracy_interval, clustered_interval, ratio_interval
 from steer.statistics.thresholds import Point, random_query_accuracy
+
+PLAN = "plan"
+"""The label of a sweep's row that runs a chosen plan begins so."""
 
 
 def accuracy_with_interval(traces: pd.DataFrame, seed: int = 0) -> tuple[float, float, float]:
-    """Share of right answers, and its 95 % interval with the question as its unit.
+    """Share of right answers, and its 95 % interval with the question as its unit, or the cluster where there are some.
 
     With one answer a question the interval is Wilson's. With equally many answers it is a bootstrap over questions
-    (`steer.statistics.intervals`). If a run did not end and some questions have fewer answers, it is a bootstrap over
-    questions of the ratio (sum of right)/(sum of answers).
+    (`steer.statistics.intervals`). If a run did not end and some questions have fewer answers, or if questions share a
+    rule or a passage, it is a bootstrap over questions or clusters of the ratio (sum of right)/(sum of answers).
     """
     sums = traces.groupby("question_id", observed=True)["correct"].agg(["sum", "count"])
     right_Q, answers_Q = sums["sum"].to_numpy(float), sums["count"].to_numpy(float)
     accuracy = right_Q.sum() / answers_Q.sum()
-    if answers_Q.max() == 1:
+    unit = units(traces)
+    if unit.nunique() < len(sums):
+        clustered = traces.groupby(unit.astype(str), sort=True)["correct"].agg(["sum", "count"])
+        low, high = ratio_interval(clustered["sum"].to_numpy(float), clustered["count"].to_numpy(float), seed)
+    elif answers_Q.max() == 1:
         low, high = accuracy_interval(int(right_Q.sum()), len(right_Q))
     elif np.ptp(answers_Q) == 0:
         low, high = clustered_interval((right_Q / answers_Q)[:, None], seed)
     else:
-        low, high = _bootstrap(right_Q, answers_Q, seed)
+        low, high = ratio_interval(right_Q, answers_Q, seed)
     return float(accuracy), float(low), float(high)
-
-
-def _bootstrap(value_Q: npt.NDArray[np.float64], weight_Q: npt.NDArray[np.float64], seed: int) -> tuple[float, float]:
-    """95 % percentile interval of sum(value)/sum(weight) over resampled questions (Efron and Tibshirani 1993, 13)."""
-    rng = np.random.default_rng(seed)
-    ratios = []
-    for _ in range(RESAMPLES):
-        drawn = rng.integers(0, len(value_Q), len(value_Q))
-        ratios.append(value_Q[drawn].sum() / weight_Q[drawn].sum())
-    low, high = np.quantile(ratios, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def curve(
     traces: pd.DataFrame, chosen: Sequence[Sequence[str]] = (), bar_labels: Collection[str] = BAR
 ) -> pd.DataFrame:
     """A point for each row of the report: accuracy with its interval, and 1e12 FLOPs a question by both counts.
+
+    `clusters` is the number of units that the interval rests on: questions, or clusters of them. `pareto` marks the
+    rows of a benchmark and split that no other beats in accuracy and `flops_full`. `plan` marks a chosen plan, by its
+    label. `apgr`, `cpt_50` and `cpt_80` are those of the policy's whole curve on its
+    benchmark and split (`gap_recovered`); NaN for `small` and `large`, and where the curve has none.
 
     `bar` is the accuracy of `random_query` at the same `flops_paper`, NaN if fewer than two points of the bar were
     measured. `of_bar` marks the rows that make up the bar. `chosen`: [benchmark, policy, setting] of the rows that
@@ -64,9 +66,11 @@ def curve(
             {
                 **row._asdict(),
                 "of_bar": row.policy in bar_labels,
+                "plan": row.policy.startswith(PLAN),
                 "chosen": (row.benchmark, row.policy, row.setting) in marked,
                 "seeds": mine["seed"].nunique(),
                 "questions": mine["question_id"].nunique(),
+                "clusters": units(mine).nunique(),
                 "answers": len(mine),
                 "accuracy": accuracy,
                 "accuracy_low": low,
@@ -81,7 +85,45 @@ def curve(
     frame = pd.DataFrame(points)
     frame["bar"] = [_bar(frame, p) for p in frame.itertuples()]
     frame["above_bar"] = frame["accuracy"] - frame["bar"]
+    frame["pareto"] = False
+    frame[["apgr", "cpt_50", "cpt_80"]] = math.nan
+    for _, mine in frame.groupby(["benchmark", "split"], sort=False):
+        frame.loc[mine.index, "pareto"] = pareto(mine["accuracy"].to_numpy(), mine["flops_full"].to_numpy())
+        for policy, recovered in _recovered(mine).items():
+            whose = mine.index[mine["policy"] == policy]
+            frame.loc[whose, ["apgr", "cpt_50", "cpt_80"]] = recovered[:3]
     return frame
+
+
+def pareto(accuracy: npt.NDArray[np.float64], cost: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which points are in the Pareto set: no other is as cheap and as accurate, and better in one of the two.
+
+    Points are taken as they were measured; the noise of neither is considered. Equal points are in it together.
+    """
+    order = np.lexsort((-accuracy, cost))
+    member = np.zeros(len(cost), bool)
+    best, at = -math.inf, math.nan
+    for i in order:
+        if accuracy[i] > best:
+            best, at = accuracy[i], cost[i]
+        member[i] = accuracy[i] == best and cost[i] == at
+    return member
+
+
+def _recovered(points: pd.DataFrame) -> dict[str, GapRecovered]:
+    """By policy, on one benchmark and split; empty if `small` or `large` was not run."""
+    ends = {
+        str(policy): (float(mine["flops_full"].iloc[0]), float(mine["accuracy"].iloc[0]))
+        for policy, mine in points[points["of_bar"]].groupby("policy", sort=False)
+        if policy in ("small", "large")
+    }
+    if len(ends) < 2:
+        return {}
+    routed = points[~points["policy"].isin(ends)]
+    return {
+        str(policy): gap_recovered(list(mine["flops_full"]), list(mine["accuracy"]), ends["small"], ends["large"])
+        for policy, mine in routed.groupby("policy", sort=False)
+    }
 
 
 def _ratio(part: float, whole: float) -> float:

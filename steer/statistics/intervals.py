@@ -1,6 +1,7 @@
-"""95 % intervals of accuracies, which are shares in [0, 1]: Wilson's, and a bootstrap over questions.
+"""95 % intervals of accuracies, which are shares in [0, 1]: Wilson's, and a bootstrap over questions or clusters.
 
-Invariant: the unit is the question. Several answers to one question are never counted as independent.
+Invariant: the unit is the question, or the cluster of questions that share a rule or a passage. Answers within a unit
+are never counted as independent.
 """
 
 from math import sqrt
@@ -47,4 +48,25 @@ def clustered_interval(correct_QA: npt.ArrayLike, seed: int = 0) -> tuple[float,
     rng = np.random.default_rng(seed)
     means = [mean_Q[rng.integers(0, len(mean_Q), len(mean_Q))].mean() for _ in range(RESAMPLES)]
     low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def ratio_interval(
+    right_C: npt.NDArray[np.float64], answers_C: npt.NDArray[np.float64], seed: int = 0
+) -> tuple[float, float]:
+    """Percentile interval of sum(right)/sum(answers) over resampled units, which may differ in size (Efron and
+    Tibshirani 1993, 13).
+
+    If all units have the same share of right answers, the bootstrap has no spread although the truth may have some:
+    then it is Wilson's interval for that many units.
+    """
+    share_C, n = right_C / answers_C, len(right_C)
+    if np.ptp(share_C) == 0:
+        return accuracy_interval(round(float(share_C[0]) * n), n)
+    rng = np.random.default_rng(seed)
+    ratios = []
+    for _ in range(RESAMPLES):
+        drawn = rng.integers(0, n, n)
+        ratios.append(right_C[drawn].sum() / answers_C[drawn].sum())
+    low, high = np.quantile(ratios, [0.025, 0.975])
     return float(low), float(high)

@@ -1,8 +1,9 @@
 """Two rows of reports compared question by question.
 
 Both rows answered the same questions, so the noise of the questions cancels. What is resampled is the difference of
-each question: a paired bootstrap, clustered by question (Efron and Tibshirani 1993, section 13; Koehn 2004 for its use
-on test sets). Invariant: only questions and samples that both rows answered are compared.
+each question: a paired bootstrap, clustered by question, or by the rule or passage that several questions share (Efron
+and Tibshirani 1993, section 13; Koehn 2004 for its use on test sets). Invariant: only questions and samples that both
+rows answered are compared.
 """
 
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from steer.statistics.frames import KEYS, ReportRow, by_row
+from steer.statistics.frames import KEYS, ReportRow, by_row, units
 from steer.statistics.intervals import RESAMPLES, accuracy_interval
 
 FLOPS_COUNTS = ("flops_paper", "flops_full")
@@ -46,9 +47,10 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, seed: int = 0) -> Difference:
 
     Let a_qs and b_qs be the means over seeds of sample s of question q, and S_q the samples that both rows have. Then
     d_q = mean over S_q of (b_qs - a_qs), and the difference is the mean of d_q over the shared questions. Its interval
-    is the 2.5 and 97.5 % quantiles over resampled questions. If d_q is the same for all questions, the bootstrap has no
-    spread: the interval is then the difference plus or minus the share of questions that could still differ (the upper
-    end of Wilson's interval of 0 in n). Raises ValueError if no question and sample is shared.
+    is the 2.5 and 97.5 % quantiles over resampled questions, or over resampled clusters where questions share a rule or
+    a passage (`units`). If d_q is the same for all questions, the bootstrap has no spread: the interval is then the
+    difference plus or minus the share of units that could still differ (the upper end of Wilson's interval of 0 in n).
+    Raises ValueError if no question and sample is shared.
     """
     values = ["correct", *FLOPS_COUNTS]
     means_a, means_b = (
@@ -61,10 +63,15 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, seed: int = 0) -> Difference:
     rng = np.random.default_rng(seed)
     difference_VQ = np.stack([(both[f"{v}_b"] - both[f"{v}_a"]).to_numpy() for v in values])
     n = len(both)
-    means_DV = np.stack([difference_VQ[:, rng.integers(0, n, n)].mean(axis=1) for _ in range(RESAMPLES)])
+    unit_Q = units(a).groupby(a["question_id"].to_numpy()).first().reindex(both.index)
+    whose_Q, names = pd.factorize(unit_Q)
+    questions_C = np.bincount(whose_Q).astype(float)
+    sum_VC = np.stack([np.bincount(whose_Q, difference_Q) for difference_Q in difference_VQ])
+    drawn_DC = rng.integers(0, len(names), (RESAMPLES, len(names)))
+    means_DV = np.stack([sum_VC[:, drawn_C].sum(axis=1) / questions_C[drawn_C].sum() for drawn_C in drawn_DC])
     low_V, high_V = np.quantile(means_DV, [0.025, 0.975], axis=0)
     if np.ptp(difference_VQ[0]) == 0:
-        could = accuracy_interval(0, n)[1]
+        could = accuracy_interval(0, len(names))[1]
         low_V[0], high_V[0] = max(difference_VQ[0, 0] - could, -1.0), min(difference_VQ[0, 0] + could, 1.0)
     only = [frame["question_id"].nunique() - n for frame in (a, b)]
     ends = list(zip(difference_VQ.mean(axis=1), low_V, high_V, strict=True))

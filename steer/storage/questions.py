@@ -28,6 +28,14 @@ def to_questions(table: pa.Table) -> list[Question]:
     return [Question(*values) for values in zip(*columns, strict=True)]
 
 
+def with_all_columns(table: pa.Table) -> pa.Table:
+    """The table with every column of QUESTIONS_SCHEMA: an earlier version may have written it without the newest."""
+    for field in QUESTIONS_SCHEMA:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.array([""] * table.num_rows, field.type))
+    return table.select(QUESTIONS_SCHEMA.names)
+
+
 def trace_ids(table: pa.Table) -> list[str]:
     """`Question.trace_id` of each row."""
     samples = table["sample"].to_pylist()

@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import pyarrow as pa
 
-from steer.traces import MEASURES, Question
+from steer.traces import MEASURES, Question, score_columns
 
 # --- asked ------------------------------------------------------------------------------------------------------------
 
@@ -27,6 +27,9 @@ two calls."""
 
 # --- routed -----------------------------------------------------------------------------------------------------------
 
+TOKEN_STRUCT = pa.struct([*((measure, pa.float32()) for measure in MEASURES), ("chosen", pa.bool_())])
+"""The measures of one token, and whether its step's scores are taken over it (`routing.token_scores`)."""
+
 STEP_STRUCT = pa.struct(
     [
         ("step", pa.int32()),
@@ -38,7 +41,7 @@ STEP_STRUCT = pa.struct(
         ("tokens", pa.int32()),
         ("prompt_tokens", pa.int32()),
         ("cached_tokens", pa.int32()),
-        *((f"{measure}_{scorer}", pa.float64()) for scorer in ("small", "large") for measure in MEASURES),
+        *((name, pa.float64()) for scorer in ("small", "large") for name in score_columns(scorer)),
         ("confidence", pa.float64()),
         ("posterior", pa.float64()),
         ("signal", pa.float64()),
@@ -47,9 +50,10 @@ STEP_STRUCT = pa.struct(
         ("decision", pa.string()),
         ("replica", pa.string()),
         ("seconds", pa.float64()),
+        *((f"token_scores_{scorer}", pa.list_(TOKEN_STRUCT)) for scorer in ("small", "large")),
     ]
 )
-"""A step: the fields of `steer.traces.Step`, with a column for each measure and scorer."""
+"""A step: the fields of `steer.traces.Step`, with a column for each score and scorer."""
 
 MIXTURE_STRUCT = pa.struct(
     [

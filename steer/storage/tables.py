@@ -8,11 +8,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from steer.costs.flops import UNIT, flops_full, flops_paper
-from steer.storage.schemas import MIXTURE_STRUCT, ROUTED_SCHEMA, STEP_STRUCT, TRACE_FIELDS
-from steer.traces import MEASURES, Model, Role, Step, Trace
+from steer.storage.schemas import MIXTURE_STRUCT, ROUTED_SCHEMA, STEP_STRUCT, TOKEN_STRUCT, TRACE_FIELDS
+from steer.traces import SCORES, Model, Role, Step, Trace, score_columns
 
 _MODEL_LABELS = tuple(model.label for model in Model)
-_NOT_SCORED = (None,) * len(MEASURES)
+_NOT_SCORED = (None,) * SCORES
 
 
 def routed_table(traces: Sequence[Trace], mixtures: Sequence[dict[str, Any]], parameters: Sequence[float]) -> pa.Table:
@@ -80,7 +80,24 @@ def _step_lists(by_field: Mapping[str, Sequence[Any]], offsets: npt.NDArray[np.i
     columns = {**by_field, "model": [_MODEL_LABELS[model] for model in by_field["model"]]}
     for scorer in ("small", "large"):
         scores = zip(*(by or _NOT_SCORED for by in by_field[f"by_{scorer}"]), strict=True)
-        columns |= dict(zip((f"{measure}_{scorer}" for measure in MEASURES), scores, strict=False))
-    arrays = [pa.array(columns.get(field.name, ()), field.type) for field in STEP_STRUCT]
+        columns |= dict(zip(score_columns(scorer), scores, strict=False))
+    tokens = {f"token_scores_{scorer}": _token_lists(by_field[f"tokens_by_{scorer}"]) for scorer in ("small", "large")}
+    arrays = [
+        tokens[field.name] if field.name in tokens else pa.array(columns.get(field.name, ()), field.type)
+        for field in STEP_STRUCT
+    ]
     struct = pa.StructArray.from_arrays(arrays, fields=list(STEP_STRUCT))
     return pa.ListArray.from_arrays(pa.array(offsets), struct)
+
+
+def _token_lists(token_scores: Sequence[npt.NDArray[np.float32] | None]) -> pa.Array:
+    """The measures of each step's tokens [T, 5] as a list of TOKEN_STRUCT a step; null where they were not kept."""
+    kept = [step for step in token_scores if step is not None]
+    if not kept:
+        return pa.nulls(len(token_scores), pa.list_(TOKEN_STRUCT))
+    *measures, chosen = np.concatenate(kept).T
+    offsets = np.cumsum([0, *(0 if step is None else len(step) for step in token_scores)], dtype=np.int32)
+    values = [pa.array(measure, pa.float32()) for measure in measures] + [pa.array(chosen > 0)]
+    missing = pa.array([step is None for step in token_scores])
+    struct = pa.StructArray.from_arrays(values, fields=list(TOKEN_STRUCT))
+    return pa.ListArray.from_arrays(pa.array(offsets), struct, mask=missing)

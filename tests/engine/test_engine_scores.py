@@ -7,6 +7,7 @@ from tiny_models import EOS, EOT, FIRST, SECOND, ask, expected_scores, prompt_id
 from actors.engine.tokenizer import Tokenizer as ModelTokenizer
 from steer.confidence import SpanState, chosen_tokens
 from steer.messages import Op, Prompt
+from steer.traces import AGGREGATES, SCORES, score_index
 
 pytestmark = pytest.mark.engine
 TOLERANCE = 1e-3
@@ -23,7 +24,7 @@ def kept(ids):
 def test_generated_tokens_are_scored_as_transformers_does(small, small_folder, op):
     answer = ask(small, rows(op, [f"written-{op}-{i}" for i in range(12)], 0, (PROMPT,)))
     before = prompt_ids(FIRST, PROMPT)
-    for ids, scores in zip(answer.ids_R, answer.scores_R3, strict=True):
+    for ids, scores in zip(answer.ids_R, answer.scores_RS, strict=True):
         if any(kept(ids)):
             np.testing.assert_allclose(scores, expected_scores(small_folder, before, ids, kept(ids)), atol=TOLERANCE)
         else:
@@ -34,7 +35,7 @@ def test_scores_do_not_depend_on_temperature_and_top_p(small, small_folder):
     batch = rows(Op.STEP, ["hot"], 0, (PROMPT,), seeds=[5], temperature=1.7)
     answer = ask(small, batch)
     expected = expected_scores(small_folder, prompt_ids(FIRST, PROMPT), answer.ids_R[0], kept(answer.ids_R[0]))
-    np.testing.assert_allclose(answer.scores_R3[0], expected, atol=TOLERANCE)
+    np.testing.assert_allclose(answer.scores_RS[0], expected, atol=TOLERANCE)
 
 
 def test_a_trace_that_switches_models_is_scored_as_if_from_scratch(small, large, small_folder, large_folder):
@@ -48,14 +49,14 @@ def test_a_trace_that_switches_models_is_scored_as_if_from_scratch(small, large,
     assert written.prompt_tokens_R[0] == len(prefix) + len(step_0)
     piece = written.ids_R[0]
     expected = expected_scores(large_folder, [*prefix, *step_0], piece, kept(piece))
-    np.testing.assert_allclose(written.scores_R3[0], expected, atol=TOLERANCE)
+    np.testing.assert_allclose(written.scores_RS[0], expected, atol=TOLERANCE)
 
     step_1 = tuple(
         FIRST.encode("so the whole sum is fifty-five, which is the answer\n\n", add_special_tokens=False).ids
     )
     scored = ask(small, rows(Op.SCORE, ["switch"], 1, (step_0, step_1)))
     expected = expected_scores(small_folder, [*prefix, *step_0], step_1, [True] * len(step_1))
-    np.testing.assert_allclose(scored.scores_R3[0], expected, atol=TOLERANCE)
+    np.testing.assert_allclose(scored.scores_RS[0], expected, atol=TOLERANCE)
     assert scored.finish_R == ["step"] and scored.tokens_R == [0] and scored.ids_R == [()]
     assert scored.cached_tokens_R[0] >= 32, "the prompt's first block was cached by the first step"
     assert scored.prompt_tokens_R[0] == len(prefix) + len(step_0) + len(step_1) - 1
@@ -64,7 +65,7 @@ def test_a_trace_that_switches_models_is_scored_as_if_from_scratch(small, large,
     assert went_on.cached_tokens_R[0] >= 64
     before = [*prefix, *step_0, *step_1]
     expected = expected_scores(small_folder, before, went_on.ids_R[0], kept(went_on.ids_R[0]))
-    np.testing.assert_allclose(went_on.scores_R3[0], expected, atol=TOLERANCE)
+    np.testing.assert_allclose(went_on.scores_RS[0], expected, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 31, 32, 33, 64, 65])
@@ -75,8 +76,8 @@ def test_scoring_again_where_the_cache_covers_the_step(small, small_folder, leng
     batch = rows(Op.SCORE, [f"again-{length}"], 0, (PROMPT, piece))
     once, twice = ask(small, batch), ask(small, batch)
     expected = expected_scores(small_folder, prefix, piece, [True] * length)
-    np.testing.assert_allclose(once.scores_R3[0], expected, atol=TOLERANCE)
-    np.testing.assert_allclose(twice.scores_R3[0], expected, atol=TOLERANCE)
+    np.testing.assert_allclose(once.scores_RS[0], expected, atol=TOLERANCE)
+    np.testing.assert_allclose(twice.scores_RS[0], expected, atol=TOLERANCE)
     passes = twice.prompt_tokens_R[0] / (len(prefix) + length - 1)
     assert passes in (1, 2), "prompt tokens count every pass"
     assert passes == 1 or twice.cached_tokens_R[0] < len(prefix) + length - 1, "and what the first pass had cached"
@@ -85,8 +86,10 @@ def test_scoring_again_where_the_cache_covers_the_step(small, small_folder, leng
 def test_a_peek_measures_the_next_token_and_keeps_the_prefix(small, small_folder):
     prefix = prompt_ids(FIRST, PROMPT)
     peeked = ask(small, rows(Op.PEEK, ["peeked"], 0, (PROMPT,)))
-    z_max, lse, entropy = reference(small_folder, prefix)[-1]
-    np.testing.assert_allclose(peeked.scores_R3[0], [z_max, -entropy, np.exp(z_max - lse)], atol=TOLERANCE)
+    z_max, lse, entropy, margin = reference(small_folder, prefix)[-1]
+    np.testing.assert_allclose(
+        peeked.scores_RS[0], [*(z_max, -entropy, np.exp(z_max - lse), margin) * 4, 1], atol=TOLERANCE
+    )
     assert peeked.finish_R == ["step"] and peeked.tokens_R == [1] and peeked.ids_R == [()]
     after = ask(small, rows(Op.STEP, ["peeked"], 1, ()))
     fresh = ask(small, rows(Op.STEP, ["not peeked"], 0, (PROMPT,)))
@@ -104,8 +107,9 @@ def test_max_logit_alone_needs_no_hook_and_gives_the_same_number(small, small_ma
     ):
         hooked, public = ask(small, batch), ask(small_max_logit, batch)
         assert hooked.ids_R == public.ids_R
-        np.testing.assert_allclose(hooked.scores_R3[:, 0], public.scores_R3[:, 0], atol=1e-5)
-        assert np.isnan(public.scores_R3[:, 1:]).all()
+        known = [score_index("max_logit", aggregate) for aggregate in AGGREGATES] + [SCORES - 1]
+        np.testing.assert_allclose(hooked.scores_RS[:, known], public.scores_RS[:, known], atol=1e-5)
+        assert np.isnan(np.delete(public.scores_RS, known, 1)).all()
 
 
 def test_math_tokens_are_chosen_across_an_open_span(small, small_folder):
@@ -119,7 +123,7 @@ def test_math_tokens_are_chosen_across_an_open_span(small, small_folder):
     assert list(keep) != list(alone)
     answer = ask(small, rows(Op.SCORE, ["span"], 0, (PROMPT, opened, closed), tokens="math"))
     before = [*prompt_ids(FIRST, PROMPT), *opened]
-    np.testing.assert_allclose(answer.scores_R3[0], expected_scores(small_folder, before, closed, keep), atol=TOLERANCE)
+    np.testing.assert_allclose(answer.scores_RS[0], expected_scores(small_folder, before, closed, keep), atol=TOLERANCE)
 
 
 def test_a_step_of_another_tokenizer_is_taken_as_text(small, other, other_folder):
@@ -131,7 +135,7 @@ def test_a_step_of_another_tokenizer_is_taken_as_text(small, other, other_folder
     encode = lambda text: SECOND.encode(text, add_special_tokens=False).ids  # noqa: E731
     before, piece = [*prompt_ids(SECOND, user), *encode("ab ab\n\n")], encode(step)
     expected = expected_scores(other_folder, before, piece, [True] * len(piece))
-    np.testing.assert_allclose(written.scores_R3[0], expected, atol=TOLERANCE)
+    np.testing.assert_allclose(written.scores_RS[0], expected, atol=TOLERANCE)
     assert written.prompt_tokens_R == [len(before) + len(piece) - 1]
 
 
@@ -144,7 +148,7 @@ def test_tokenizers_are_told_apart(small, large, other):
 
 def test_a_piece_without_tokens_has_no_score(small):
     answer = ask(small, rows(Op.SCORE, ["nothing"], 0, (PROMPT, "")))
-    assert answer.finish_R == ["step"] and np.isnan(answer.scores_R3).all()
+    assert answer.finish_R == ["step"] and np.isnan(answer.scores_RS).all()
 
 
 def test_a_sentencepiece_tokenizer_is_read_losslessly():

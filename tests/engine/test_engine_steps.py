@@ -8,6 +8,7 @@ from tiny_models import EOS, EOT, FIRST, ask, conversation, messages, prompt_ids
 
 from actors.engine.writer import MAX_EMPTY_STEPS
 from steer.messages import Ahead, Op, Prompt, StepBatch
+from steer.traces import SCORES
 
 pytestmark = pytest.mark.engine
 PROMPT = Prompt("count to four")
@@ -60,7 +61,7 @@ def test_steps_without_visible_text_are_merged_into_the_next(many, small):
     for i in opened_blank:
         assert many.text_R[i].strip() or many.finish_R[i] in ("end", "length")
     i = next(i for i in opened_blank if many.finish_R[i] == "step")
-    assert np.isfinite(many.scores_R3[i]).all()
+    assert np.isfinite(many.scores_RS[i]).all()
     again = ask(small, rows(Op.STEP, ["merged again"], 0, (PROMPT,), seeds=[i], max_tokens=16))
     assert again.ids_R[0] == many.ids_R[i], "the seeds of what follows an empty step derive from the step's"
 
@@ -88,7 +89,7 @@ def ahead(small):
 
 
 def every_step(answer, i):
-    first = Ahead(answer.finish_R[i], answer.text_R[i], answer.ids_R[i], tuple(answer.scores_R3[i]))
+    first = Ahead(answer.finish_R[i], answer.text_R[i], answer.ids_R[i], tuple(answer.scores_RS[i]))
     return [first, *answer.more_R.get(i, ())]
 
 
@@ -109,7 +110,7 @@ def test_steps_written_ahead_are_scored_and_held_like_steps_written_alone(small,
     steps = every_step(ahead, i)
     for n in range(1, len(steps)):
         alone = ask(small, rows(Op.SCORE, [f"scored {n}"], 0, (PROMPT, *(step.ids for step in steps[:n]))))
-        assert alone.scores_R3[0] == pytest.approx(steps[n - 1].scores, abs=1e-4)
+        assert alone.scores_RS[0] == pytest.approx(steps[n - 1].scores, abs=1e-4)
     kept = ask(small, rows(Op.STEP, [f"ahead-{i}"], 3, (), max_tokens=16))
     assert kept.finish_R != ["missing"]
     anew = ask(small, rows(Op.STEP, ["anew"], 0, (PROMPT, steps[0].ids, steps[1].ids), max_tokens=16))
@@ -155,7 +156,7 @@ def test_a_prompt_longer_than_the_context_is_an_error_of_its_row(small):
         answer = ask(small, batch)
         assert answer.finish_R[:2] == ["error", "error"] and answer.finish_R[2] != "error"
         assert set(answer.error_R) == {0, 1} and "context" in answer.error_R[0]
-        assert answer.ids_R[0] == () and np.isnan(answer.scores_R3[:2]).all()
+        assert answer.ids_R[0] == () and np.isnan(answer.scores_RS[:2]).all()
     scored = ask(small, rows(Op.SCORE, ["long", "fits"], 0, [(long, (97, 98)), (PROMPT, (97, 98))]))
     assert scored.finish_R == ["error", "step"]
 
@@ -169,7 +170,7 @@ def test_a_trace_that_fills_the_context_ends_as_length(small):
     assert answer.finish_R == ["length"] and answer.tokens_R == [0]
     scored = ask(small, rows(Op.SCORE, ["full", "over"], 0, [(PROMPT, full), (PROMPT, (*full, 97))]))
     assert scored.finish_R == ["step", "step"]
-    assert np.isfinite(scored.scores_R3[0]).all() and np.isnan(scored.scores_R3[1]).all()
+    assert np.isfinite(scored.scores_RS[0]).all() and np.isnan(scored.scores_RS[1]).all()
 
 
 def test_what_vllm_refuses_is_an_error_of_its_row(small):
@@ -198,7 +199,7 @@ def test_a_discarded_draft_leaves_no_trace(small):
     after_draft = ask(small, rows(Op.STEP, ["draft"], 1, (rewrite,), seeds=[8]))
     fresh = ask(small, rows(Op.STEP, ["no draft"], 0, (PROMPT, rewrite), seeds=[8]))
     assert after_draft.ids_R == fresh.ids_R
-    np.testing.assert_allclose(after_draft.scores_R3, fresh.scores_R3, atol=1e-4)
+    np.testing.assert_allclose(after_draft.scores_RS, fresh.scores_RS, atol=1e-4)
 
 
 def test_what_a_replica_wrote_is_held_as_one_piece(small):
@@ -234,7 +235,7 @@ def test_batches_in_flight_together_do_not_mix(small):
 def written_on(parts, row):
     """(finish, ids, scores, whether more follows) of every answer to a row that writes on."""
     return [
-        (part.finish_R[r], part.ids_R[r].tolist(), part.scores_R3[r].tolist(), r in part.open_R)
+        (part.finish_R[r], part.ids_R[r].tolist(), part.scores_RS[r].tolist(), r in part.open_R)
         for part in parts
         for r, answered in enumerate(part.row_R)
         if answered == row
@@ -297,7 +298,7 @@ def test_cutting_a_row_that_has_ended_changes_nothing(small):
 
 def test_an_empty_batch_only_drops(small):
     (answer,) = messages(small, StepBatch(rows(Op.STEP, [], 0, ()).sampling, [], [], [], [], [], [], drop=("held",)))
-    assert answer.row_R == [] and answer.scores_R3.shape == (0, 3)
+    assert answer.row_R == [] and answer.scores_RS.shape == (0, SCORES)
 
 
 def test_a_model_that_cannot_be_loaded_says_so(tmp_path):

@@ -49,7 +49,7 @@ def test_a_judge_gives_the_expected_digit_with_and_without_the_hook(request, nam
     greedy = signals(replica, judging(keys, 0, prefixes, greedy=True))
     assert greedy.tolist() == [z.argmax() for z in logits]
     assert answer.finish_R == ["step"] * 3 and answer.text_R == [""] * 3 and answer.ids_R == [()] * 3
-    assert answer.tokens_R == [1] * 3 and np.isnan(answer.scores_R3).all()
+    assert answer.tokens_R == [1] * 3 and np.isnan(answer.scores_RS).all()
 
 
 def test_a_judge_leaves_the_prefix_and_its_cache_as_they_were(small):
@@ -85,7 +85,7 @@ def test_rows_that_judge_and_rows_that_write_share_a_batch(request, name, flush_
         batch = replace(judging(keys, 0, [new[i] for i in at], seeds=at), op_B=[op] * len(at))
         (answer,) = messages(replica, batch)
         for r, row in enumerate(answer.row_R):
-            alone[at[row]] = answer.ids_R[r], answer.scores_R3[r], answer.signal_R[r]
+            alone[at[row]] = answer.ids_R[r], answer.scores_RS[r], answer.signal_R[r]
     batch = judging([f"mixed-{i}" for i in range(60)], 0, new, seeds=range(60), flush_s=flush_s)
     parts = messages(replica, replace(batch, op_B=ops))
     assert sorted(row for part in parts for row in part.row_R) == list(range(60))
@@ -94,7 +94,7 @@ def test_rows_that_judge_and_rows_that_write_share_a_batch(request, name, flush_
         for r, row in enumerate(part.row_R):
             ids, scores, signal = alone[row]
             assert part.ids_R[r] == ids
-            np.testing.assert_allclose(part.scores_R3[r], scores, atol=TOLERANCE)
+            np.testing.assert_allclose(part.scores_RS[r], scores, atol=TOLERANCE)
             np.testing.assert_allclose(part.signal_R[r], signal, atol=TOLERANCE)
 
 

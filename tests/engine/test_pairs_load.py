@@ -99,8 +99,10 @@ def test_the_prompt_is_what_the_snapshots_own_template_makes(model):
     """The logits after the prompt tell: they are those after the template's tokens and no others."""
     ids = model.prompt_ids()
     answer = ask(model.replica, rows(Op.PEEK, ["prompt"], 0, (PROMPT,)))
-    z_max, lse, entropy = reference(model.folder, ids)[-1]
-    np.testing.assert_allclose(answer.scores_R3[0], [z_max, -entropy, np.exp(z_max - lse)], atol=TOLERANCE)
+    z_max, lse, entropy, margin = reference(model.folder, ids)[-1]
+    np.testing.assert_allclose(
+        answer.scores_RS[0], [*(z_max, -entropy, np.exp(z_max - lse), margin) * 4, 1], atol=TOLERANCE
+    )
     assert answer.prompt_tokens_R == [len(ids)]
 
 
@@ -128,7 +130,7 @@ def test_qwen_puts_its_own_system_text_where_there_is_none(loaded):
 def test_what_it_writes_is_scored_as_transformers_does(model, op):
     answer = ask(model.replica, rows(op, [f"{op}-{i}" for i in range(4)], 0, (PROMPT,), max_tokens=60))
     assert not answer.error_R and set(answer.finish_R) <= {"step", "end", "length"}
-    for ids, scores in zip(answer.ids_R, answer.scores_R3, strict=True):
+    for ids, scores in zip(answer.ids_R, answer.scores_RS, strict=True):
         if set(ids) - set(model.ends):
             np.testing.assert_allclose(scores, model.expected(model.prompt_ids(), ids), atol=TOLERANCE)
 
@@ -139,7 +141,7 @@ def test_a_step_is_scored_after_a_cached_prefix_longer_than_gemmas_window(model)
     ask(model.replica, rows(Op.SCORE, ["scored"], 0, (PROMPT, first)))
     answer = ask(model.replica, rows(Op.SCORE, ["scored"], 2, (second,)))
     assert answer.cached_tokens_R[0] >= 64 and answer.finish_R == ["step"]
-    np.testing.assert_allclose(answer.scores_R3[0], model.expected([*before, *first], second), atol=TOLERANCE)
+    np.testing.assert_allclose(answer.scores_RS[0], model.expected([*before, *first], second), atol=TOLERANCE)
 
 
 def test_every_end_of_sequence_of_the_generation_config_ends_a_trace(model):

@@ -75,7 +75,7 @@ def test_rewards_are_those_of_transformers(prm):
     np.testing.assert_allclose(np.array(answer.signal_R)[order], expected, atol=TOLERANCE, rtol=0)
     assert [answer.prompt_tokens_R[i] for i in order] == [len(prm.ids(*STEPS[:n])) for n in (1, 2, 3)]
     assert answer.tokens_R == [0] * 3 and answer.finish_R == ["step"] * 3 and answer.ids_R == [()] * 3
-    assert np.isnan(answer.scores_R3).all()
+    assert np.isnan(answer.scores_RS).all()
 
 
 def test_a_rejected_draft_gives_way_to_the_rewrite_and_kept_steps_come_from_the_cache(prm):

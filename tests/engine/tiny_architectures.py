@@ -214,7 +214,7 @@ def chat_ids(folder, messages):
 
 
 def reference(folder, ids):
-    """[T, 3] (max logit, logsumexp, entropy) of the logits after each of `ids`, by transformers in float32."""
+    """[T, 4] (max logit, logsumexp, entropy, margin) of the logits after each of `ids`, by transformers in float32."""
     import torch
     import transformers
 

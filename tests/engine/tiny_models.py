@@ -85,7 +85,7 @@ def build(folder, tokenizer=FIRST, hidden=32, seed=0, likely=None, context=256):
 
 
 def reference(folder, ids):
-    """[T, 3] (max logit, logsumexp, entropy) of the logits after each of `ids`, by transformers in float32."""
+    """[T, 4] (max logit, logsumexp, entropy, margin) of the logits after each of `ids`, by transformers in float32."""
     import torch
     from transformers import Qwen2ForCausalLM
 
@@ -100,13 +100,17 @@ def measured(model, ids):
         logits = model(torch.tensor([list(ids)])).logits[0].double()
     p = torch.softmax(logits, -1)
     entropy = -(p * torch.log_softmax(logits, -1)).sum(-1)
-    return torch.stack([logits.max(-1).values, torch.logsumexp(logits, -1), entropy], 1).numpy()
+    first, second = logits.topk(2, -1).values.T
+    return torch.stack([first, torch.logsumexp(logits, -1), entropy, first - second], 1).numpy()
 
 
 def expected_scores(folder, before, piece, keep, reference=reference):
-    """Step scores of `piece` after the ids `before`, mean over `keep`."""
+    """Step scores of `piece` after the ids `before`, over `keep`: the measures by aggregate, and the count."""
     kept = reference(folder, [*before, *piece])[len(before) - 1 : -1][np.asarray(keep, bool)]
-    return [kept[:, 0].mean(), -kept[:, 2].mean(), np.exp(kept[:, 0] - kept[:, 1]).mean()]
+    measures = np.stack([kept[:, 0], -kept[:, 2], np.exp(kept[:, 0] - kept[:, 1]), kept[:, 3]], 1)
+    windows = [measures[i : i + 16].mean(0) for i in range(max(len(kept) - 15, 1))]
+    tenth = np.sort(measures, 0)[: int(np.ceil(len(kept) / 10))].mean(0)
+    return [*measures.mean(0), *measures.min(0), *np.min(windows, 0), *tenth, len(kept)]
 
 
 def prompt_ids(tokenizer, prompt: Prompt):
@@ -132,7 +136,7 @@ def rows(
     new_B = list(new) if isinstance(new, list) else [new] * n
     max_tokens_B = max_tokens if isinstance(max_tokens, list) else [max_tokens] * n
     seed_B = list(range(n)) if seeds is None else list(seeds)
-    sampling = Sampling(temperature=temperature, tokens=tokens, pass_tokens=pass_tokens)
+    sampling = Sampling(temperature=temperature, tokens=tokens, pass_tokens=pass_tokens, ahead_tokens=pass_tokens)
     return StepBatch(sampling, list(keys), [op] * n, seed_B, max_tokens_B, [held] * n, new_B, tuple(drop), flush_s)
 
 
@@ -174,6 +178,6 @@ def ask(replica, batch):
     sorted_columns = {name: [getattr(answer, name)[i] for i in order] for name in columns}
     sorted_columns["ids_R"] = [tuple(ids) for ids in sorted_columns["ids_R"]]
     return type(answer)(
-        row_R=list(range(len(order))), **sorted_columns, scores_R3=answer.scores_R3[order], error_R=errors, more_R=more,
+        row_R=list(range(len(order))), **sorted_columns, scores_RS=answer.scores_RS[order], error_R=errors, more_R=more,
         replica=answer.replica, busy_s=answer.busy_s,
     )  # fmt: skip

@@ -4,13 +4,15 @@ The functions read frames of `steer.statistics.curves` and `pipelines.report.fra
 line of its table. Accuracies are 0 to 1, FLOPs 1e12 a question, times seconds.
 """
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pyarrow.dataset as pads
 
 from pipelines.report.frames import read
 from pipelines.report.paper.rows import (
-    AGGREGATES,
+    CONFIDENCE,
     GROUP_COUNTS,
     GROUPED,
     METHODS,
@@ -24,9 +26,14 @@ from steer.embedded.tasks import BENCHMARKS
 from steer.statistics.auroc import clustered_auroc
 from steer.statistics.frames import MIN_SCORES
 from steer.storage.run_folder import RunFolder
-from steer.traces import MEASURES
+from steer.traces import AGGREGATES, MEASURES, score_columns
 
 CURVES = tuple(m for m in METHODS if m != "random_step")
+_SCORES = {
+    f"{measure}, {aggregate}": column
+    for (aggregate, measure), column in zip(product(AGGREGATES, MEASURES), score_columns("small"), strict=False)
+}
+"""Columns of `steps/` with the small model's scores, by the name that the report gives each."""
 
 
 def methods(curve: pd.DataFrame) -> pd.DataFrame:
@@ -101,7 +108,7 @@ def step_auroc(run: RunFolder, traces: pd.DataFrame, least: int = MIN_SCORES) ->
     for (benchmark, policy), mine in observed.groupby(["benchmark", "policy"], observed=True, sort=False):
         steps = labelled(run, mine, str(benchmark))
         method = policy.removeprefix(f"{OBSERVED} ")
-        signals = {f"{m}, {method}": f"{m}_small" for m in MEASURES} if method in AGGREGATES else {method: "signal"}
+        signals = _SCORES if method == CONFIDENCE else {method: "signal"}
         for name, column in signals.items():
             for of in ("same", "next"):
                 usable = steps[np.isfinite(steps[column]) & steps[of].notna()]
@@ -121,7 +128,7 @@ def labelled(run: RunFolder, traces: pd.DataFrame, benchmark: str) -> pd.DataFra
     cells = pads.field("cell").isin([str(cell) for cell in traces["cell"].unique()])
     prompts = read(run, "traces", ("cell", "trace_id", "prompt"), cells).to_pandas()
     prompt = prompts.set_index(["cell", "trace_id"])["prompt"]
-    columns = ("cell", "trace_id", "question_id", "step", "text", "signal", *(f"{m}_small" for m in MEASURES))
+    columns = ("cell", "trace_id", "question_id", "step", "text", "signal", *_SCORES.values())
     steps = read(run, "steps", columns, cells & pads.field("accepted")).to_pandas()
     blocks = []
     for key, mine in steps.sort_values("step").groupby(["cell", "trace_id"], sort=False):

@@ -34,7 +34,7 @@ GRIDS = {
 GROUP_GRID = (0.1, 0.5, 0.9)
 PERCENTILES = (10, 30, 50, 70, 90)
 PERCENTILE = "percentile"
-AGGREGATES = ("mean", "min")
+CONFIDENCE = "confidence"
 OBSERVED = "observed"
 """Begins the label of rows in which small writes every step and a signal only looks on. Its AUROC is measured there."""
 
@@ -66,8 +66,7 @@ def rows() -> Iterator[dict[str, Any]]:
             policy = {"name": "percentile", "measure": measure, "scored_by": scorer}
             label = percentile_label(measure, scorer)
             yield {"label": label, "policy": policy, "grid": PERCENTILES, "on_test": "never"}
-    for aggregate in AGGREGATES:
-        policy = {"name": "steer", "preset": "stepwise", "refine": "never", "aggregate": aggregate, "ahead": True}
-        yield {"label": f"{OBSERVED} {aggregate}", "policy": policy, "grid": [0.0], "on_validation": False}
+    policy = {"name": "steer", "preset": "stepwise", "refine": "never", "ahead": True}
+    yield {"label": f"{OBSERVED} {CONFIDENCE}", "policy": policy, "grid": [0.0], "on_validation": False}
     for method in ("rsd", "spec_reason"):
         yield {"label": f"{OBSERVED} {method}", "policy": policies[method], "grid": [0.0], "on_validation": False}

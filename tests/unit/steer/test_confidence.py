@@ -5,7 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from steer.confidence import CLOSED, SpanState, chosen_tokens, math_mask, step_scores
+from steer.confidence import CLOSED, SpanState, chosen_tokens, math_mask, step_scores, token_measures
+from steer.traces import AGGREGATES, MEASURES, SCORES, score_columns, score_index
 
 # Text dense in what opens, closes and escapes spans.
 PIECES = st.sampled_from(
@@ -157,7 +158,8 @@ def test_a_step_of_the_end_alone_has_no_score():
     for rule in ("math", "all"):
         keep, _ = chosen_tokens(rule, ["</s>"], [True])
         assert keep.tolist() == [False]
-        assert np.isnan(step_scores(np.ones(1), np.ones(1), np.ones(1), keep)).all()
+        *scores, tokens = step_scores(np.ones((1, 4)), keep)
+        assert np.isnan(scores).all() and tokens == 0
 
 
 def test_an_unknown_rule_is_refused():
@@ -165,18 +167,48 @@ def test_an_unknown_rule_is_refused():
         chosen_tokens("words", ["a"], [False])
 
 
-def test_step_scores_are_means_over_the_kept_tokens():
+def test_measures_of_tokens_follow_from_their_logits_and_a_mean_is_over_the_kept_ones():
     logits = np.array([[2.0, 1.0, 0.0], [5.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     entropy = -(p * np.log(p)).sum(1)
     lse = np.log(np.exp(logits).sum(1))
-    scores = step_scores(logits.max(1), lse, entropy, np.array([True, False, True]))
-    expected = (1.0, -(entropy[0] + entropy[2]) / 2, (p[0].max() + p[2].max()) / 2)
-    assert scores == pytest.approx(expected, rel=1e-12)
+    measures = token_measures(logits.max(1), lse, entropy, np.array([1.0, 5.0, 0.0]))
+    scores = step_scores(measures, np.array([True, False, True]))
+    expected = (1.0, -(entropy[0] + entropy[2]) / 2, (p[0].max() + p[2].max()) / 2, 0.5)
+    assert scores[: len(MEASURES)] == pytest.approx(expected, rel=1e-12) and scores[-1] == 2
+    assert len(scores) == SCORES == len(score_columns("small"))
+
+
+def by_aggregate(values, keep=None):
+    """The scores of tokens with these margins, by aggregate."""
+    measures = np.repeat(np.asarray(values, float)[:, None], len(MEASURES), 1)
+    scores = step_scores(measures, np.ones(len(values), bool) if keep is None else keep)
+    return {aggregate: scores[score_index("margin", aggregate)] for aggregate in AGGREGATES}
+
+
+def test_aggregates_see_one_low_token_a_low_stretch_and_the_lowest_tenth():
+    one_low = np.full(60, 5.0)
+    one_low[30] = -55.0
+    stretch = np.full(60, 5.0)
+    stretch[20:36] = 1.0
+    assert by_aggregate(one_low) == pytest.approx(
+        {"mean": 4.0, "min": -55.0, "window": (15 * 5 - 55) / 16, "tenth": (5 * 5 - 55) / 6}
+    )
+    found = by_aggregate(stretch)
+    assert found["window"] == pytest.approx(1.0) and found["min"] == found["tenth"] == 1.0 < found["mean"]
+    assert by_aggregate([3.0, 1.0]) == {"mean": 2.0, "min": 1.0, "window": 2.0, "tenth": 1.0}
+
+
+def test_a_window_skips_tokens_that_are_not_kept():
+    values = np.full(40, 5.0)
+    values[::2] = -9.0
+    keep = np.arange(40) % 2 == 1
+    assert by_aggregate(values, keep) == dict.fromkeys(AGGREGATES, 5.0)
 
 
 def test_excluded_tokens_may_hold_garbage_and_unmeasured_ones_stay_nan():
-    keep = np.array([True, False])
-    unknown = np.full(2, np.nan)
-    max_logit, entropy, max_prob = step_scores(np.array([3.0, np.nan], np.float32), unknown, unknown, keep)
-    assert max_logit == 3.0 and np.isnan(entropy) and np.isnan(max_prob)
+    measures = np.array([[3.0, np.nan, np.nan, np.nan], [np.nan] * 4])
+    scores = step_scores(measures, np.array([True, False]))
+    for aggregate in AGGREGATES:
+        assert scores[score_index("max_logit", aggregate)] == 3.0
+        assert np.isnan([scores[score_index(measure, aggregate)] for measure in MEASURES[1:]]).all()

@@ -150,6 +150,6 @@ def test_a_journal_of_another_version_says_what_to_do(tmp_path, monkeypatch):
 def test_a_journal_whose_groups_have_other_fields_says_so_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("steer.routing.replay.FORMAT", 1)
     play(Journal(str(tmp_path)).open("cell"), rounds=2)
-    monkeypatch.setattr("steer.routing.replay.FORMAT", 3)
+    monkeypatch.setattr("steer.routing.replay.FORMAT", 4)
     with pytest.raises(ValueError, match="remove the journal/ folder"):
         again(Journal(str(tmp_path)).open("cell"))

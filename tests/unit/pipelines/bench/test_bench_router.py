@@ -69,4 +69,4 @@ def test_a_prefix_that_it_does_not_hold_is_missing_and_a_dropped_one_too():
 def test_what_is_drawn_depends_on_the_seed_alone():
     first, second = (replica()._answer(batch(Op.STEP, 0, (Prompt("q"),))) for _ in range(2))
     assert first.text_R == second.text_R and first.ids_R == second.ids_R
-    assert first.text_R[0] != first.text_R[1] and (first.scores_R3 == second.scores_R3).all()
+    assert first.text_R[0] != first.text_R[1] and (first.scores_RS == second.scores_RS).all()

@@ -31,7 +31,7 @@ CURVE = pd.DataFrame(
         point("steer", "gamma=0.5", accuracy=0.2, flops=4.0, chosen=True, split="validation"),
         point("steer K=5", "gamma=0.3", accuracy=0.8, flops=6.0, chosen=True),
         point(percentile_label("entropy", "small"), "percent=30", accuracy=0.7, split="validation"),
-        point(f"{OBSERVED} mean", "gamma=0"),
+        point(f"{OBSERVED} confidence", "gamma=0"),
     ]
 )
 
@@ -78,7 +78,7 @@ def test_the_experiment_leaves_out_methods_without_their_signal_and_labels_fit_t
 def watched(tmp_path):
     """Small writes all steps of 30 questions; odd ones are wrong from step 1 on, and its confidence says so."""
     run = RunFolder.create(tmp_path / "run", "paper", {}, [0])
-    cell = f"chain_math/test/{OBSERVED} mean/gamma=0/seed0"
+    cell = f"chain_math/test/{OBSERVED} confidence/gamma=0/seed0"
     run.update(cells=[{"name": cell, "policy": {"name": "steer", "gamma": 0.0}, "traces": 30}])
     run.update(benchmarks=[{"benchmark": "chain_math", "split": "test"}])
     rows = []

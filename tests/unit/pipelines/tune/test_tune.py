@@ -11,6 +11,7 @@ from prefix_tables import made_table, write_run
 from pipelines.cli import main, parser
 from pipelines.tune.models import identity
 from pipelines.tune.recorded import on_split, read_recorded
+from pipelines.tune.tune import Measured
 from steer.config.policy import RandomQueryPolicy
 from steer.plans.plan import read_plan, refuse_other
 
@@ -208,6 +209,6 @@ def test_settings_of_a_sweep_stand_beside_those_of_a_table(tmp_path, knob, certi
     assert plan.asked.questions == (100 if certified else 200) and (plan.certified is not None) == certified
 
 
-def test_nothing_to_tune_from_is_refused(tmp_path, capsys):
-    assert main(["tune", "--budget", "50%", "--out", str(tmp_path / "out")]) == 2
-    assert "give --sweep or --prefixes" in capsys.readouterr().err
+def test_nothing_to_tune_from_is_refused():
+    with pytest.raises(ValueError, match="give --sweep or --prefixes"):
+        Measured.read(None, None)

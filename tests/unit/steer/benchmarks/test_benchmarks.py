@@ -68,8 +68,8 @@ def test_limit_counts_questions_and_samples_repeat_them():
 @pytest.mark.parametrize(
     ("config", "remedy"),
     [
-        ({"source": "hub", "name": "gsm8k"}, "chain_math, hops, math500"),
-        ({"name": "gsm8k"}, "chain_math, hops"),
+        ({"source": "hub", "name": "gsm8000"}, "chain_math, hops, math500"),
+        ({"name": "gsm8000"}, "chain_math, hops"),
         ({"question": "q"}, "source: PATH"),
         ({"source": "nowhere.jsonl"}, "question, answer, grader"),
     ],

@@ -1,4 +1,4 @@
-"""The six public benchmarks, on rows made up in their layouts: questions, splits, and what is refused."""
+"""The public benchmarks, on rows made up in their layouts: questions, splits, and what is refused."""
 
 import gzip
 import json
@@ -8,9 +8,9 @@ import pytest
 from paths import FIXTURES, SHARED
 
 from steer.benchmarks import PUBLIC, load_benchmark
-from steer.benchmarks.kor_bench import KorHub
-from steer.benchmarks.public import PublicShard
-from steer.benchmarks.sources import HubSource
+from steer.benchmarks.public.definition import PublicShard
+from steer.benchmarks.public.kor_bench import KorHub
+from steer.benchmarks.public.sources import HubSource
 from steer.config.run import BenchmarkConfig
 from steer.grading import grade
 
@@ -78,6 +78,57 @@ def test_the_fields_of_each_layout():
     assert [question.subset for question in kor] == ["cipher", "counterfactual", "logic", "logic"]
     assert json.loads(kor[3].labels) == {"subset": "logic", "rule_id": "5"}
     assert "Shift every letter" in kor[0].prompt
+    gsm = [row.question for row in load("gsm8k").rows]
+    assert [(q.gold, q.difficulty) for q in gsm] == [("1200", "2"), ("9", "3"), ("66", "2"), ("-5", "1")]
+    svamp = [row.question for row in load("svamp").rows]
+    assert [(q.id, q.gold, q.subset) for q in svamp] == [
+        ("chal-9001", "7", "Subtraction"),
+        ("chal-9002", "42", "Multiplication"),
+        ("chal-9003", "3", "Common-Division"),
+        ("chal-9004", "3.5", "Addition"),
+    ]
+    assert svamp[0].prompt.endswith("takes 5 of the red ones. How many red books are left on the shelf?")
+    assert svamp[1].prompt == "Tickets cost 3 dollars each. What do 14 tickets cost?"
+
+
+def test_a_question_of_gsm8k_has_one_id_in_every_layout(tmp_path):
+    question = "How much is 2 and 3?"
+    layouts = (
+        {"question": question, "answer": "2 + 3 = 5\n#### 5"},
+        {"id": "gsm-1", "question": question, "answer": "5", "solution": "2 + 3 = <<2+3=5>>5"},
+    )
+    read = []
+    for number, row in enumerate(layouts):
+        (tmp_path / f"{number}.jsonl").write_text(json.dumps(row))
+        (only,) = load("gsm8k", tmp_path / f"{number}.jsonl").rows
+        read.append(only.question)
+    assert read[0] == read[1]
+
+
+def test_difficulties_restrict_a_split_without_changing_it_and_before_the_limit():
+    levels = {row.question.id: row.question.difficulty for row in load("math500").rows}
+    for split in ("validation", "test", "all"):
+        whole = [row.question.id for row in load("math500", split=split).rows]
+        for wanted in (["2"], [2, 4], "2"):
+            kept = [id for id in whole if levels[id] in map(str, wanted)]
+            if kept:
+                assert [row.question.id for row in load("math500", split=split, difficulties=wanted).rows] == kept
+    one = load("math500", split="all", difficulties=[levels[whole[-1]]], limit=1).rows
+    assert [row.question.difficulty for row in one] == [levels[whole[-1]]]
+    assert "only questions of difficulty 2" in load("math500", difficulties=[2]).split_rule
+
+
+@pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        ({"difficulties": [9]}, "has difficulty 9: choose benchmark.difficulties from"),
+        ({"name": "svamp", "difficulties": ["1"]}, "no difficulty label, so leave benchmark.difficulties out"),
+        ({"difficulties": []}, "the list is empty"),
+    ],
+)
+def test_difficulties_that_leave_no_question_are_refused(changes, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        load(**{"name": "math500", **changes})
 
 
 @pytest.mark.parametrize(
@@ -99,6 +150,10 @@ def test_the_fields_of_each_layout():
         ("musique", "musique_ans_dev.jsonl", {"answerable": False}, "not answerable"),
         ("musique", "musique_ans_dev.jsonl", {"id": "x1"}, "hops"),
         ("kor_bench", "cipher/sample.jsonl", {"rule_id": "99"}, "rule 99 is not in rule.jsonl"),
+        ("gsm8k", "test.jsonl", {"answer": "It is five.\n#### five"}, "'answer' ends in 'five', and no number"),
+        ("gsm8k", "test.jsonl", {"question": None}, "'question' is missing"),
+        ("svamp", "test.jsonl", {"Answer": None}, "'answer' is missing"),
+        ("svamp", "test.jsonl", {"Question": None}, "'Question' is missing"),
     ],
 )
 def test_a_row_that_cannot_be_asked_is_refused_by_file_row_and_field(changed, name, file, changes, reason):
@@ -223,7 +278,8 @@ def test_both_hub_layouts_of_kor_bench_are_tried(tmp_path, layout):
 @needs_data
 @pytest.mark.parametrize(
     ("name", "rows"),
-    [("math500", 400), ("omni_math", 2179), ("aime", 96), ("acpbench", 944), ("musique", 160), ("kor_bench", 600)],
+    [("math500", 400), ("omni_math", 2179), ("aime", 96), ("acpbench", 944), ("musique", 160), ("kor_bench", 600)]
+    + [("gsm8k", 892), ("svamp", 689)],
 )
 def test_every_real_row_is_a_question(name, rows):
     read = load(name, DATA / name).rows
@@ -241,6 +297,8 @@ def test_every_real_row_is_a_question(name, rows):
         ("acpbench", "app/test.mcq.json", {"answer": "E"}),
         ("musique", "musique_ans_dev.jsonl", {"answer": " "}),
         ("kor_bench", "cipher/sample.jsonl", {"answer": None}),
+        ("gsm8k", "test.jsonl", {"answer": "Half an hour has 30 minutes.\nIt is 1200.\n####"}),
+        ("svamp", "test.jsonl", {"Answer": " "}),
     ],
 )
 def test_a_row_whose_gold_alone_is_refused_keeps_its_id_subset_and_prompt(changed, name, file, changes):

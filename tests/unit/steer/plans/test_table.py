@@ -70,6 +70,6 @@ def test_missing_scores_are_named(tmp_path, table):
 def test_without_counted_tokens_there_is_no_correction_by_length(tmp_path, table):
     from steer.plans.signals import signals_of
 
-    read = read_prefix_table(write_run(tmp_path / "run", table, without=["scored_tokens"]))
+    read = read_prefix_table(write_run(tmp_path / "run", table, without=["scored_tokens_small"]))
     assert np.isnan(read.scored_QK).all()
     assert not any(signal.by_length for signal in signals_of(read)) and any(s.by_length for s in signals_of(table))

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from scripted import Script, new_group, one_score, questions, two_camps, writers
+from scripted import NOT_MEASURED, Script, new_group, one_score, questions, two_camps, writers
 
 from actors.router.journal import Journal
 from actors.router.journaled_group import JournaledGroup
@@ -23,7 +23,7 @@ from steer.messages import Op, StepResults
 from steer.mixture.bank import ScoreBank
 from steer.routing.group import Group
 from steer.routing.replay import GroupSnapshot
-from steer.traces import Finish, Role, Status
+from steer.traces import SCORES, Finish, Role, Status
 
 ROLLING = {"barrier": "rolling", "write_on": True}
 BANK = SteerPolicy(preset="stepwise", fit_from="bank")
@@ -88,7 +88,7 @@ class WritingEngine:
 
     def _last(self, row):
         self.generated[row.trace, row.role] += 2
-        return self._reply(row, [Finish.CUT.value], [""], [2], [(np.nan,) * 3], ())
+        return self._reply(row, [Finish.CUT.value], [""], [2], [NOT_MEASURED], ())
 
     def _reply(self, row, finish, texts, tokens, scores, still_open):
         n = len(finish)
@@ -100,7 +100,7 @@ class WritingEngine:
             tokens_R=tokens,
             prompt_tokens_R=[0] * n,
             cached_tokens_R=[0] * n,
-            scores_R3=np.array(scores).reshape(n, 3),
+            scores_RS=np.array(scores).reshape(n, SCORES),
             seconds_R=[0.25] * n,
             open_R=frozenset(still_open),
             replica="writing",

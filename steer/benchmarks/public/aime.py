@@ -11,8 +11,8 @@ from typing import Any
 
 from steer.benchmarks.fields import RowError, text
 from steer.benchmarks.files import data_files
-from steer.benchmarks.public import Asked, Definition, Source
-from steer.benchmarks.sources import FileSource, HubSource
+from steer.benchmarks.public.definition import Asked, Definition, Source
+from steer.benchmarks.public.sources import FileSource, HubSource
 
 _URL = re.compile(r"(20\d\d)_AIME_(I{1,2})_Problems/Problem_(\d{1,2})")
 _NUMBERED_2025 = re.compile(r"(?:aime25-)?(\d{1,2})")

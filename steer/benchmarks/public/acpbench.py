@@ -4,14 +4,15 @@ The benchmark has a validation split of its own. In its files, a question's text
 them on separate lines.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steer.benchmarks.fields import RowError, items, lacks, text
 from steer.benchmarks.files import DataFile, data_files
-from steer.benchmarks.public import Asked, Definition, Source
-from steer.benchmarks.sources import FileSource, HubSource
+from steer.benchmarks.public.definition import Asked, Definition, Source
+from steer.benchmarks.public.sources import FileSource, HubSource
 
 TASKS = {
     "app": "applicable_actions_mc",
@@ -71,18 +72,24 @@ def _asked(values: Mapping[str, Any], source: Source) -> Asked:
     group = text(values, "group") if source.subset == "" else ""
     subset = source.subset or next((task for task, name in TASKS.items() if name == group), group)
     listed = [f"{letter}. {option}" for letter, option in zip(labels, options, strict=True)]
+    context = text(values, "context")
     return Asked(
         id=f"{subset}/{text(values, 'id')}",
         filling={
-            "context": text(values, "context"),
+            "context": context,
             "question": _stem(text(values, "question"), listed),
             "options": "\n".join(listed),
         },
         gold=lambda: _gold(values, labels),
         subset=subset,
         difficulty="",
-        labels={"letters": letters, "options": options},
+        labels={"letters": letters, "options": options, "context": _named(context)},
     )
+
+
+def _named(context: str) -> str:
+    """A hash of the description that several questions may share. Their answers are no independent evidence."""
+    return hashlib.blake2b(context.encode(), digest_size=8).hexdigest()
 
 
 def _gold(values: Mapping[str, Any], labels: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from steer.benchmarks.benchmark import SAMPLE_RULE, BenchmarkRow, Key, unread_id
 from steer.benchmarks.fields import Gold, RowError, checked, require_readable
-from steer.benchmarks.prompts import PROMPTS
+from steer.benchmarks.public.prompts import PROMPTS
 from steer.benchmarks.records import Record
 from steer.traces import Question
 
@@ -97,7 +97,7 @@ class PublicShard:
             id = unread_id(self.source.name(record.number))
             unread = Question(id, 0, self.definition.name, "", "", self.grader, self.source.subset)
             return Key(id, place, self.split, id), BenchmarkRow(unread, f"{place}: {error}")
-        key = Key(question.id, place, self.split, asked.id)
+        key = Key(question.id, place, self.split, asked.id, question.difficulty)
         try:
             question = replace(question, gold=asked.gold())
             require_readable(Gold(question.gold, tuple(labels.get("aliases", ()))), "answer", self.grader, labels)

@@ -9,8 +9,8 @@ from typing import Any
 
 from steer.benchmarks.fields import RowError, checked, items, text
 from steer.benchmarks.files import DataFile, data_files
-from steer.benchmarks.public import Asked, Definition, Source
-from steer.benchmarks.sources import FileSource, HubSource
+from steer.benchmarks.public.definition import Asked, Definition, Source
+from steer.benchmarks.public.sources import FileSource, HubSource
 
 _HOPS = re.compile(r"(\d)hop")
 _RELEASED = re.compile(r"musique_(ans|full)_.*dev", re.IGNORECASE)

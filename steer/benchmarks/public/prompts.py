@@ -51,4 +51,14 @@ PROMPTS = {
         "brackets nowhere else.",
         "Rule:\n{rule}\n\nQuestion:\n{question}",
     ),
+    "gsm8k": PublicPrompt(
+        f"You solve school mathematics problems that are told in words. {_STEPS} Finish with a line that states the "
+        "final answer, a number without its unit, inside \\boxed{}.",
+        "{question}",
+    ),
+    "svamp": PublicPrompt(
+        f"You solve short arithmetic problems that are told in words; some of the numbers may be of no use. {_STEPS} "
+        "Finish with a line that states the final answer, a number without its unit, inside \\boxed{}.",
+        "{question}",
+    ),
 }

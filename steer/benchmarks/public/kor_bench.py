@@ -11,7 +11,7 @@ from typing import Any
 
 from steer.benchmarks.fields import RowError, text
 from steer.benchmarks.files import DataFile, data_files, shown
-from steer.benchmarks.public import Asked, Definition, Source
+from steer.benchmarks.public.definition import Asked, Definition, Source
 from steer.benchmarks.records import Record, read_records
 
 SUBSETS = ("cipher", "counterfactual", "logic")

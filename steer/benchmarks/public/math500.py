@@ -5,8 +5,8 @@ from typing import Any
 
 from steer.benchmarks.fields import text
 from steer.benchmarks.files import data_files
-from steer.benchmarks.public import Asked, Definition, Source
-from steer.benchmarks.sources import FileSource, HubSource
+from steer.benchmarks.public.definition import Asked, Definition, Source
+from steer.benchmarks.public.sources import FileSource, HubSource
 
 
 def _hub() -> list[HubSource]:

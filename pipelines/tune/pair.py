@@ -1,0 +1,268 @@
+"""`steer tune CONFIG`: measure a pair on validation questions, and plan.
+
+    DIR/prefixes/     the prefix table (`steer prefixes`)
+    DIR/measured/     settings that a prefix table cannot price, run on the same questions: `query_router`, if the pair
+                      has a probe, and with `hands_back` the best settings of the table that return a trace
+    DIR/confirmed/    the routed plan, run on the same questions with another sampling seed
+    DIR/plan.yaml
+
+Invariants: validation questions alone are asked. What is there already is not measured again, so the second knob of a
+pair costs the confirming run alone.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from pipelines.report.summary import Summary
+from pipelines.sweep.sweep import run_sweep
+from pipelines.tune.models import models_of
+from pipelines.tune.prefixes import write_prefixes
+from pipelines.tune.recorded import on_split, read_recorded
+from pipelines.tune.tune import About, Halves, choose_plan, origin_of, printed, split_of, table_halves, write_plan
+from steer.config.load import SettingsError, refusals_as_settings_errors
+from steer.config.pairs import load_pair
+from steer.config.policy import PolicyConfig, QueryRouterPolicy
+from steer.config.run import RunConfig
+from steer.config.sweep import SweepConfig, Variant
+from steer.plans.bar import standing
+from steer.plans.candidates import Candidates, Family, measured, search
+from steer.plans.choose import pick
+from steer.plans.handover import Answers
+from steer.plans.knobs import Knob
+from steer.plans.plan import Confirmed, Plan
+from steer.plans.table import PrefixTable, read_prefix_table
+from steer.storage.run_folder import RunFolder
+
+WHOLE_ANSWER = float("inf")
+"""Tokens past the unsure step, where the small model writes ahead to its answer's end."""
+WRITTEN_PAST = 16.0
+"""Tokens past the unsure step, where it writes on while a decision is under way and no run has said how many: on a GPU
+it writes some ten while a message goes to the router and back."""
+HAND_BACK_LEVELS = 5
+"""Levels of a hand-over policy that are run with traces that return."""
+CONFIRMED = "confirmed"
+
+
+class Tuning(NamedTuple):
+    """What `steer tune` is asked besides its knob."""
+
+    folds: int = 5
+    seed: int = 0
+    """Of the folds, the halves and the bootstrap."""
+    hands_back: bool = False
+    """Run settings that return a trace to the small model, too."""
+    confirm: bool = True
+    replica_class: type | None = None
+    verbose: bool = False
+    table: str | None = None
+    """Folder of the prefix table. None: `prefixes` in the folder of the plan."""
+
+
+DEFAULTS = Tuning()
+
+
+def tune_pair(config: RunConfig, knob: Knob, out: str | Path, tuning: Tuning = DEFAULTS) -> Plan:
+    """Measure the configured pair on the benchmark's validation questions, write `plan.yaml` into `out`, and print it.
+
+    `config.policy` and the benchmark's split are not read; `config.routing` is how the plan will be run. Raises
+    SettingsError for a configuration that cannot be used, and for a knob that nothing meets.
+    """
+    folder = Path(out)
+    table_folder = tuning.table or str(folder / "prefixes")
+    cost = write_prefixes(config, table_folder, tuning.replica_class, tuning.verbose, resume=True)
+    print(f"prefix table: {cost.text()}\n", flush=True)
+    with refusals_as_settings_errors():
+        table = read_prefix_table(table_folder)
+        described = RunFolder.open(table_folder).describe()
+        about = About(
+            table.benchmark, split_of(described), origin_of(table_folder, described, tuning.seed), models_of(described)
+        )
+        written_past = WRITTEN_PAST if config.routing.write_on else WHOLE_ANSWER
+        halves, candidates = _candidates(table, knob, tuning, written_past)
+    candidates = _with_measured(config, knob, candidates, folder, tuning)
+    with refusals_as_settings_errors():
+        plan = _as_run(choose_plan(candidates, knob, about, halves), config)
+    notes = [f"left out: {count} questions ({reason})" for reason, count in table.left_out]
+    if plan.routed and tuning.confirm:
+        found = _confirm(config, plan, folder, tuning)
+        if config.routing.write_on and found.written_past is not None:
+            # The first choice was priced by a guess of what is written past an unsure step. Now it is known.
+            with refusals_as_settings_errors():
+                halves, again = _candidates(table, knob, tuning, found.written_past)
+                again = _with_measured(config, knob, again, folder, tuning)
+                renewed = _as_run(choose_plan(again, knob, about, halves), config)
+            if renewed.policy != plan.policy:
+                plan = renewed
+                found = _confirm(config, plan, folder, tuning) if plan.routed else found
+        if plan.routed:
+            plan = plan.model_copy(update={"confirmed": found.confirmed})
+            notes += _said_of(found.confirmed, plan)
+    write_plan(plan, str(folder))
+    print(printed(plan, notes), flush=True)
+    return plan
+
+
+def _candidates(
+    table: PrefixTable, knob: Knob, tuning: Tuning, written_past: float
+) -> tuple[Halves | None, Candidates]:
+    if knob.name == "risk":
+        halves = table_halves(table, tuning.folds, tuning.seed, tokens_past=written_past)
+        return halves, halves.choosing
+    return None, search(table, tuning.folds, tuning.seed, tokens_past=written_past)
+
+
+def _as_run(plan: Plan, config: RunConfig) -> Plan:
+    """The plan with the routing that it was priced for."""
+    routing = {"barrier": "rolling", "write_on": True} if config.routing.write_on and plan.routed else {}
+    return plan.model_copy(update={"routing": routing})
+
+
+# --- settings that a table cannot price -------------------------------------------------------------------------------
+
+
+def _with_measured(config: RunConfig, knob: Knob, candidates: Candidates, folder: Path, tuning: Tuning) -> Candidates:
+    """The candidates and those that must be run. `risk` has none: its bound is for settings of the table."""
+    if knob.name == "risk":
+        return candidates
+    settings: dict[str, list[tuple[float, dict[str, Any], Answers]]] = {}
+    for label, variants in _to_run(config, knob, candidates, tuning).items():
+        run = folder / "measured" / label
+        if not _finished(run):
+            _sweep(config, variants, run, config.seed, tuning)
+        with refusals_as_settings_errors():
+            found = on_split(read_recorded(str(run)), str(run))
+        places = {question: place for place, question in enumerate(found.questions)}
+        if any(question not in places for question in candidates.questions):
+            raise SettingsError(f"{run} lacks questions of the prefix table: remove it, and it will be measured again")
+        order = [places[question] for question in candidates.questions]
+        for variant in variants:
+            for setting, policy in variant.settings():
+                answers = found.answers.get((variant.label, setting))
+                if policy.name not in ("small", "large") and answers is not None:
+                    ordered = Answers(*(values[order] for values in answers))
+                    rows = settings.setdefault(label, [])
+                    rows.append((float(len(rows)), policy.model_dump(mode="json"), ordered))
+    if not settings:
+        return candidates
+    extra = measured(settings, candidates.small, candidates.large, candidates.questions, candidates.folds, tuning.seed)
+    return Candidates(
+        candidates.questions,
+        (*candidates.families, *extra.families),
+        candidates.small,
+        candidates.large,
+        candidates.fold_Q,
+    )
+
+
+def _to_run(config: RunConfig, knob: Knob, candidates: Candidates, tuning: Tuning) -> dict[str, tuple[Variant, ...]]:
+    """By the name of their run: the settings to run."""
+    bar = tuple(Variant.model_validate({"label": name, "policy": {"name": name}}) for name in ("small", "large"))
+    to_run: dict[str, tuple[Variant, ...]] = {}
+    if load_pair(config.pair).probe is not None:
+        to_run["query_router"] = (*bar, Variant(label="query_router", policy=QueryRouterPolicy()))
+    if tuning.hands_back and candidates.families:
+        stacked = candidates.stacked()
+        picked = pick(stacked, candidates.folds, candidates.small, candidates.large, knob)
+        if picked is not None:
+            family = candidates.families[picked[0]]
+            returning = tuple(
+                Variant(label=f"hands back {number}", policy=_returning(family.policies[level]))
+                for number, level in enumerate(_spread(family, candidates))
+            )
+            to_run["hands_back"] = (*bar, *returning)
+    return to_run
+
+
+def _returning(policy: dict[str, Any]) -> PolicyConfig:
+    returning: PolicyConfig = TypeAdapter(PolicyConfig).validate_python({**policy, "hands_back": True})
+    return returning
+
+
+def _spread(family: Family, candidates: Candidates) -> list[int]:
+    """Levels of a family whose costs are spread evenly from the small model's to the large one's."""
+    share_T = family.cost_FT[-1] / candidates.large.flops_full.mean()
+    wanted = np.linspace(0.0, 1.0, HAND_BACK_LEVELS + 2)[1:-1]
+    return sorted({int(np.abs(share_T - share).argmin()) for share in wanted})
+
+
+def _finished(folder: Path) -> bool:
+    if not (folder / "run.json").exists():
+        return False
+    return RunFolder.open(folder).describe()["finished"] is not None
+
+
+def _sweep(config: RunConfig, variants: Sequence[Variant], out: Path, seed: int, tuning: Tuning) -> list[Summary]:
+    """Run settings on the validation questions."""
+    sweep = SweepConfig(
+        benchmarks=(config.benchmark,),
+        validation_questions=config.benchmark.limit,
+        pair=config.pair,
+        variants=tuple(variants),
+        routing=config.routing,
+        pools=config.pools,
+        journal=config.journal,
+        seed=seed,
+        test=False,
+    )
+    return run_sweep(sweep, out, tuning.replica_class, tuning.verbose, resume=True)
+
+
+# --- the confirming run -----------------------------------------------------------------------------------------------
+
+
+class Found(NamedTuple):
+    """What the confirming run showed."""
+
+    confirmed: Confirmed
+    written_past: float | None
+    """Tokens that the small model wrote past an unsure step, on average over traces that were handed over. None: no
+    trace was."""
+
+
+def _confirm(config: RunConfig, plan: Plan, folder: Path, tuning: Tuning) -> Found:
+    """Run the plan on the validation questions with another sampling seed, beside both models alone."""
+    seed = config.seed + 1
+    number = sum(1 for _ in folder.glob(f"{CONFIRMED}-*"))
+    run = folder / f"{CONFIRMED}-{number}"
+    variants = [Variant.model_validate({"label": name, "policy": {"name": name}}) for name in ("small", "large")] + [
+        Variant(label="plan", policy=plan.policy_config())
+    ]
+    _sweep(config, variants, run, seed, tuning)
+    with refusals_as_settings_errors():
+        found = on_split(read_recorded(str(run)), str(run))
+    answers = {label: values for (label, _), values in found.answers.items()}
+    at = standing(answers["plan"], answers["small"], answers["large"], tuning.seed)
+    return Found(Confirmed.of(at, seed, len(found.questions)), written_past(RunFolder.open(run)))
+
+
+def written_past(run: RunFolder, label: str = "plan") -> float | None:
+    """Tokens that were written past the step at which a trace was handed over, on average over such traces: what was
+    discarded but for the steps that the policy discarded. None: no trace was handed over."""
+    cells = [cell["name"] for cell in run.describe()["cells"] if f"/{label}/" in cell["name"]]
+    traces = run.read_unsorted("traces", cells, ["cell", "trace_id", "tokens_discarded", "steps_large"]).to_pandas()
+    steps = run.read_unsorted("steps", cells, ["cell", "trace_id", "tokens", "accepted"]).to_pandas()
+    rewritten = steps[~steps["accepted"]].groupby(["cell", "trace_id"])["tokens"].sum()
+    handed = traces[traces["steps_large"] > 0].set_index(["cell", "trace_id"])
+    if not len(handed):
+        return None
+    past = handed["tokens_discarded"] - rewritten.reindex(handed.index).fillna(0)
+    return float(past.mean())
+
+
+def _said_of(confirmed: Confirmed, plan: Plan) -> list[str]:
+    """The confirming run in a line, and a second one where it does not keep the knob."""
+    accuracy, cost, behind = confirmed.accuracy, confirmed.cost, confirmed.behind_large
+    lines = [
+        f"run with seed {confirmed.seed}: {100 * accuracy.value:.1f} % ({100 * accuracy.low:.1f} to "
+        f"{100 * accuracy.high:.1f}) at {100 * cost.value:.1f} % of the large model's flops_full "
+        f"({100 * cost.low:.1f} to {100 * cost.high:.1f}), {100 * behind.value:+.1f} points against large"
+    ]
+    if plan.knob.name == "budget" and cost.low > plan.knob.value:
+        lines.append(f"This is dearer than {plan.knob}: the table does not price this pair's runs well.")
+    if plan.knob.name == "accuracy_within" and behind.high < -plan.knob.value:
+        lines.append(f"This is not {plan.knob}: the table does not foretell this pair's runs well.")
+    return lines
