@@ -148,9 +148,8 @@ def parser() -> argparse.ArgumentParser:
 
     tune = commands.add_parser("tune", help="plan the setting for a budget, an accuracy or a risk: plan.yaml")
     _configured(tune)
-    measured = tune.add_mutually_exclusive_group()
-    measured.add_argument("--sweep", metavar="RUN", help="choose among the settings that a sweep ran on validation")
-    measured.add_argument("--prefixes", metavar="DIR", help="choose on the prefix table that `steer prefixes` wrote")
+    tune.add_argument("--sweep", metavar="RUN", help="choose among the settings that a sweep ran on validation")
+    tune.add_argument("--prefixes", metavar="DIR", help="choose on the prefix table that `steer prefixes` wrote")
     knob = tune.add_mutually_exclusive_group(required=True)
     knob.add_argument("--budget", type=_budget, metavar="SHARE", help="most FLOPs, of the large model's: 50%% or 0.5")
     knob.add_argument("--accuracy-within", type=_points, metavar="POINTS", help="points below the large model: 1")
@@ -423,12 +422,17 @@ def _tune(args: argparse.Namespace) -> None:
         print(f"\n{args.out}: plan.yaml prefixes/")
         return
 
-    from pipelines.tune.tune import tune_sweep, tune_table
+    from pipelines.tune.tune import tune
 
-    if args.sweep:
-        tune_sweep(args.sweep, knob, args.out, args.benchmark, args.folds, args.seed)
-    else:
-        tune_table(args.prefixes, knob, args.out, args.benchmark, args.folds, args.seed)
+    tune(
+        knob,
+        args.out,
+        prefixes=args.prefixes,
+        sweep=args.sweep,
+        benchmark=args.benchmark,
+        folds=args.folds,
+        seed=args.seed,
+    )
     print(f"\n{args.out}: plan.yaml")
 
 

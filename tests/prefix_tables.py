@@ -78,7 +78,7 @@ def write_run(root, table, under="", seed=0, kind="prefixes", drop=(), fail=(), 
         for k in range(table.steps_Q[q]):
             steps.append(
                 {"cell": names[-1], "question_id": question, "step": k, "tokens": int(table.tokens_QK[q, k])}
-                | {"scored_tokens": int(table.scored_QK[q, k])}
+                | {"scored_tokens_small": int(table.scored_QK[q, k])}
                 | {_column(key): float(score_QK[q, k]) for key, score_QK in table.scores.items()}
             )
             if (question, k) in drop:

@@ -17,7 +17,6 @@ from pipelines.report.frames import load as load_frames
 from pipelines.report.frames import rows_of
 from steer.config.policy import BAR
 from steer.config.thresholds import THRESHOLDS
-from steer.plans.candidates import Candidates, measured
 from steer.plans.handover import Answers
 from steer.statistics.frames import KEYS
 from steer.storage.filesystem import open_filesystem
@@ -104,6 +103,13 @@ class OnSplit(NamedTuple):
     unfinished: tuple[Setting, ...]
     """Settings that did not answer every question that `small` and `large` answered."""
 
+    def restricted(self, questions: set[str]) -> "OnSplit":
+        """The same for some of the questions."""
+        at_Q = np.array([question in questions for question in self.questions])
+        answers, first = ({key: a.of(at_Q) for key, a in held.items()} for held in (self.answers, self.first))
+        kept = tuple(question for question in self.questions if question in questions)
+        return self._replace(questions=kept, answers=answers, first=first)
+
 
 def on_split(recorded: Recorded, folder: str, benchmark: str | None = None, split: str = "validation") -> OnSplit:
     """The settings on one benchmark and split. ValueError, with the remedy, if it was not run or not by the bar's two
@@ -145,23 +151,23 @@ def _bar_label(recorded: Recorded, settings: Mapping[Setting, Any], model: str) 
     return next((key for key in settings if recorded.policies.get(key, {}).get("name") == model), None)
 
 
-def candidates_of(
-    recorded: Recorded, split: OnSplit, answers: Mapping[Setting, Answers], folds: int, seed: int, of_Q: Any = None
-) -> Candidates:
-    """The routed settings as candidates, a family for each label.
+def settings_of(
+    recorded: Recorded, answers: Mapping[Setting, Answers]
+) -> dict[str, list[tuple[float, dict[str, Any], Answers]]]:
+    """The routed settings as `steer.plans.candidates.measured` takes them, a family for each label.
 
-    `answers`: `split.answers` or `split.first`. `of_Q`: a mask; None: all questions. Settings whose policy is not known
-    cannot be planned and are left out.
-    """
-    at_Q = np.ones(len(split.questions), bool) if of_Q is None else np.asarray(of_Q)
+    Settings whose policy is not known cannot be planned and are left out."""
     settings: dict[str, list[tuple[float, dict[str, Any], Answers]]] = {}
     for key, found in answers.items():
         policy = recorded.policies.get(key)
         if policy is not None and policy["name"] not in BAR:
             level = float(key[1].partition("=")[2] or 0.0)
-            settings.setdefault(key[0], []).append((level, policy, found.of(at_Q)))
-    small, large = (
-        answers[key].of(at_Q) for model in ("small", "large") if (key := _bar_label(recorded, answers, model))
-    )
-    questions = tuple(np.array(split.questions)[at_Q].tolist())
-    return measured(settings, small, large, questions, folds, seed)
+            settings.setdefault(key[0], []).append((level, policy, found))
+    return settings
+
+
+def alone(recorded: Recorded, answers: Mapping[Setting, Answers], model: str) -> Answers:
+    """The answers of policy `small` or `large`."""
+    key = _bar_label(recorded, answers, model)
+    assert key is not None, "on_split refuses a sweep without the bar's models"
+    return answers[key]

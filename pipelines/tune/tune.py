@@ -1,16 +1,18 @@
 """`steer tune`: a plan for a knob, from what was measured on validation questions.
 
-`choose_plan` is where every way of measuring ends: a recorded sweep and a prefix table here.
+`Measured` is what there is to choose from, and `choose_plan` is where every way of measuring ends.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from pipelines.tune.models import models_of
-from pipelines.tune.recorded import candidates_of, on_split, read_recorded
+from pipelines.tune.recorded import OnSplit, Recorded, alone, on_split, read_recorded, settings_of
 from steer.config.load import refusals_as_settings_errors
-from steer.plans.candidates import Candidates, Family, evaluate, search
+from steer.plans.candidates import Candidates, Family, evaluate, joined, measured, search
 from steer.plans.choose import Certifying, Choice, choose, halve
 from steer.plans.handover import Answers, large_alone, small_alone
 from steer.plans.knobs import Knob
@@ -66,63 +68,138 @@ def planned(choice: Choice, knob: Knob, about: About) -> Plan:
     )
 
 
-def tune_sweep(
-    folder: str, knob: Knob, out: str, benchmark: str | None = None, folds: int = FOLDS, seed: int = 0
+def tune(
+    knob: Knob,
+    out: str,
+    *,
+    prefixes: str | None = None,
+    sweep: str | None = None,
+    benchmark: str | None = None,
+    folds: int = FOLDS,
+    seed: int = 0,
 ) -> Plan:
-    """Plan from the validation answers of a recorded sweep, write `plan.yaml` into the new folder `out`, and print it.
+    """Plan from the prefix table in the folder `prefixes`, the validation answers of the recorded `sweep`, or both.
+    Write `plan.yaml` into the new folder `out`, and print it.
 
-    Raises SettingsError for a folder that is no sweep's, a knob that nothing meets, and an `out` in use.
+    `benchmark`: which one, if a folder has several. Raises SettingsError for folders without what is needed, a knob
+    that nothing meets, and an `out` in use.
     """
     with refusals_as_settings_errors():
         RunFolder.refuse_used(out)
-        recorded = read_recorded(folder)
-        split = on_split(recorded, folder, benchmark)
-        candidates = candidates_of(recorded, split, split.answers, folds, seed)
-        halves = None
-        if knob.name == "risk":
-            chosen_Q, certified_Q = halve(len(split.questions), seed)
-            choosing = candidates_of(recorded, split, split.first, folds, seed, chosen_Q)
-            rest = candidates_of(recorded, split, split.first, folds, seed, certified_Q)
-            by_name = {family.name: family.held for family in rest.families}
-            halves = Halves(choosing, Certifying(rest.small, rest.large, lambda family: by_name[family.name]))
-        about = About(
-            split.benchmark, split.split, origin_of(folder, recorded.described, seed), models_of(recorded.described)
-        )
-        plan = choose_plan(candidates, knob, about, halves)
+        measured_on = Measured.read(prefixes, sweep, benchmark)
+        plan = plan_from(measured_on, knob, folds, seed)
         write_plan(plan, out)
-    unfinished = [" ".join(filter(None, key)) for key in split.unfinished]
-    print(printed(plan, [f"left out, not finished: {', '.join(unfinished)}"] if unfinished else []), flush=True)
+    print(printed(plan, measured_on.notes), flush=True)
     return plan
 
 
-def tune_table(folder: str, knob: Knob, out: str, of: str | None = None, folds: int = FOLDS, seed: int = 0) -> Plan:
-    """Plan from a prefix table, write `plan.yaml` into the new folder `out`, and print it. Raises as `tune_sweep`.
-
-    `of`: benchmark and split, if the folder has several."""
-    with refusals_as_settings_errors():
-        RunFolder.refuse_used(out)
-        table = read_prefix_table(folder, of)
-        described = RunFolder.open(folder).describe()
-        about = About(table.benchmark, split_of(described), origin_of(folder, described, seed), models_of(described))
-        halves = table_halves(table, folds, seed) if knob.name == "risk" else None
-        candidates = search(table, folds, seed) if halves is None else halves.choosing
-        plan = choose_plan(candidates, knob, about, halves)
-        write_plan(plan, out)
-    print(printed(plan, [f"left out: {count} questions ({reason})" for reason, count in table.left_out]), flush=True)
-    return plan
+def plan_from(measured_on: "Measured", knob: Knob, folds: int = FOLDS, seed: int = 0) -> Plan:
+    """The plan for a knob from what was measured. Raises ValueError as `choose_plan`."""
+    about = measured_on.about(seed)
+    if knob.name != "risk":
+        return choose_plan(measured_on.candidates(folds, seed), knob, about)
+    halves = measured_on.halves(folds, seed)
+    return choose_plan(halves.choosing, knob, about, halves)
 
 
-def table_halves(table: PrefixTable, folds: int = FOLDS, seed: int = 0, **options: Any) -> Halves:
-    """The halves of a prefix table for `risk`: thresholds and family from one, answers to the other. `options`: see
-    `steer.plans.candidates.search`."""
+@dataclass(frozen=True)
+class Measured:
+    """What was measured on validation questions: a prefix table, the settings of a sweep, or both on the same
+    questions. With both, the table's `small` and `large` are the bar."""
+
+    folder: str
+    """Where the plan comes from: the table's folder if there is one."""
+    described: Mapping[str, Any]
+    """Its `run.json`; empty if it has none."""
+    table: PrefixTable | None
+    recorded: Recorded | None
+    split: OnSplit | None
+    notes: tuple[str, ...] = ()
+    """What was left out, for a person."""
+
+    @classmethod
+    def read(cls, prefixes: str | None, sweep: str | None, benchmark: str | None = None) -> "Measured":
+        """Read one or both of the folders. Raises FileNotFoundError and ValueError."""
+        table, recorded, split, notes = None, None, None, []
+        if prefixes is not None:
+            table = read_prefix_table(prefixes, benchmark)
+            notes += [f"left out: {count} questions ({reason})" for reason, count in table.left_out]
+        if sweep is not None:
+            recorded = read_recorded(sweep)
+            split = on_split(recorded, sweep, table.benchmark if table is not None else benchmark)
+            unfinished = ", ".join(" ".join(filter(None, key)) for key in split.unfinished)
+            notes += [f"left out, not finished: {unfinished}"] if unfinished else []
+        if table is not None and split is not None:
+            shared = set(table.questions) & set(split.questions)
+            if not shared:
+                raise ValueError(f"{prefixes} and {sweep} have no question in common: run both on the same benchmark")
+            table, split = table.take([q in shared for q in table.questions]), split.restricted(shared)
+        folder = prefixes or sweep
+        if folder is None:
+            raise ValueError("nothing to tune from: give --sweep or --prefixes")
+        described = recorded.described if table is None and recorded else RunFolder.open(folder).describe()
+        return cls(folder, described, table, recorded, split, tuple(notes))
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        held = self.table or self.split
+        assert held is not None, "read() gives one or both"
+        return held.questions
+
+    def about(self, seed: int) -> About:
+        origin = origin_of(self.folder, self.described, seed)
+        if self.table is not None:
+            return About(self.table.benchmark, split_of(self.described), origin, models_of(self.described))
+        assert self.split is not None
+        return About(self.split.benchmark, self.split.split, origin, models_of(self.described))
+
+    def candidates(self, folds: int, seed: int, of_Q: Any = None, first: bool = False) -> Candidates:
+        """The candidates on the questions `of_Q` (mask; None: all). `first`: of several answers to a question only
+        one counts."""
+        at_Q = np.ones(len(self.questions), bool) if of_Q is None else of_Q
+        found = None if self.table is None else search(self.table.take(at_Q), folds, seed)
+        if self.recorded is None or self.split is None:
+            assert found is not None
+            return found
+        answers = self.split.first if first else self.split.answers
+        answers = {key: values.of(at_Q) for key, values in answers.items()}
+        small, large = (alone(self.recorded, answers, model) for model in ("small", "large"))
+        if found is not None:
+            small, large = found.small, found.large
+        questions = tuple(np.array(self.questions)[at_Q].tolist())
+        of_sweep = measured(settings_of(self.recorded, answers), small, large, questions, folds, seed)
+        return of_sweep if found is None else joined(found, of_sweep)
+
+    def halves(self, folds: int, seed: int) -> Halves:
+        """The halves for `risk`: thresholds, family and order from one, answers to the other."""
+        chosen_Q, certified_Q = halve(len(self.questions), seed)
+        rest = None if self.table is None else self.table.take(certified_Q)
+        by_name: dict[str, Answers] = {}
+        if self.recorded is not None and self.split is not None:
+            answers = {key: values.of(certified_Q) for key, values in self.split.first.items()}
+            small, large = (alone(self.recorded, answers, model) for model in ("small", "large"))
+            for name, rows in settings_of(self.recorded, answers).items():
+                by_name[name] = Answers(*(np.stack(values) for values in zip(*(a for _, _, a in rows), strict=True)))
+        if rest is not None:
+            small, large = small_alone(rest), large_alone(rest)
+
+        def of_family(family: Family) -> Answers:
+            if family.name in by_name:
+                return by_name[family.name]
+            assert rest is not None
+            return evaluate(rest, family.policies)
+
+        return Halves(self.candidates(folds, seed, chosen_Q, first=True), Certifying(small, large, of_family))
+
+
+def table_halves(table: PrefixTable, folds: int = FOLDS, seed: int = 0, tokens_past: float = 0.0) -> Halves:
+    """The halves of a prefix table for `risk`: thresholds, family and order from one, answers to the other.
+    `tokens_past`: see `steer.plans.handover.price`."""
     chosen_Q, certified_Q = halve(len(table), seed)
-    choosing = search(table.take(chosen_Q), folds, seed, **options)
     rest = table.take(certified_Q)
-
-    def answers(family: Family) -> Answers:
-        return evaluate(rest, family.policies, options.get("tokens_past", 0.0))
-
-    return Halves(choosing, Certifying(small_alone(rest), large_alone(rest), answers))
+    choosing = search(table.take(chosen_Q), folds, seed, tokens_past=tokens_past)
+    answers = Certifying(small_alone(rest), large_alone(rest), lambda f: evaluate(rest, f.policies, tokens_past))
+    return Halves(choosing, answers)
 
 
 def origin_of(folder: str, described: Mapping[str, Any], seed: int) -> Origin:
@@ -148,13 +225,13 @@ def write_plan(plan: Plan, out: str) -> None:
     RunFolder(out).write_file("plan.yaml", plan.to_yaml().encode())
 
 
-def printed(plan: Plan, notes: list[str] | None = None) -> str:
+def printed(plan: Plan, notes: Sequence[str] = ()) -> str:
     """The plan as text."""
     expected = plan.expected
     accuracy, cost, above = expected.accuracy, expected.cost, expected.above_bar
     lines = [
         f"{plan.asked.benchmark}, {plan.asked.split} split, {plan.asked.questions} questions: {plan.knob}",
-        *(notes or []),
+        *notes,
         "",
         plan.sentence,
         "",

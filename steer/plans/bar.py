@@ -5,6 +5,7 @@ between the two models', so they are known without being run. The bar at a cost 
 cost or less. Invariant: everything random is seeded, so the same answers give the same numbers.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -72,8 +73,7 @@ def standing(answers: Answers, small: Answers, large: Answers, seed: int = 0) ->
     if not n:
         raise ValueError("no question to compare answers on")
     values_QV = np.stack([v for a in (answers, small, large) for v in (a.correct, a.flops_full)], axis=1).astype(float)
-    weights_BQ = np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), RESAMPLES) / n
-    point, drawn = _measures(values_QV.mean(axis=0)[None]), _measures(weights_BQ @ values_QV)
+    point, drawn = _measures(values_QV.mean(axis=0)[None]), _measures(_weights(n, seed) @ values_QV)
     ends = {name: _ends(values) for name, values in drawn.items()}
     if np.ptp(answers.correct) == 0:
         ends["accuracy"] = accuracy_interval(round(float(answers.correct.sum())), n)
@@ -94,6 +94,15 @@ def standing(answers: Answers, small: Answers, large: Answers, seed: int = 0) ->
         float(point["behind"][0]),
         ends["behind"],
     )
+
+
+@lru_cache(maxsize=4)
+def _weights(n: int, seed: int) -> Floats:
+    """How often each of n questions is drawn [RESAMPLES, n], over n. Many answers to the same questions are compared,
+    and the draws take most of the time."""
+    at_BQ = np.random.default_rng(seed).integers(0, n, (RESAMPLES, n)) + n * np.arange(RESAMPLES)[:, None]
+    counts: Floats = np.bincount(at_BQ.ravel(), minlength=RESAMPLES * n).reshape(RESAMPLES, n) / n
+    return counts
 
 
 def _measures(means_BV: Floats) -> dict[str, Floats]:

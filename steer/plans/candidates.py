@@ -4,11 +4,11 @@ A family is one policy at the levels of its knob. Of each level it holds two fig
 a choice may look at (a row for each fold that is left out, and a last row for all questions), and the held-out answers,
 by which a choice is judged. Invariant: a choice made on row f reads no answer to a question of fold f.
 
-Axes: `_F` folds and all, `_T` levels, `_Q` questions, `_A` families.
+Axes: `_F` folds and all, `_P` levels, `_Q` questions, `_V` families.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,21 +33,21 @@ class Family:
     policies: tuple[dict[str, Any], ...]
     """The configuration at each level, fitted on all questions."""
     held: Answers
-    """Held-out answers [T, Q]."""
-    accuracy_FT: Floats
+    """Held-out answers [P, Q]."""
+    accuracy_FP: Floats
     """Mean over the questions of each row, smoothed over levels of nearly the same cost."""
-    cost_FT: Floats
+    cost_FP: Floats
     """1e12 FLOPs a question, by the full count."""
-    error_FT: Floats
+    error_FP: Floats
     """Standard error of the difference in accuracy to the large model, over the same questions."""
 
 
 class Stacked(NamedTuple):
-    """The figures of all families, padded with NaN to the most levels [F, A, T]."""
+    """The figures of all families, padded with NaN to the most levels [F, V, P]."""
 
-    accuracy_FAT: Floats
-    cost_FAT: Floats
-    error_FAT: Floats
+    accuracy_FVP: Floats
+    cost_FVP: Floats
+    error_FVP: Floats
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Candidates:
             padded = [np.pad(v, ((0, 0), (0, width - v.shape[1])), constant_values=np.nan) for v in values]
             return np.stack(padded, axis=1)
 
-        return Stacked(stack("accuracy_FT"), stack("cost_FT"), stack("error_FT"))
+        return Stacked(stack("accuracy_FP"), stack("cost_FP"), stack("error_FP"))
 
 
 def folds_of(questions: int, folds: int, seed: int) -> Ints:
@@ -114,12 +114,12 @@ def search(
         for rule in rules:
             if rule in OF_STEPS and signal.so_far != "none":
                 continue
-            fitted, first_FTQ, held_TQ = of_signal.by_rule(rule)
+            fitted, first_FPQ, held_PQ = of_signal.by_rule(rule)
             for refine in refines:
                 policies = tuple(_policy(signal, of_signal.length_fit, row, refine) for row in fitted)
                 name = f"{signal}, {rule}, refine {refine}"
-                held = priced[refine].answers(held_TQ)
-                rows = (priced[refine].answers(first_TQ) for first_TQ in first_FTQ)
+                held = priced[refine].answers(held_PQ)
+                rows = (priced[refine].answers(first_PQ) for first_PQ in first_FPQ)
                 families.append(family(name, LEVELS[rule].tolist(), policies, rows, held, found))
     return Candidates(table.questions, tuple(families), found.small, found.large, fold_Q)
 
@@ -136,7 +136,7 @@ class _OfSignal:
         """On all questions."""
 
     def by_rule(self, rule: Rule) -> tuple[Floats, list[Ints], Ints]:
-        """Thresholds [T, I] fitted on all questions; first unsure steps [T, Q] for each row; and the held-out ones.
+        """Thresholds [P, I] fitted on all questions; first unsure steps [P, Q] for each row; and the held-out ones.
 
         A rule that sees no answers is fitted once for a row, on the row's own questions. One that does would look
         better on these than on others: there a row's questions are held out too, fold by fold.
@@ -149,16 +149,16 @@ class _OfSignal:
             rows = [self._joined({g: without[frozenset((f, g))] for g in folds}) for f in folds]
         else:
             rows = [without[frozenset((f,))] for f in folds]
-        held_TQ = self._joined({g: without[frozenset((g,))] for g in folds})
-        return self._thresholds(rule, frozenset()), [*rows, held_TQ], held_TQ
+        held_PQ = self._joined({g: without[frozenset((g,))] for g in folds})
+        return self._thresholds(rule, frozenset()), [*rows, held_PQ], held_PQ
 
     def _joined(self, by_fold: dict[int, Ints]) -> Ints:
         """Each fold's questions from its own array."""
-        joined_TQ = np.empty_like(by_fold[0])
-        for fold, first_TQ in by_fold.items():
+        joined_PQ = np.empty_like(by_fold[0])
+        for fold, first_PQ in by_fold.items():
             in_fold_Q = self._fold_Q == fold
-            joined_TQ[:, in_fold_Q] = first_TQ[:, in_fold_Q]
-        return joined_TQ
+            joined_PQ[:, in_fold_Q] = first_PQ[:, in_fold_Q]
+        return joined_PQ
 
     def _first(self, rule: Rule, excluded: frozenset[int]) -> Ints:
         return first_unsure(self._score(excluded), self._inside_QK, self._thresholds(rule, excluded))
@@ -200,6 +200,13 @@ def measured(
     return Candidates(questions, tuple(families), small, large, found.fold_Q)
 
 
+def joined(one: Candidates, other: Candidates) -> Candidates:
+    """The families of both, held against the first's models. ValueError if their questions or folds differ."""
+    if one.questions != other.questions or not np.array_equal(one.fold_Q, other.fold_Q):
+        raise ValueError("candidates of other questions or folds cannot be compared")
+    return replace(one, families=one.families + other.families)
+
+
 def family(
     name: str,
     levels: Sequence[float],
@@ -208,22 +215,24 @@ def family(
     held: Answers,
     of: Candidates,
 ) -> Family:
-    """A family from its answers [T, Q] by each row's fit, and the held-out ones."""
+    """A family from its answers [P, Q] by each row's fit, and the held-out ones."""
     large_Q = of.large.correct
     accuracy, cost, error = [], [], []
     for answers, row_Q in zip(answers_F, of.rows(), strict=True):
         mean_Q = row_Q / row_Q.sum()
-        cost_T, right_T = answers.flops_full @ mean_Q, answers.correct @ mean_Q
-        behind_T = right_T - large_Q @ mean_Q
-        square_T = answers.correct**2 @ mean_Q - 2 * (answers.correct @ (large_Q * mean_Q)) + large_Q**2 @ mean_Q
-        accuracy.append(_near(cost_T / (of.large.flops_full @ mean_Q)) @ right_T)
-        cost.append(cost_T)
-        error.append(np.sqrt(np.maximum(square_T - behind_T**2, 0.0) / row_Q.sum()))
-    return Family(name, tuple(levels), policies, held, np.stack(accuracy), np.stack(cost), np.stack(error))
+        cost_P, right_P = answers.flops_full @ mean_Q, answers.correct @ mean_Q
+        behind_P = right_P - large_Q @ mean_Q
+        square_P = answers.correct**2 @ mean_Q - 2 * (answers.correct @ (large_Q * mean_Q)) + large_Q**2 @ mean_Q
+        accuracy.append(_near(cost_P / (of.large.flops_full @ mean_Q)) @ right_P)
+        cost.append(cost_P)
+        error.append(np.sqrt(np.maximum(square_P - behind_P**2, 0.0) / row_Q.sum()))
+    # Hundreds of families keep a number for each level and question: in 32 bits they take half of the memory.
+    kept = Answers(*(values.astype(np.float32) for values in held))  # type: ignore[arg-type]
+    return Family(name, tuple(levels), policies, kept, np.stack(accuracy), np.stack(cost), np.stack(error))
 
 
 def evaluate(table: PrefixTable, policies: Sequence[Mapping[str, Any]], tokens_past: float = 0.0) -> Answers:
-    """The answers [T, Q] of fitted hand-over-once policies to a table's questions, for instance others than those that
+    """The answers [P, Q] of fitted hand-over-once policies to a table's questions, for instance others than those that
     they were fitted on. KeyError names a score that the table lacks."""
     each = []
     for policy in policies:
@@ -232,8 +241,8 @@ def evaluate(table: PrefixTable, policies: Sequence[Mapping[str, Any]], tokens_p
         )
         fitted = None if policy["by_length"] is None else tuple(policy["by_length"])
         score_QK = scores(table, signal, fitted)
-        first_TQ = first_unsure(score_QK, table.inside_QK, np.array([policy["thresholds"]], float))
-        each.append(price(table, policy["refine"], tokens_past).answers(first_TQ))
+        first_PQ = first_unsure(score_QK, table.inside_QK, np.array([policy["thresholds"]], float))
+        each.append(price(table, policy["refine"], tokens_past).answers(first_PQ))
     return Answers(*(np.concatenate(values) for values in zip(*each, strict=True)))
 
 
@@ -254,9 +263,9 @@ def _policy(signal: Signal, fitted: tuple[float, float] | None, thresholds_I: Fl
     }
 
 
-def _near(share_T: npt.ArrayLike) -> Floats:
-    """Weights [T, T] of the mean over neighbours: they fall to 0 at a distance of `SMOOTHED`."""
-    share_T = np.asarray(share_T, float)
-    weights_TT = np.maximum(1.0 - np.abs(share_T[:, None] - share_T[None, :]) / SMOOTHED, 0.0)
-    normed: Floats = weights_TT / weights_TT.sum(axis=1, keepdims=True)
+def _near(share_P: npt.ArrayLike) -> Floats:
+    """Weights [P, P] of the mean over neighbours: they fall to 0 at a distance of `SMOOTHED`."""
+    share_P = np.asarray(share_P, float)
+    weights_PP = np.maximum(1.0 - np.abs(share_P[:, None] - share_P[None, :]) / SMOOTHED, 0.0)
+    normed: Floats = weights_PP / weights_PP.sum(axis=1, keepdims=True)
     return normed

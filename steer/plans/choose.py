@@ -218,32 +218,33 @@ def pick(stacked: Stacked, row: int, small: Answers, large: Answers, knob: Knob)
 
     First the family that is furthest above the bar, on the mean over its levels: those around the budget, or, for
     `accuracy_within` and `risk`, all that are no dearer than the large model. Then its level: the most accurate within
-    the budget, or the cheapest within the limit. `small` and `large`: their answers to the row's questions.
+    the budget, or the cheapest within the limit (`risk` certifies a level later). `small` and `large`: their answers to
+    the row's questions.
     """
-    accuracy_AT, cost_AT, error_AT = (values[row] for values in stacked)
+    accuracy_VP, cost_VP, error_VP = (values[row] for values in stacked)
     s, b = float(small.flops_full.mean()), float(large.flops_full.mean())
-    above_AT = accuracy_AT - bar_accuracy(cost_AT, s, small.correct.mean(), b, large.correct.mean())
+    above_VP = accuracy_VP - bar_accuracy(cost_VP, s, small.correct.mean(), b, large.correct.mean())
     if knob.name == "budget":
-        weight_AT = np.maximum(1.0 - np.abs(cost_AT / b - knob.value) / AROUND, 0.0)
-        meets_AT = cost_AT <= knob.value * b
+        weight_VP = np.maximum(1.0 - np.abs(cost_VP / b - knob.value) / AROUND, 0.0)
+        meets_VP = cost_VP <= knob.value * b
     else:
-        weight_AT = (cost_AT <= b).astype(float)
-        lost_AT = large.correct.mean() - accuracy_AT + CAUTION * error_AT
-        meets_AT = (lost_AT <= knob.value) & (cost_AT <= b)
-    weight_AT = np.where(np.isfinite(cost_AT), weight_AT, 0.0)
-    total_A = weight_AT.sum(axis=1)
-    gain_A = np.divide(
-        np.where(weight_AT > 0, weight_AT * above_AT, 0.0).sum(axis=1),
-        total_A,
-        out=np.full(len(total_A), -np.inf),
-        where=total_A > 0,
+        weight_VP = (cost_VP <= b).astype(float)
+        lost_VP = large.correct.mean() - accuracy_VP + CAUTION * error_VP
+        meets_VP = ((lost_VP <= knob.value) | (knob.name == "risk")) & (cost_VP <= b)
+    weight_VP = np.where(np.isfinite(cost_VP), weight_VP, 0.0)
+    total_V = weight_VP.sum(axis=1)
+    gain_V = np.divide(
+        np.where(weight_VP > 0, weight_VP * above_VP, 0.0).sum(axis=1),
+        total_V,
+        out=np.full(len(total_V), -np.inf),
+        where=total_V > 0,
     )
-    gain_A = np.where(meets_AT.any(axis=1), gain_A, -np.inf)
-    best = int(gain_A.argmax())
-    if not np.isfinite(gain_A[best]):
+    gain_V = np.where(meets_VP.any(axis=1), gain_V, -np.inf)
+    best = int(gain_V.argmax())
+    if not np.isfinite(gain_V[best]):
         return None
-    merit_T = accuracy_AT[best] if knob.name == "budget" else -cost_AT[best]
-    return best, int(np.where(meets_AT[best], merit_T, -np.inf).argmax())
+    merit_P = accuracy_VP[best] if knob.name == "budget" else -cost_VP[best]
+    return best, int(np.where(meets_VP[best], merit_P, -np.inf).argmax())
 
 
 # --- risk -------------------------------------------------------------------------------------------------------------
@@ -255,46 +256,83 @@ class Certifying(NamedTuple):
     small: Answers
     large: Answers
     answers: Callable[[Family], Answers]
-    """The answers [T, Q] of a family's policies, which were fitted on the other half; one answer to a question."""
+    """The answers [P, Q] of a family's policies, which were fitted on the other half; one answer to a question."""
 
 
 def _choose_risk(choosing: Candidates, certifying: Certifying, knob: Knob, seed: int) -> Choice:
-    """Choose between one routed family and the coin on the first half, and certify that one alone on the second."""
+    """Choose between one routed family and the coin on the first half, and certify that one alone on the second.
+
+    The routed family is certified if its held-out answers to the first half promise a level that is cheaper than the
+    coin would be, and above the bar with its interval.
+    """
     questions = len(certifying.large.correct)
-    standing_of = None
+    p, _ = _safe_coin(choosing.small, choosing.large, knob.value, questions)
+    found = None
     if choosing.families:
-        procedure = routed(choosing, knob)
-        if procedure.picked is not None:
-            standing_of = standing(procedure.held, choosing.small, choosing.large, seed)
-            if standing_of.is_above_bar:
-                return _certified(choosing.families[procedure.picked[0]], certifying, knob, seed)
+        picked = pick(choosing.stacked(), choosing.folds, choosing.small, choosing.large, knob)
+        if picked is not None:
+            family = choosing.families[picked[0]]
+            order, lost = _from_safe(family, choosing.large)
+            promised = fixed_sequence([ceil(share * questions) for share in lost], questions, knob.value)
+            at_level = _level(family.held, order[max(promised - 1, 0)])
+            found = standing(at_level, choosing.small, choosing.large, seed)
+            cheaper = at_level.flops_full.mean() < coin(choosing.small, choosing.large, p).flops_full.mean()
+            if promised and cheaper and found.is_above_bar:
+                return _certified(family, order, certifying, knob, seed)
     small, large = certifying.small, certifying.large
-    bound = upper_bound(int(lost_questions(small.correct, large.correct).sum()), questions)
-    # The coin loses (1 - p) of what the small model loses, so one bound certifies every p.
-    p = 0.0 if bound <= knob.value else min(1.0, ceil(P_STEPS * (1.0 - knob.value / bound)) / P_STEPS)
+    p, bound = _safe_coin(small, large, knob.value, questions)
+    expected = standing(coin(small, large, p), small, large, seed)
+    why = f"No routed setting promises {knob} at less than the coin's cost."
+    if found is None or not found.is_above_bar:
+        why = _no_routing(found, knob)
+    return _of_bar(p, expected, why, bound, questions)
+
+
+def _safe_coin(small: Answers, large: Answers, alpha: float, questions: int) -> tuple[float, float]:
+    """The least p of a coin that is certified to lose at most `alpha` of the questions, and its bound.
+
+    The coin loses (1 - p) of what the small model loses, so one bound certifies every p. `questions`: how many the
+    bound is for, if the answers are to others than these.
+    """
+    lost = ceil(lost_questions(small.correct, large.correct).mean() * questions - 1e-9)
+    bound = upper_bound(lost, questions)
+    p = 0.0 if bound <= alpha else min(1.0, ceil(P_STEPS * (1.0 - alpha / bound)) / P_STEPS)
     if small.flops_full.mean() >= large.flops_full.mean():
         p = 1.0
-    expected = standing(coin(small, large, p), small, large, seed)
-    return _of_bar(p, expected, _no_routing(standing_of, knob), (1.0 - p) * bound, questions)
+    return p, (1.0 - p) * bound
 
 
-def _certified(family: Family, certifying: Certifying, knob: Knob, seed: int) -> Choice:
-    answers = certifying.answers(family)
-    # The order is fixed by the first half: from the level that costs most there.
-    order = np.argsort(-family.cost_FT[-1], kind="stable")
-    questions = len(certifying.large.correct)
-    lost = lost_questions(answers.correct, certifying.large.correct).sum(axis=1)[order]
-    certified = fixed_sequence(lost.tolist(), questions, knob.value)
-    if not certified:
+def _from_safe(family: Family, large: Answers) -> tuple[list[int], list[float]]:
+    """The levels in the order in which they are certified, and the share of questions that each lost.
+
+    Both are from the held-out answers to the first half: from few losses to many, and of equal ones the dearest first.
+    A level that is no cheaper than one before it is left out, since nobody would want it.
+    """
+    lost_P = lost_questions(family.held.correct, large.correct).mean(axis=1)
+    cost_P = family.held.flops_full.mean(axis=1)
+    order: list[int] = []
+    for level in np.lexsort((-cost_P, lost_P)).tolist():
+        if not order or cost_P[level] < cost_P[order[-1]]:
+            order.append(level)
+    return order, lost_P[order].tolist()
+
+
+def _certified(family: Family, order: list[int], certifying: Certifying, knob: Knob, seed: int) -> Choice:
+    answers, small, large = certifying.answers(family), certifying.small, certifying.large
+    questions = len(large.correct)
+    lost_P = lost_questions(answers.correct, large.correct).sum(axis=1)
+    certified = fixed_sequence(lost_P[order].tolist(), questions, knob.value)
+    level = order[max(certified - 1, 0)]
+    at_level = _level(answers, level)
+    if not certified or at_level.flops_full.mean() >= large.flops_full.mean():
+        what = "cheaper than the large model" if certified else "at all"
         why = (
-            f"No setting of {family.name} is certified for {knob} on {questions} questions (it takes "
+            f"No setting of {family.name} is certified {what} for {knob} on {questions} questions (it takes "
             f"{fewest_questions(knob.value)} without a loss)."
         )
-        large = certifying.large
-        return _of_bar(1.0, standing(large, certifying.small, large, seed), why, 0.0, questions)
-    level = int(order[certified - 1])
-    expected = standing(_level(answers, level), certifying.small, certifying.large, seed)
-    bound = upper_bound(int(lost[certified - 1]), questions)
+        return _of_bar(1.0, standing(large, small, large, seed), why, 0.0, questions)
+    expected = standing(at_level, small, large, seed)
+    bound = upper_bound(int(lost_P[level]), questions)
     sentence = (
         f"Routing pays: {expected.accuracy:.1%} at {expected.cost:.0%} of the large model's FLOPs. With "
         f"{CONFIDENCE:.0%} confidence at most {bound:.1%} of the questions are lost against the large model."

@@ -37,10 +37,10 @@ class Priced(NamedTuple):
     flops_full_QF: Floats
     flops_paper_QF: Floats
 
-    def answers(self, first_TQ: Ints) -> Answers:
-        """The answers of policies by their first unsure steps [T, Q]."""
-        q = np.arange(first_TQ.shape[1])
-        return Answers(*(values_QF[q, first_TQ] for values_QF in self))
+    def answers(self, first_PQ: Ints) -> Answers:
+        """The answers of policies by their first unsure steps [P, Q]."""
+        q = np.arange(first_PQ.shape[1])
+        return Answers(*(values_QF[q, first_PQ] for values_QF in self))
 
 
 def price(table: PrefixTable, refine: Refine, tokens_past: float = 0.0) -> Priced:
@@ -73,18 +73,18 @@ def price(table: PrefixTable, refine: Refine, tokens_past: float = 0.0) -> Price
     return Priced(correct_QF, full_QF, flops_paper(small_QF, large_QF, *sizes))
 
 
-def first_unsure(score_QK: Floats, inside_QK: Bools, thresholds_TK: Floats) -> Ints:
-    """The first unsure step of each question by each policy [T, Q]; K where there is none.
+def first_unsure(score_QK: Floats, inside_QK: Bools, thresholds_PK: Floats) -> Ints:
+    """The first unsure step of each question by each policy [P, Q]; K where there is none.
 
-    `thresholds_TK`: a threshold for each step index. It may have fewer columns than K: the last holds for all later
+    `thresholds_PK`: a threshold for each step index. It may have fewer columns than K: the last holds for all later
     steps.
     """
     K = score_QK.shape[1]
-    spread_TK = thresholds_TK[:, np.arange(K).clip(max=thresholds_TK.shape[1] - 1)]
+    spread_PK = thresholds_PK[:, np.arange(K).clip(max=thresholds_PK.shape[1] - 1)]
     # A comparison with NaN is false, so a step without a score is not sure.
-    sure_TQK = (score_QK >= spread_TK[:, None, :]) | ~inside_QK
-    unsure_TQK = ~sure_TQK
-    first: Ints = np.where(unsure_TQK.any(axis=2), unsure_TQK.argmax(axis=2), K)
+    sure_PQK = (score_QK >= spread_PK[:, None, :]) | ~inside_QK
+    unsure_PQK = ~sure_PQK
+    first: Ints = np.where(unsure_PQK.any(axis=2), unsure_PQK.argmax(axis=2), K)
     return first
 
 

@@ -47,7 +47,7 @@ MOST_INDICES = 12
 
 
 def thresholds(rule: Rule, score_QK: Floats, inside_QK: Bools, correct_Q: Bools) -> Floats:
-    """Thresholds [T, I] for the levels T of the rule and the first I step indices, from validation questions.
+    """Thresholds [P, I] for the levels P of the rule and the first I step indices, from validation questions.
 
     - `threshold`: one for all steps, so that the level is the share of questions with a step below it.
     - `by_step`: at each index the quantile of its own scores, the same share at each. The level is the share of
@@ -104,8 +104,8 @@ def _by_step(score_QK: Floats, used_QK: Bools) -> Floats:
         rank_QK[part_QK] = np.searchsorted(candidates_UI[:, index], score_QK[part_QK], side="right")
     lowest_Q = rank_QK[used_QK.any(axis=1)].min(axis=1)
     handed_U = (lowest_Q[None, :] <= np.arange(len(_FINE))[:, None]).mean(axis=1)
-    chosen_T = np.abs(handed_U[None, :] - SHARES[:, None]).argmin(axis=1)
-    found: Floats = candidates_UI[chosen_T]
+    chosen_P = np.abs(handed_U[None, :] - SHARES[:, None]).argmin(axis=1)
+    found: Floats = candidates_UI[chosen_P]
     return found
 
 
@@ -116,16 +116,16 @@ def _posterior_thresholds(mixture: Mixture | None) -> Floats:
         return np.full(len(GAMMAS), NEVER)
     reach = 20.0 * max(mixture.sd_confident, mixture.sd_unsure) + abs(mixture.mean_confident - mixture.mean_unsure)
     middle = (mixture.mean_confident + mixture.mean_unsure) / 2
-    low_T, high_T = np.full(len(GAMMAS), middle - reach), np.full(len(GAMMAS), middle + reach)
-    always_T = mixture.posterior(high_T, monotone=True) < GAMMAS
-    never_T = mixture.posterior(low_T, monotone=True) >= GAMMAS
+    low_P, high_P = np.full(len(GAMMAS), middle - reach), np.full(len(GAMMAS), middle + reach)
+    always_P = mixture.posterior(high_P, monotone=True) < GAMMAS
+    never_P = mixture.posterior(low_P, monotone=True) >= GAMMAS
     for _ in range(_ROUNDS):
-        grid_TG = low_T[:, None] + (high_T - low_T)[:, None] * np.linspace(0.0, 1.0, _GRID)
-        reached_TG = mixture.posterior(grid_TG, monotone=True) >= GAMMAS[:, None]
-        reached_TG[:, -1] = True
-        at_T = reached_TG.argmax(axis=1).clip(min=1)
-        low_T, high_T = (np.take_along_axis(grid_TG, at[:, None], 1)[:, 0] for at in (at_T - 1, at_T))
-    return np.where(always_T, ALWAYS, np.where(never_T, NEVER, high_T))
+        grid_PG = low_P[:, None] + (high_P - low_P)[:, None] * np.linspace(0.0, 1.0, _GRID)
+        reached_PG = mixture.posterior(grid_PG, monotone=True) >= GAMMAS[:, None]
+        reached_PG[:, -1] = True
+        at_P = reached_PG.argmax(axis=1).clip(min=1)
+        low_P, high_P = (np.take_along_axis(grid_PG, at[:, None], 1)[:, 0] for at in (at_P - 1, at_P))
+    return np.where(always_P, ALWAYS, np.where(never_P, NEVER, high_P))
 
 
 def _chance_thresholds(score: Floats, right: Floats) -> Floats:
@@ -133,5 +133,5 @@ def _chance_thresholds(score: Floats, right: Floats) -> Floats:
     values, group, counts = np.unique(score, return_inverse=True, return_counts=True)
     means = np.bincount(group, weights=right) / counts
     fitted = isotonic_regression(means, weights=counts).x
-    at_T = np.searchsorted(fitted + _ROUNDING, CHANCES, side="left")
-    return np.where(at_T == 0, NEVER, np.append(values, ALWAYS)[at_T])
+    at_P = np.searchsorted(fitted + _ROUNDING, CHANCES, side="left")
+    return np.where(at_P == 0, NEVER, np.append(values, ALWAYS)[at_P])

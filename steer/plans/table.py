@@ -21,21 +21,21 @@ import pyarrow.dataset as pads
 
 from steer.storage.filesystem import open_filesystem
 from steer.storage.run_folder import RunFolder
+from steer.storage.schemas import SCHEMAS
+from steer.traces import MEASURES
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Column = npt.NDArray[Any]
 
-SCORED = ("max_logit", "entropy", "max_prob", "margin")
-"""Measures of a token. Larger is surer in each of them (entropy is negated)."""
 AGGREGATES = {"mean": "{}_small", "min": "{}_min_small", "window": "{}_window_small", "tenth": "{}_tenth_small"}
 """How token scores become a step's score, with the column of `steps/` that holds it."""
 
+COUNTED = "scored_tokens_small"
+"""Column of `steps/` with the number of tokens that the scores are taken over."""
 _CELL = re.compile(r"(?P<of>.*?)(?:^|/)(?:(?P<small>small)|large@(?P<step>\d+))(?:/seed(?P<seed>\d+))?")
 """Name of a cell: `small` or `large@K`, after its benchmark and split and before its seed where those are named."""
-_TRACES = ("cell", "question_id", "sample", "benchmark", "correct", "status", "error", "prompt_tokens", "tokens_large")
-_STEPS = ("cell", "question_id", "step", "tokens")
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,10 @@ class PrefixTable:
 def read_prefix_table(root: str, of: str | None = None) -> PrefixTable:
     """Read the table from the run folder that `steer prefixes` wrote.
 
-    `of`: the benchmark and split whose cells are read, as their names begin (`chain_math/validation`). It is needed
-    only if the run has several. A question with a failed or missing completion, or without recorded steps, is left out
-    and counted. Raises FileNotFoundError if there is no run, and ValueError if it does not hold a prefix table.
+    `of`: how the names of the cells that are read begin: the benchmark, or benchmark and split
+    (`chain_math/validation`). It is needed only if the run has several. A question with a failed or missing completion,
+    or without recorded steps, is left out and counted. Raises FileNotFoundError if there is no run, and ValueError if
+    it does not hold a prefix table.
     """
     run = RunFolder.open(root)
     described = run.describe()
@@ -99,8 +100,6 @@ def read_prefix_table(root: str, of: str | None = None) -> PrefixTable:
         )
     n_small, n_large = (_parameters(root, described, role) for role in ("small", "large"))
     traces, steps = (_read(run, table) for table in ("traces", "steps"))
-    _refuse_missing(root, "traces", traces, _TRACES)
-    _refuse_missing(root, "steps", steps, _STEPS)
     cells = _cells(root, pc.unique(traces["cell"]).to_pylist(), of)
     small = _of_cell(traces, cells[-1])
     ids, first = np.unique(_text(small["question_id"]), return_index=True)
@@ -128,7 +127,8 @@ def read_prefix_table(root: str, of: str | None = None) -> PrefixTable:
             rows, q = _known(rows, ids, q)
             completed_QK[q, step] = _answered(rows)
             correct_QK[q, step] = _bools(rows["correct"])
-            tokens_QK[q, step], prompt_QK[q, step] = _floats(rows["tokens_large"]), _floats(rows["prompt_tokens"])
+            tokens_QK[q, step] = _counts(root, "traces", rows, "tokens_large")
+            prompt_QK[q, step] = _counts(root, "traces", rows, "prompt_tokens")
     needed_QK = np.arange(K) < steps_Q[:, None]
     whole_Q = (completed_QK | ~needed_QK).all(axis=1)
     reasons_Q = {
@@ -143,13 +143,11 @@ def read_prefix_table(root: str, of: str | None = None) -> PrefixTable:
     table = PrefixTable(
         questions=tuple(ids.tolist()),
         steps_Q=steps_Q,
-        tokens_QK=by_step(_floats(steps["tokens"]), 0.0),
-        scored_QK=by_step(_floats(steps["scored_tokens"]), np.nan)
-        if "scored_tokens" in steps.column_names
-        else np.full((len(ids), K), np.nan),
+        tokens_QK=by_step(_counts(root, "steps", steps, "tokens"), 0.0),
+        scored_QK=by_step(_floats(steps[COUNTED]), np.nan),
         scores={key: by_step(_floats(steps[column]), np.nan) for key, column in _measured(steps)},
         small_correct_Q=_bools(small["correct"]),
-        small_prompt_Q=_floats(small["prompt_tokens"]),
+        small_prompt_Q=_counts(root, "traces", small, "prompt_tokens"),
         large_correct_QK=correct_QK & needed_QK,
         large_tokens_QK=np.where(needed_QK, tokens_QK, 0.0),
         large_prompt_QK=np.where(needed_QK, prompt_QK, 0.0),
@@ -178,13 +176,16 @@ def _read(run: RunFolder, table: str) -> pa.Table:
     filesystem, path, _ = open_filesystem(run.root)
     parts = run.parts(table)
     held = [pads.dataset(part, format="parquet", filesystem=filesystem).schema for part in parts]
-    schema = pa.unify_schemas(held, promote_options="permissive")
+    schema = pa.unify_schemas([SCHEMAS[table], *held], promote_options="permissive")
     return pads.dataset(parts, schema, format="parquet", filesystem=filesystem).to_table()
 
 
-def _refuse_missing(root: str, table: str, rows: pa.Table, needed: tuple[str, ...]) -> None:
-    if missing := [name for name in needed if name not in rows.column_names]:
-        raise ValueError(f"{root}/{table}: no column {', '.join(missing)}: it is no table of `steer prefixes`")
+def _counts(root: str, table: str, rows: pa.Table, column: str) -> Floats:
+    """A column of counts. ValueError if some are null: without them nothing can be priced."""
+    counts = _floats(rows[column])
+    if np.isnan(counts).any():
+        raise ValueError(f"{root}/{table}: column {column} is empty in some rows: run `steer prefixes` again")
+    return counts
 
 
 def _cells(root: str, names: list[str], of: str | None) -> dict[int, str]:
@@ -198,7 +199,7 @@ def _cells(root: str, names: list[str], of: str | None) -> dict[int, str]:
                 raise ValueError(f"{root}: cells {cells[key]} and {name} differ in their seed: a table needs one seed")
             cells[key] = name
     if of is not None:
-        found = {key: cells for key, cells in found.items() if key == of.strip("/")}
+        found = {key: cells for key, cells in found.items() if f"{key}/".startswith(f"{of.strip('/')}/")}
     if len(found) != 1:
         what = f"prefixes of {', '.join(sorted(found))}" if found else "no cells small and large@0, large@1, .."
         raise ValueError(f"{root}/traces holds {what}: name one benchmark and split that it has prefixes of")
@@ -233,7 +234,7 @@ def _known(rows: pa.Table, ids: Column, q: Ints) -> tuple[pa.Table, Ints]:
 
 def _measured(steps: pa.Table) -> Iterator[tuple[tuple[str, str], str]]:
     """Measure and aggregate of each score column that holds a number, with its name."""
-    for measure in SCORED:
+    for measure in MEASURES:
         for aggregate, column in AGGREGATES.items():
             name = column.format(measure)
             if name in steps.column_names and np.isfinite(_floats(steps[name])).any():
