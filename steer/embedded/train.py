@@ -29,8 +29,8 @@ from steer.embedded.tasks import LEVELS, PAIR_BENCHMARKS, questions, training_st
 from steer.embedded.tokenizer import token_id
 
 TOKENS = {
-    "small": {"chain_math": 7_000_000, "hops": 7_000_000, "mixed_chain": 6_000_000},
-    "large": {"chain_math": 5_000_000, "hops": 5_000_000, "mixed_chain": 6_000_000},
+    "small": {"chain_math": 7_000_000, "hops": 7_000_000, "mixed_chain": 4_000_000},
+    "large": {"chain_math": 5_000_000, "hops": 5_000_000, "mixed_chain": 5_000_000},
 }
 """Tokens seen in training for each benchmark that a model is trained on, prompts included."""
 BATCH_TOKENS = {"small": 4096, "large": 4096}
