@@ -19,7 +19,7 @@ QUESTIONS = 48
 
 
 def test_a_routed_run_gives_hard_steps_to_the_large_model_and_takes_the_trace_back(tmp_path):
-    policies = [SmallPolicy(), LargePolicy(), SteerPolicy(preset="stepwise")]
+    policies = [SmallPolicy(), LargePolicy(), SteerPolicy(preset="stepwise", refine="every")]
     run = RunFolder.create(tmp_path / "run", "run", {}, [0])
     with cluster(), session(load_pair("embedded-mixed"), PoolsConfig()) as opened:
         benchmark = ingest(reading(BenchmarkConfig(name="mixed_chain", split="validation", limit=QUESTIONS)))
