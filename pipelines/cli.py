@@ -160,8 +160,15 @@ def parser() -> argparse.ArgumentParser:
     _into_folder(tune)
     tune.set_defaults(command=_tune)
 
-    train = commands.add_parser("train-pair", help="train the embedded pair again from nothing, on the CPU")
+    train = commands.add_parser("train-pair", help="train an embedded pair again from nothing, on the CPU")
     train.add_argument("--seeds", type=_seed, nargs="+", default=[0, 1, 2], help="training seeds of each size")
+    train.add_argument(
+        "--benchmarks",
+        nargs="+",
+        default=["chain_math", "hops"],
+        choices=("chain_math", "hops", "mixed_chain"),
+        help="embedded benchmarks to train on (chain_math hops); mixed_chain has a pair of its own",
+    )
     train.add_argument("--out", required=True, metavar="DIR", help="folder for the checkpoints")
     train.set_defaults(command=_train_pair)
 
@@ -441,7 +448,7 @@ def _train_pair(args: argparse.Namespace) -> None:
 
     from steer.embedded.train import train_pair
 
-    train_pair(args.seeds, Path(args.out))
+    train_pair(args.seeds, Path(args.out), args.benchmarks)
 
 
 def _train_signals(args: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 EMBEDDED_PREFIX = "embedded:"
 """Prefix of the paths of models that ship with STEER."""
-EMBEDDED = ("small", "large", "prm", "judge")
+EMBEDDED = ("small", "large", "prm", "judge", "mixed/small", "mixed/large")
 """Names of these models."""
 SKYWORK_PRM = "Qwen2ForPrmModel"
 """Architecture of the Skywork-o1-Open-PRM checkpoints. vLLM has no class for it; `models/skywork_prm.py` adds one."""

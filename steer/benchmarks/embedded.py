@@ -1,4 +1,4 @@
-"""The benchmarks of the embedded pair. They are generated from seeds and need no file and no network."""
+"""The benchmarks of the embedded pairs. They are generated from seeds and need no file and no network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +20,9 @@ class EmbeddedBenchmark:
 EMBEDDED = {
     "chain_math": EmbeddedBenchmark("chains of named operations modulo 10^level, levels 1 to 4", "math", "math"),
     "hops": EmbeddedBenchmark("closed-book multi-hop relations in a fictional world, levels 1 to 4", "qa", "all"),
+    "mixed_chain": EmbeddedBenchmark(
+        "chains with 0 to 3 hard operations among easy ones, levels 1 to 4", "math", "math"
+    ),
 }
 
 

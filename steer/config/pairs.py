@@ -1,7 +1,7 @@
 """The model pairs that STEER knows by name, and pairs that users write as a YAML file (docs/pairs.md).
 
 FLOPs are charged with nominal parameter counts. These are the ones in the models' names, as in the paper; the embedded
-pair's parameters are counted when it loads.
+pairs' parameters are counted when they load.
 """
 
 from pathlib import Path
@@ -65,6 +65,10 @@ PAIRS = {
         judge_prompt=JUDGE_PROMPT,
         probe="embedded:probe",
     ),
+    "embedded-mixed": PairConfig(
+        small=ModelConfig(path="embedded:mixed/small", dtype="float32"),
+        large=ModelConfig(path="embedded:mixed/large", dtype="float32"),
+    ),
     "simulated": PairConfig(
         small=ModelConfig(path=f"{SIMULATED}small", parameters=1e6),
         large=ModelConfig(path=f"{SIMULATED}large", parameters=1e7),
@@ -87,8 +91,8 @@ PAIRS = {
     "r1-distill": PairConfig(small=_r1_distill("1.5B", 1.5e9), large=_r1_distill("7B", 7e9)),
     "r1-distill-7b-32b": PairConfig(small=_r1_distill("7B", 7e9), large=_r1_distill("32B", 32e9)),
 }
-"""`embedded` ships with STEER. `simulated` needs no model: it tries out a cluster and a run's failures at no cost. The
-weights of the others come from the hub or its local cache."""
+"""`embedded` and `embedded-mixed` ship with STEER. `simulated` needs no model: it tries out a cluster and a run's
+failures at no cost. The weights of the others come from the hub or its local cache."""
 
 
 def load_pair(pair: str | PairConfig) -> PairConfig:

@@ -99,8 +99,9 @@ class BenchmarkConfig(Strict):
     """Which questions are asked, and how they are graded."""
 
     name: Text = "chain_math"
-    """`chain_math` or `hops` of the embedded pair; or `math500`, `omni_math`, `aime`, `acpbench`, `musique`,
-    `kor_bench`, `gsm8k` or `svamp`; or any name, together with `source: PATH` and the field names below (own data)."""
+    """`chain_math`, `hops` or `mixed_chain` of the embedded pairs; or `math500`, `omni_math`, `aime`, `acpbench`,
+    `musique`, `kor_bench`, `gsm8k` or `svamp`; or any name, together with `source: PATH` and the field names below (own
+    data)."""
     source: str | tuple[str, ...] | None = None
     """`embedded`, `hub`, or the path or URL of a json, jsonl, csv or parquet file, of a folder of them, or a pattern
     such as `data/*.jsonl`; or a list of these. None: `hub` for a public benchmark, `embedded` for the others."""
@@ -173,7 +174,7 @@ class ModelConfig(Strict):
     """One model of a pair."""
 
     path: str
-    """Hub id, local folder, or `embedded:small`, `embedded:large`, `embedded:prm` or `embedded:judge`."""
+    """Hub id, local folder, or `embedded:` and `small`, `large`, `prm`, `judge`, `mixed/small` or `mixed/large`."""
     parameters: Annotated[float, Field(gt=0)] | None = None
     """Nominal parameter count N for the FLOPs. None: the checkpoint's true count."""
     system_role: bool = True

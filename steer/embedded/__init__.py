@@ -1,7 +1,8 @@
-"""The tiny pair that ships with the project: two benchmarks, a tokenizer, and four models trained on a CPU.
+"""The tiny pairs that ship with the project: three benchmarks, a tokenizer, and six models trained on a CPU.
 
-`small` and `large` are the pair. `prm` and `judge` rate its drafts for the policies `rsd` and `spec_reason`. `probe` is
-the classifier on the small model's prompt states for the policy `query_router`.
+`small` and `large` are the pair of `chain_math` and `hops`. `prm` and `judge` rate its drafts for the policies `rsd`
+and `spec_reason`. `probe` is the classifier on the small model's prompt states for the policy `query_router`.
+`mixed/small` and `mixed/large` are the pair of `mixed_chain`.
 """
 
 from pathlib import Path
@@ -12,6 +13,6 @@ JUDGE_PROMPT = "Right?"
 and 0 if it is wrong."""
 
 
-def weights_path(name: Literal["small", "large", "prm", "judge", "probe"]) -> Path:
+def weights_path(name: Literal["small", "large", "prm", "judge", "probe", "mixed/small", "mixed/large"]) -> Path:
     """The folder of a shipped model, which transformers and vLLM can load; for `probe`, of the classifier."""
     return Path(__file__).parent / "weights" / name

@@ -9,18 +9,23 @@ from collections.abc import Sequence
 
 from steer.embedded.tasks import (
     CHAIN_LENGTHS,
+    EASY_OPERATIONS,
     ENTITIES,
+    HARD_OPERATIONS,
     LEVEL_OPERATIONS,
     LEVELS,
+    MIXED_DIGITS,
     OPERATIONS,
     RELATIONS,
     STEP_DELIMITER,
-    solve_chain_math,
-    solve_hops,
+    Task,
+    solve,
 )
 
+_OPERATIONS = re.compile(r"Operations: ([a-z, ]+)\. Start: ([0-9]+)")
 _QUESTIONS = {
-    "chain_math": re.compile(r"Operations: ([a-z, ]+)\. Start: ([0-9]+)"),
+    "chain_math": _OPERATIONS,
+    "mixed_chain": _OPERATIONS,
     "hops": re.compile(r"Relations: ([a-z, ]+)\. Start: ([A-Za-z ]+)"),
 }
 
@@ -35,11 +40,14 @@ def parse(benchmark: str, question: str) -> tuple[tuple[str, ...], str, int]:
     if match := _QUESTIONS[benchmark].fullmatch(question):
         names, start = tuple(match[1].split(", ")), match[2]
         for level in LEVELS:
-            known, starts_here = RELATIONS, start in ENTITIES[level]
+            known, of_level = RELATIONS, start in ENTITIES[level]
             if benchmark == "chain_math":
-                known, starts_here = OPERATIONS[LEVEL_OPERATIONS[level]], len(start) == level
+                known, of_level = OPERATIONS[LEVEL_OPERATIONS[level]], len(start) == level
+            elif benchmark == "mixed_chain":
+                known = EASY_OPERATIONS + HARD_OPERATIONS
+                of_level = len(start) == MIXED_DIGITS and sum(name in HARD_OPERATIONS for name in names) == level - 1
             shortest, longest = CHAIN_LENGTHS[benchmark][level]
-            if starts_here and shortest <= len(set(names)) == len(names) <= longest and set(names) <= set(known):
+            if of_level and shortest <= len(set(names)) == len(names) <= longest and set(names) <= set(known):
                 return names, start, level
     raise ValueError(f"no question of {benchmark}: {question!r}")
 
@@ -47,7 +55,12 @@ def parse(benchmark: str, question: str) -> tuple[tuple[str, ...], str, int]:
 def true_steps(benchmark: str, question: str) -> tuple[str, ...]:
     """The steps of the right response; the last step is the answer. Raises ValueError like `parse`."""
     names, start, level = parse(benchmark, question)
-    return (solve_chain_math(names, int(start), level) if benchmark == "chain_math" else solve_hops(names, start))[1]
+    return solve(benchmark, names, start, level)[1]
+
+
+def hard_steps(task: Task) -> list[bool]:
+    """Whether each step of a task of `mixed_chain`, the answer apart, needs a fact from a table."""
+    return [name in HARD_OPERATIONS for name in parse(task.benchmark, task.question)[0]]
 
 
 def split_steps(response: str) -> tuple[str, ...]:

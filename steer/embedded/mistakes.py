@@ -3,7 +3,7 @@
 import random
 
 from steer.embedded.labels import parse
-from steer.embedded.tasks import ENTITIES, FACTS, STEP_DELIMITER, Task, apply_operation
+from steer.embedded.tasks import ENTITIES, STEP_DELIMITER, Task, result
 
 
 def wrong_step(rng: random.Random, task: Task, index: int) -> str:
@@ -27,10 +27,7 @@ def wrong_step(rng: random.Random, task: Task, index: int) -> str:
 
 
 def _follow(task: Task, name: str, value: str) -> str:
-    """The result of an operation or relation on a value, as a step writes it."""
-    if task.benchmark == "hops":
-        return FACTS[name][value]
-    return f"{apply_operation(name, int(value), task.level):0{task.level}d}"
+    return result(task.benchmark, name, value, task.level)
 
 
 def _false_value(rng: random.Random, task: Task, names: tuple[str, ...], values: list[str], at: int) -> str:
@@ -43,8 +40,8 @@ def _false_value(rng: random.Random, task: Task, names: tuple[str, ...], values:
     if task.benchmark == "hops":
         anyone = rng.choice(ENTITIES[task.level])
         return anyone if kind == 2 else _follow(task, names[at], anyone)
-    if kind == 2 and task.level > 2:
+    if kind == 2 and len(true) > 2:
         # Small models write another result from the operation's table, with the right last two digits.
-        return _follow(task, names[at], f"{rng.randrange(10**task.level):0{task.level}d}")[:-2] + true[-2:]
+        return _follow(task, names[at], f"{rng.randrange(10 ** len(true)):0{len(true)}d}")[:-2] + true[-2:]
     place = rng.randrange(len(true))
     return f"{true[:place]}{rng.randrange(10)}{true[place + 1 :]}"

@@ -1,4 +1,4 @@
-"""The tokenizer of the embedded models: 256 bytes, and one token for each word of the two benchmarks.
+"""The tokenizer of the embedded models: 256 bytes, and one token for each word of the benchmarks.
 
 Invariants: any text survives encoding and decoding unchanged (the special markers too, unless they are skipped on
 purpose); a blank line (two newlines) is exactly one token; every digit is one token. There are no merges: the

@@ -1,4 +1,4 @@
-"""Training of the embedded pair in plain PyTorch on one CPU thread: Qwen2, Muon with AdamW, validation by sampling.
+"""Training of the embedded pairs in plain PyTorch on one CPU thread: Qwen2, Muon with AdamW, validation by sampling.
 
 Invariants: this model and transformers' Qwen2 have the same weight names and give the same logits; training ends after
 a number of tokens, never by the clock; the same seed on the same machine gives the same weights.
@@ -7,7 +7,7 @@ a number of tokens, never by the clock; the same seed on the same machine gives 
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import islice
 from multiprocessing import get_context
@@ -22,13 +22,17 @@ from torch.nn import functional as F
 from steer.embedded import checkpoint, tokenizer
 from steer.embedded.batches import cut
 from steer.embedded.checkpoint import DIMENSIONS, Dimensions
+from steer.embedded.labels import hard_steps
 from steer.embedded.muon import Muon
-from steer.embedded.selection import Accuracies, TrainingResult, select, shortfall
-from steer.embedded.tasks import BENCHMARKS, LEVELS, questions, training_stream
+from steer.embedded.selection import Accuracies, StepAccuracy, TrainingResult, select, shortfall
+from steer.embedded.tasks import LEVELS, PAIR_BENCHMARKS, questions, training_stream
 from steer.embedded.tokenizer import token_id
 
-TOKENS = {"small": 14_000_000, "large": 10_000_000}
-"""Tokens seen in training, prompts included."""
+TOKENS = {
+    "small": {"chain_math": 7_000_000, "hops": 7_000_000, "mixed_chain": 4_000_000},
+    "large": {"chain_math": 5_000_000, "hops": 5_000_000, "mixed_chain": 5_000_000},
+}
+"""Tokens seen in training for each benchmark that a model is trained on, prompts included."""
 BATCH_TOKENS = {"small": 4096, "large": 4096}
 MUON_LR = {"small": 0.012, "large": 0.015}
 ADAM_LR = {"small": 0.004, "large": 0.004}
@@ -152,14 +156,14 @@ class Qwen2(nn.Module):
         return hidden @ self.model.embed_tokens.weight.T
 
 
-def batches(size: str, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(size: str, seed: int, benchmarks: Sequence[str] = PAIR_BENCHMARKS) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless batches of ids and answer masks, both [B, T], in random order.
 
     The rows of a batch have similar lengths and are padded on the right.
     """
     built, rng = tokenizer.build(), np.random.default_rng(seed)
     pad, assistant = token_id(built, tokenizer.PAD), token_id(built, tokenizer.ASSISTANT)
-    stream = training_stream(size, seed)
+    stream = training_stream(size, seed, benchmarks)
     while True:
         texts = [
             f"{tokenizer.prompt_text(task.question)}{''.join(task.steps)}{tokenizer.EOS}"
@@ -203,10 +207,16 @@ def respond(model: Qwen2, prompts: list[str], temperature: float, seed: int) -> 
     return responses
 
 
-def accuracies(model: Qwen2, temperature: float, split: str = "validation", n: int | None = None) -> Accuracies:
+def accuracies(
+    model: Qwen2,
+    temperature: float,
+    split: str = "validation",
+    n: int | None = None,
+    benchmarks: Sequence[str] = PAIR_BENCHMARKS,
+) -> Accuracies:
     """Sample the first n questions of a split. A response is right if its last step is the true one."""
     result: Accuracies = {}
-    for benchmark in BENCHMARKS:
+    for benchmark in benchmarks:
         tasks = questions(benchmark, split, n)
         responses = respond(model, [tokenizer.prompt_text(task.question) for task in tasks], temperature, seed=0)
         right = defaultdict(list)
@@ -215,6 +225,38 @@ def accuracies(model: Qwen2, temperature: float, split: str = "validation", n: i
         result[benchmark] = {"overall": float(np.mean([r for level in LEVELS for r in right[level]]))}
         result[benchmark] |= {str(level): float(np.mean(right[level])) for level in LEVELS}
     return result
+
+
+@torch.no_grad()
+def step_accuracies(model: Qwen2, benchmark: str) -> dict[str, StepAccuracy]:
+    """How often the model writes the step right that follows the true steps before it, over the validation questions.
+
+    The key is `easy` or `hard`. Nothing is sampled: the chance of a step is the product of its tokens' chances.
+    """
+    built = tokenizer.build()
+    chances: dict[str, list[float]] = defaultdict(list)
+    likeliest: dict[str, list[bool]] = defaultdict(list)
+    for task in questions(benchmark, "validation"):
+        stops, text = [], tokenizer.prompt_text(task.question)
+        for step in ("", *task.steps[:-1]):
+            text += step
+            stops.append(len(built.encode(text).ids))
+        ids_T = torch.tensor(built.encode(text).ids)
+        logits = model.logits(model.hidden(ids_T[None, :-1])[0])
+        logprob_T = (logits / TEMPERATURE).log_softmax(-1).gather(1, ids_T[1:, None])[:, 0]
+        same_T = logits.argmax(-1) == ids_T[1:]
+        for hard, first, stop in zip(hard_steps(task), stops[:-1], stops[1:], strict=True):
+            kind = "hard" if hard else "easy"
+            chances[kind].append(logprob_T[first - 1 : stop - 1].sum().exp().item())
+            likeliest[kind].append(bool(same_T[first - 1 : stop - 1].all()))
+    return {
+        kind: {
+            "steps": len(chances[kind]),
+            "sampled": float(np.mean(chances[kind])),
+            "greedy": float(np.mean(likeliest[kind])),
+        }
+        for kind in ("easy", "hard")
+    }
 
 
 def fit(
@@ -256,9 +298,17 @@ def fit(
 
 
 def train(
-    size: str, seed: int, out: Path, tokens: int | None = None, log: Callable[[str], None] = print
+    size: str,
+    seed: int,
+    out: Path,
+    benchmarks: Sequence[str] = PAIR_BENCHMARKS,
+    tokens: int | None = None,
+    log: Callable[[str], None] = print,
 ) -> TrainingResult:
-    """Train one model, write its folder, and measure its validation accuracies, sampled at T = 0.7 and greedy."""
+    """Train one model, write its folder, and measure its validation accuracies, sampled at T = 0.7 and greedy.
+
+    If it is trained on `mixed_chain`, its accuracies on easy and hard steps are measured too.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     started = time.process_time()
@@ -270,18 +320,26 @@ def train(
 
     rates = MUON_LR[size], ADAM_LR[size]
     seen = fit(
-        model, batches(size, seed), loss, tokens or TOKENS[size], rates, lambda line: log(f"{size} seed {seed}: {line}")
+        model,
+        batches(size, seed, benchmarks),
+        loss,
+        tokens or sum(TOKENS[size][benchmark] for benchmark in benchmarks),
+        rates,
+        lambda line: log(f"{size} seed {seed}: {line}"),
     )
     checkpoint.save(out, DIMENSIONS[size], {name: p.detach() for name, p in model.named_parameters()})
-    return {
+    result: TrainingResult = {
         "size": size,
         "seed": seed,
         "tokens": seen,
         "parameters": sum(p.numel() for p in model.parameters()),
         "cpu_minutes": (time.process_time() - started) / 60,
-        "sampled": accuracies(model, TEMPERATURE),
-        "greedy": accuracies(model, 0.0),
+        "sampled": accuracies(model, TEMPERATURE, benchmarks=benchmarks),
+        "greedy": accuracies(model, 0.0, benchmarks=benchmarks),
     }
+    if "mixed_chain" in benchmarks:
+        result["steps"] = step_accuracies(model, "mixed_chain")
+    return result
 
 
 class PairReport(TypedDict):
@@ -292,17 +350,24 @@ class PairReport(TypedDict):
     results: list[TrainingResult]
 
 
-def train_pair(seeds: list[int], out: Path, log: Callable[[str], None] = print) -> PairReport:
+def train_pair(
+    seeds: list[int], out: Path, benchmarks: Sequence[str] = PAIR_BENCHMARKS, log: Callable[[str], None] = print
+) -> PairReport:
     """Train every seed of both sizes in two processes. Write their folders and `selection.json`; return its content."""
     out.mkdir(parents=True, exist_ok=True)
     # The large models come first because they take longest. The small ones fill the gap at the end.
     jobs = [(size, seed) for size in ("large", "small") for seed in seeds]
     results = []
     with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as processes:
-        running = {processes.submit(train, size, seed, out / f"{size}-seed{seed}"): (size, seed) for size, seed in jobs}
+        running = {
+            processes.submit(train, size, seed, out / f"{size}-seed{seed}", benchmarks): (size, seed)
+            for size, seed in jobs
+        }
         for future in as_completed(running):
             results.append(future.result())
             log(f"{'{} seed {}'.format(*running[future])} done: {json.dumps(results[-1]['sampled'])}")
+            if "steps" in results[-1]:
+                log(f"steps: {json.dumps(results[-1]['steps'])}")
     results.sort(key=lambda result: (result["size"], result["seed"]))
     small, large = select(results)
     report: PairReport = {"selected": {"small": small, "large": large}, "results": results}

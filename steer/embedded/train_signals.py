@@ -27,7 +27,7 @@ from steer.embedded.checkpoint import DIMENSIONS
 from steer.embedded.labels import split_steps
 from steer.embedded.mistakes import wrong_step
 from steer.embedded.signals import AUXILIARY_WRONG, RIGHT, SIGNALS, WRONG, Rated, SignalModel, label, padded
-from steer.embedded.tasks import BENCHMARKS, LEVELS, Task, questions, training_stream
+from steer.embedded.tasks import LEVELS, PAIR_BENCHMARKS, Task, questions, training_stream
 from steer.embedded.train import TEMPERATURE, Qwen2, fit, respond
 
 TOKENS = {"prm": 3_000_000, "judge": 2_000_000}
@@ -154,7 +154,7 @@ def drafts(n: int | None = None) -> dict[str, list[Rated]]:
     """
     small = load("small")
     result: dict[str, list[Rated]] = {"true_prefix": [], "own_prefix": []}
-    for benchmark in BENCHMARKS:
+    for benchmark in PAIR_BENCHMARKS:
         tasks = questions(benchmark, "validation", n)
         prompts = [tokenizer.prompt_text(task.question) for task in tasks]
         for task, text in zip(tasks, respond(small, prompts, TEMPERATURE, seed=0), strict=True):
@@ -202,8 +202,8 @@ def figures(model: SignalModel, rated: list[Rated]) -> dict[str, dict[str, Figur
         for level in ("overall", str(r.level)):
             found_rights[r.benchmark, level].extend(r.rights[r.first :])
             found_ratings[r.benchmark, level].extend(values)
-    result: dict[str, dict[str, Figures]] = {benchmark: {} for benchmark in BENCHMARKS}
-    for benchmark in BENCHMARKS:
+    result: dict[str, dict[str, Figures]] = {benchmark: {} for benchmark in PAIR_BENCHMARKS}
+    for benchmark in PAIR_BENCHMARKS:
         for level in ("overall", *map(str, LEVELS)):
             rights_N = np.array(found_rights[benchmark, level])
             ratings_N = np.array(found_ratings[benchmark, level])

@@ -17,7 +17,7 @@ from steer.config.run import PoolConfig
 from steer.embedded import weights_path
 from steer.embedded.mistakes import wrong_step
 from steer.embedded.signals import SIGNALS, label
-from steer.embedded.tasks import BENCHMARKS, questions
+from steer.embedded.tasks import PAIR_BENCHMARKS, questions
 from steer.embedded.train_signals import ratings
 from steer.messages import Op, Prompt
 
@@ -30,7 +30,7 @@ PAIR = load_pair("embedded")
 def responses():
     """Of each benchmark and level, true steps up to some place, and the same with a wrong step last."""
     rng, made = random.Random(0), []
-    for benchmark in BENCHMARKS:
+    for benchmark in PAIR_BENCHMARKS:
         for task in questions(benchmark, "validation", 24):
             last = rng.randrange(len(task.steps))
             for step in (task.steps[last], wrong_step(rng, task, last)):

@@ -47,7 +47,7 @@ def test_embedded_benchmarks_say_how_they_are_scored_and_graded():
         seen[name] = (benchmark.grader, benchmark.tokens)
         assert {row.question.difficulty for row in benchmark.rows} == {"1", "2", "3", "4"}
         assert not any(row.error for row in benchmark.rows)
-    assert seen == {"chain_math": ("math", "math"), "hops": ("qa", "all")}
+    assert seen == {"chain_math": ("math", "math"), "hops": ("qa", "all"), "mixed_chain": ("math", "math")}
 
 
 def test_embedded_splits_are_disjoint_and_all_is_both():
@@ -68,7 +68,7 @@ def test_limit_counts_questions_and_samples_repeat_them():
 @pytest.mark.parametrize(
     ("config", "remedy"),
     [
-        ({"source": "hub", "name": "gsm8000"}, "chain_math, hops, math500"),
+        ({"source": "hub", "name": "gsm8000"}, "chain_math, hops, mixed_chain, math500"),
         ({"name": "gsm8000"}, "chain_math, hops"),
         ({"question": "q"}, "source: PATH"),
         ({"source": "nowhere.jsonl"}, "question, answer, grader"),

@@ -12,7 +12,7 @@ from steer.embedded import tokenizer, weights_path
 from steer.embedded.batches import cut
 from steer.embedded.labels import parse, split_steps, step_labels, true_steps
 from steer.embedded.mistakes import wrong_step
-from steer.embedded.tasks import BENCHMARKS, STEP_DELIMITER, questions, training_stream
+from steer.embedded.tasks import BENCHMARKS, PAIR_BENCHMARKS, STEP_DELIMITER, questions, training_stream
 
 NAMES = ("prm", "judge")
 QUESTIONS = 16
@@ -71,14 +71,14 @@ def test_other_questions_have_no_labels():
     for benchmark, question in (("chain_math", task.question), *(("hops", text) for text in changed)):
         with pytest.raises(ValueError, match=f"no question of {benchmark}"):
             true_steps(benchmark, question)
-    with pytest.raises(ValueError, match="chain_math, hops"):
+    with pytest.raises(ValueError, match="chain_math, mixed_chain, hops"):
         true_steps("math500", task.question)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32), st.data())
 def test_a_made_mistake_is_one_step_and_never_the_true_one(seed, data):
-    task = next(training_stream("large", seed))
+    task = next(training_stream("large", seed, BENCHMARKS))
     index = data.draw(st.integers(0, len(task.steps) - 1))
     wrong = wrong_step(random.Random(seed), task, index)
     assert split_steps(wrong) == (wrong,)
@@ -212,5 +212,5 @@ def test_train_signals_trains_and_measures_both(tmp_path, monkeypatch):
     for name in NAMES:
         assert (tmp_path / name / "config.json").exists() and report[name]["seed"] == 1
         for prefix in ("true_prefix", "own_prefix"):
-            assert set(report[name][prefix]) == set(BENCHMARKS)
+            assert set(report[name][prefix]) == set(PAIR_BENCHMARKS)
             assert set(report[name][prefix]["hops"]) == {"overall", "1", "2", "3", "4"}
