@@ -9,11 +9,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from pipelines.arguments import NEW_FOLDER, VERBOSE, configured, count, into_folder, seed, settable
+from pipelines.tune.commands import add_commands as add_tuning
+
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-NEW_FOLDER = "new folder for tables, summary.json and run.json"
 ROUTER_KEYS = ("live", "policies", "routers")
 OVERHEAD_KEYS = ("pair", "data", "benchmark", "field", "gpus", "max_new_tokens", "turns", "settings")
-VERBOSE = "show the logs of Ray and of the engines"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="evaluate one policy on one benchmark")
-    _configured(run)
+    configured(run)
     folder = run.add_mutually_exclusive_group(required=True)
     folder.add_argument("--out", metavar="DIR", help=NEW_FOLDER)
     folder.add_argument(
@@ -51,20 +52,14 @@ def parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     sweep = commands.add_parser("sweep", help="compare policies: thresholds on validation, the chosen ones on test")
-    _configured(sweep)
-    _into_folder(sweep)
+    configured(sweep)
+    into_folder(sweep)
     sweep.add_argument("--test-grid", action="store_true", help="run the whole grid on test too (best-on-test figure)")
     sweep.add_argument("--plan", metavar="PLAN", nargs="+", help="run what `steer tune` planned, too: its folders")
     sweep.add_argument("--resume", action="store_true", help="go on in DIR where an earlier call was cut off")
     sweep.set_defaults(command=_sweep)
 
-    prefixes = commands.add_parser(
-        "prefixes", help="what the large model makes of every step of the small one's answers"
-    )
-    _configured(prefixes)
-    _into_folder(prefixes)
-    prefixes.add_argument("--resume", action="store_true", help="go on in DIR where an earlier call was cut off")
-    prefixes.set_defaults(command=_prefixes)
+    add_tuning(commands)
 
     prompt = commands.add_parser("show-prompt", help="print a question as the models are asked it")
     _benchmark(prompt)
@@ -103,65 +98,39 @@ def parser() -> argparse.ArgumentParser:
 
     experiment = commands.add_parser("experiment", help="the paper's tables and figures; called again it goes on")
     experiment.add_argument("name", choices=("paper",))
-    _configured(experiment)
+    configured(experiment)
     experiment.add_argument("--pair", metavar="PAIR", help="name or YAML file of the model pair (embedded)")
     experiment.add_argument("--benchmarks", nargs="+", metavar="BENCHMARK", help="(chain_math hops)")
-    _into_folder(experiment)
+    into_folder(experiment)
     experiment.set_defaults(command=_experiment)
 
     pairs = commands.add_parser("sweep-pairs", help="compare variants over all trained seed pairs, on validation")
     pairs.add_argument("pairs", metavar="PAIRS", help="folder that `steer train-pair` wrote")
-    _configured(pairs)
-    _into_folder(pairs)
+    configured(pairs)
+    into_folder(pairs)
     pairs.set_defaults(command=_sweep_pairs)
-
-    tuned = commands.add_parser("tune-pairs", help="tune all trained seed pairs; whether the plans hold on test")
-    tuned.add_argument("pairs", metavar="PAIRS", help="folder that `steer train-pair` wrote")
-    _configured(tuned)
-    _into_folder(tuned)
-    tuned.set_defaults(command=_tune_pairs)
 
     bench = commands.add_parser("bench", help="measure the system's speed")
     bench.add_argument("name", choices=("overhead", "router", "mixture", "grading", "loop", "elastic", "scale"))
     bench.add_argument("--trace", metavar="FILE", help="loop: step lengths from a run's steps/ (none: drawn ones)")
-    bench.add_argument("--questions", metavar="N", type=_count, help="overhead, scale: questions (200, 100000)")
-    bench.add_argument("--text-bytes", metavar="N", type=_count, help="scale: length of each question (2000)")
+    bench.add_argument("--questions", metavar="N", type=count, help="overhead, scale: questions (200, 100000)")
+    bench.add_argument("--text-bytes", metavar="N", type=count, help="scale: length of each question (2000)")
     bench.add_argument("--pair", metavar="PAIR", help="overhead: name or YAML file of the model pair (embedded)")
     bench.add_argument("--data", metavar="PATH", help="overhead: files of questions (validation of chain_math)")
     bench.add_argument("--benchmark", metavar="NAME", help="overhead: ask as this benchmark does; PATH has its files")
     bench.add_argument("--field", metavar="FIELD", help="overhead: field of PATH to ask (question, problem or prompt)")
-    bench.add_argument("--gpus", metavar="N", type=_count, help="overhead: cards for both models (none: the CPU)")
-    bench.add_argument("--max-new-tokens", metavar="N", type=_count, help="overhead: longest answer (256)")
-    bench.add_argument("--turns", metavar="N", type=_count, help="overhead: how often all is measured (4)")
+    bench.add_argument("--gpus", metavar="N", type=count, help="overhead: cards for both models (none: the CPU)")
+    bench.add_argument("--max-new-tokens", metavar="N", type=count, help="overhead: longest answer (256)")
+    bench.add_argument("--turns", metavar="N", type=count, help="overhead: how often all is measured (4)")
     bench.add_argument("--settings", nargs="+", metavar="TEXT", help="overhead: settings whose names contain it (all)")
     bench.add_argument("--live", metavar="N,N", help="router: numbers of live traces (1000,10000,100000)")
     bench.add_argument("--policies", metavar="NAME,NAME", help="router: some of the ways that it measures (all)")
-    bench.add_argument("--routers", metavar="N", type=_count, help="router: routers that share the groups (1)")
+    bench.add_argument("--routers", metavar="N", type=count, help="router: routers that share the groups (1)")
     bench.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     bench.set_defaults(command=_bench)
 
-    search = commands.add_parser("search", help="price routing settings on a prefix table, without a model")
-    search.add_argument("folder", metavar="DIR", help="folder that `steer prefixes` wrote")
-    _folded(search)
-    search.add_argument("--json", metavar="FILE", help="also write the frontier to FILE")
-    search.set_defaults(command=_search)
-
-    tune = commands.add_parser("tune", help="plan the setting for a budget, an accuracy or a risk: plan.yaml")
-    _configured(tune)
-    tune.add_argument("--sweep", metavar="RUN", help="choose among the settings that a sweep ran on validation")
-    tune.add_argument("--prefixes", metavar="DIR", help="choose on the prefix table that `steer prefixes` wrote")
-    knob = tune.add_mutually_exclusive_group(required=True)
-    knob.add_argument("--budget", type=_budget, metavar="SHARE", help="most FLOPs, of the large model's: 50%% or 0.5")
-    knob.add_argument("--accuracy-within", type=_points, metavar="POINTS", help="points below the large model: 1")
-    knob.add_argument("--risk", type=_risk, metavar="SHARE", help="questions lost against the large model: 2%% or 0.02")
-    _folded(tune)
-    tune.add_argument("--hand-back", action="store_true", help="CONFIG: run settings that return traces, too")
-    tune.add_argument("--no-confirm", action="store_true", help="CONFIG: do not run the plan")
-    _into_folder(tune)
-    tune.set_defaults(command=_tune)
-
     train = commands.add_parser("train-pair", help="train an embedded pair again from nothing, on the CPU")
-    train.add_argument("--seeds", type=_seed, nargs="+", default=[0, 1, 2], help="training seeds of each size")
+    train.add_argument("--seeds", type=seed, nargs="+", default=[0, 1, 2], help="training seeds of each size")
     train.add_argument(
         "--benchmarks",
         nargs="+",
@@ -173,84 +142,27 @@ def parser() -> argparse.ArgumentParser:
     train.set_defaults(command=_train_pair)
 
     signals = commands.add_parser("train-signals", help="train the embedded reward model and judge again, on the CPU")
-    signals.add_argument("--seed", type=_seed, default=0, metavar="N", help="training seed (0, which is shipped)")
+    signals.add_argument("--seed", type=seed, default=0, metavar="N", help="training seed (0, which is shipped)")
     signals.add_argument("--out", required=True, metavar="DIR", help="folder for both models and signals.json")
     signals.set_defaults(command=_train_signals)
 
     router = commands.add_parser("train-router", help="train the probe that the policy query_router routes by")
-    _configured(router)
-    _into_folder(router)
+    configured(router)
+    into_folder(router)
     router.set_defaults(command=_train_router)
 
     show = commands.add_parser("show-config", help="print the resolved configuration and start nothing")
-    _configured(show)
+    configured(show)
     show.add_argument("--sweep", action="store_true", help="CONFIG is a sweep's")
     show.set_defaults(command=_show_config)
     return top
-
-
-def _configured(command: argparse.ArgumentParser) -> None:
-    command.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="configuration; none: the defaults")
-    _settable(command, "override one key, for example --set policy.gamma=0.3; may be repeated")
 
 
 def _benchmark(command: argparse.ArgumentParser) -> None:
     command.add_argument("benchmark", metavar="BENCHMARK", help="name of a benchmark, or any name with --source PATH")
     command.add_argument("--source", metavar="SOURCE", help="hub, embedded, or the PATH, glob or URL of its files")
     command.add_argument("--split", choices=("validation", "test", "all"), default="test")
-    _settable(command, "a key of benchmark:, for example --set question=problem; may be repeated")
-
-
-def _settable(command: argparse.ArgumentParser, about: str) -> None:
-    command.add_argument("--set", dest="sets", metavar="KEY=VALUE", action="append", default=[], help=about)
-
-
-def _seed(text: str) -> int:
-    from steer.config.strict import SEEDS
-
-    if not text.isdecimal() or len(text) > 19 or int(text) >= SEEDS:
-        raise argparse.ArgumentTypeError(f"{text[:30]} is no seed: give a whole number from 0 on, less than 2^63")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text[:30]} is no count: give a whole number from 1 on")
-    return int(text)
-
-
-def _folded(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--benchmark", metavar="NAME", help="which one, if the folder has several")
-    command.add_argument("--folds", type=_count, default=5, metavar="N", help="folds of the cross-validation (5)")
-    command.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of folds, halves and bootstrap (0)")
-
-
-def _budget(text: str):
-    return _knob("budget", text, 1.0, "50% or 0.5")
-
-
-def _points(text: str):
-    return _knob("accuracy_within", text, 0.01, "1 for one point of accuracy")
-
-
-def _risk(text: str):
-    return _knob("risk", text, 1.0, "2% or 0.02")
-
-
-def _knob(name: str, text: str, unit: float, example: str):
-    """`unit`: what 1 without a percent sign stands for."""
-    from steer.plans.knobs import Knob
-
-    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
-    try:
-        return Knob(name=name, value=float(number) * (0.01 if percent else unit))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text[:30]} is no share that can be asked for: give {example}") from None
-
-
-def _into_folder(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--out", required=True, metavar="DIR", help=NEW_FOLDER)
-    command.add_argument("--verbose", action="store_true", help=VERBOSE)
+    settable(command, "a key of benchmark:, for example --set question=problem; may be repeated")
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -296,17 +208,6 @@ def _sweep(args: argparse.Namespace) -> None:
 
     run_sweep(config, args.out, verbose=args.verbose, resume=args.resume)
     print(f"\n{args.out}: traces/ steps/ mixtures/ run.json summary.json curve.png curve.svg")
-
-
-def _prefixes(args: argparse.Namespace) -> None:
-    from steer.config.load import load_config
-
-    config = load_config(args.config, args.sets)
-
-    from pipelines.tune.prefixes import write_prefixes
-
-    print(f"\n{write_prefixes(config, args.out, verbose=args.verbose, resume=args.resume).text()}")
-    print(f"{args.out}: traces/ steps/ run.json")
 
 
 def _experiment(args: argparse.Namespace) -> None:
@@ -379,17 +280,6 @@ def _sweep_pairs(args: argparse.Namespace) -> None:
     sweep_pairs(args.pairs, config, args.out, verbose=args.verbose)
 
 
-def _tune_pairs(args: argparse.Namespace) -> None:
-    from steer.config.load import load
-    from steer.config.sweep import SweepConfig
-
-    config = load(SweepConfig, args.config, args.sets)
-
-    from pipelines.tune.seed_pairs import tune_pairs
-
-    tune_pairs(args.pairs, config, args.out, verbose=args.verbose)
-
-
 def _bench(args: argparse.Namespace) -> None:
     from pathlib import Path
 
@@ -404,43 +294,6 @@ def _bench(args: argparse.Namespace) -> None:
         {key: value for key in OVERHEAD_KEYS if (value := getattr(args, key)) is not None},
         {key: value for key in ROUTER_KEYS if (value := getattr(args, key)) is not None},
     )
-
-
-def _search(args: argparse.Namespace) -> None:
-    from pipelines.tune.search import run_search
-
-    print(run_search(args.folder, args.folds, args.seed, args.benchmark, args.json))
-    print(f"\n{args.folder}: search.parquet search.json")
-
-
-def _tune(args: argparse.Namespace) -> None:
-    from steer.config.load import SettingsError, load_config
-
-    knob = args.budget or args.accuracy_within or args.risk
-    if (args.sweep or args.prefixes) and (args.config or args.sets):
-        raise SettingsError("--sweep and --prefixes choose among what was measured: leave CONFIG and --set out")
-    if not (args.sweep or args.prefixes):
-        config = load_config(args.config, args.sets)
-
-        from pipelines.tune.pair import Tuning, tune_pair
-
-        tuning = Tuning(args.folds, args.seed, args.hand_back, not args.no_confirm, verbose=args.verbose)
-        tune_pair(config, knob, args.out, tuning)
-        print(f"\n{args.out}: plan.yaml prefixes/")
-        return
-
-    from pipelines.tune.tune import tune
-
-    tune(
-        knob,
-        args.out,
-        prefixes=args.prefixes,
-        sweep=args.sweep,
-        benchmark=args.benchmark,
-        folds=args.folds,
-        seed=args.seed,
-    )
-    print(f"\n{args.out}: plan.yaml")
 
 
 def _train_pair(args: argparse.Namespace) -> None:

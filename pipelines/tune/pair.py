@@ -23,14 +23,25 @@ from pipelines.tune.apply import PLAN, plan_row
 from pipelines.tune.models import models_of
 from pipelines.tune.prefixes import write_prefixes
 from pipelines.tune.recorded import on_split, read_recorded
-from pipelines.tune.tune import About, Halves, choose_plan, origin_of, printed, split_of, table_halves, write_plan
+from pipelines.tune.tune import (
+    About,
+    Halves,
+    choose_plan,
+    how_written,
+    origin_of,
+    printed,
+    split_of,
+    table_halves,
+    tokens_past,
+    write_plan,
+)
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.pairs import load_pair
 from steer.config.policy import PolicyConfig, QueryRouterPolicy
 from steer.config.run import RunConfig
 from steer.config.sweep import SweepConfig, Variant
 from steer.plans.bar import standing
-from steer.plans.candidates import Candidates, Family, measured, search
+from steer.plans.candidates import Candidates, Family, joined, measured, search
 from steer.plans.choose import pick
 from steer.plans.handover import Answers
 from steer.plans.knobs import Knob
@@ -38,11 +49,6 @@ from steer.plans.plan import Confirmed, Plan
 from steer.plans.table import PrefixTable, read_prefix_table
 from steer.storage.run_folder import RunFolder
 
-WHOLE_ANSWER = float("inf")
-"""Tokens past the unsure step, where the small model writes ahead to its answer's end."""
-WRITTEN_PAST = 16.0
-"""Tokens past the unsure step, where it writes on while a decision is under way and no run has said how many: on a GPU
-it writes some ten while a message goes to the router and back."""
 HAND_BACK_LEVELS = 5
 """Levels of a hand-over policy that are run with traces that return."""
 CONFIRMED = "confirmed"
@@ -80,13 +86,16 @@ def tune_pair(config: RunConfig, knob: Knob, out: str | Path, tuning: Tuning = D
         table = read_prefix_table(table_folder)
         described = RunFolder.open(table_folder).describe()
         about = About(
-            table.benchmark, split_of(described), origin_of(table_folder, described, tuning.seed), models_of(described)
+            table.benchmark,
+            split_of(described),
+            origin_of(table_folder, described, tuning.seed),
+            models_of(described),
+            how_written(config.routing),
         )
-        written_past = WRITTEN_PAST if config.routing.write_on else WHOLE_ANSWER
-        halves, candidates = _candidates(table, knob, tuning, written_past)
+        halves, candidates = _candidates(table, knob, tuning, tokens_past(config.routing))
     candidates = _with_measured(config, knob, candidates, folder, tuning)
     with refusals_as_settings_errors():
-        plan = _as_run(choose_plan(candidates, knob, about, halves), config)
+        plan = choose_plan(candidates, knob, about, halves)
     notes = [f"left out: {count} questions ({reason})" for reason, count in table.left_out]
     if plan.routed and tuning.confirm:
         found = _confirm(config, plan, folder, tuning)
@@ -95,7 +104,7 @@ def tune_pair(config: RunConfig, knob: Knob, out: str | Path, tuning: Tuning = D
             with refusals_as_settings_errors():
                 halves, again = _candidates(table, knob, tuning, found.written_past)
                 again = _with_measured(config, knob, again, folder, tuning)
-                renewed = _as_run(choose_plan(again, knob, about, halves), config)
+                renewed = choose_plan(again, knob, about, halves)
             if renewed.policy != plan.policy:
                 plan = renewed
                 found = _confirm(config, plan, folder, tuning) if plan.routed else found
@@ -114,12 +123,6 @@ def _candidates(
         halves = table_halves(table, tuning.folds, tuning.seed, tokens_past=written_past)
         return halves, halves.choosing
     return None, search(table, tuning.folds, tuning.seed, tokens_past=written_past)
-
-
-def _as_run(plan: Plan, config: RunConfig) -> Plan:
-    """The plan with the routing that it was priced for."""
-    routing = {"barrier": "rolling", "write_on": True} if config.routing.write_on and plan.routed else {}
-    return plan.model_copy(update={"routing": routing})
 
 
 # --- settings that a table cannot price -------------------------------------------------------------------------------
@@ -149,14 +152,8 @@ def _with_measured(config: RunConfig, knob: Knob, candidates: Candidates, folder
                     rows.append((float(len(rows)), policy.model_dump(mode="json"), ordered))
     if not settings:
         return candidates
-    extra = measured(settings, candidates.small, candidates.large, candidates.questions, candidates.folds, tuning.seed)
-    return Candidates(
-        candidates.questions,
-        (*candidates.families, *extra.families),
-        candidates.small,
-        candidates.large,
-        candidates.fold_Q,
-    )
+    small, large, questions = candidates.small, candidates.large, candidates.questions
+    return joined(candidates, measured(settings, small, large, questions, candidates.folds, tuning.seed))
 
 
 def _to_run(config: RunConfig, knob: Knob, candidates: Candidates, tuning: Tuning) -> dict[str, tuple[Variant, ...]]:

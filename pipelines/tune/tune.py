@@ -12,6 +12,7 @@ import numpy as np
 from pipelines.tune.models import models_of
 from pipelines.tune.recorded import OnSplit, Recorded, alone, on_split, read_recorded, settings_of
 from steer.config.load import refusals_as_settings_errors
+from steer.config.run import RoutingOptions
 from steer.plans.candidates import Candidates, Family, evaluate, joined, measured, search
 from steer.plans.choose import Certifying, Choice, choose, halve
 from steer.plans.handover import Answers, large_alone, small_alone
@@ -21,9 +22,9 @@ from steer.plans.table import PrefixTable, read_prefix_table
 from steer.storage.run_folder import RunFolder
 
 FOLDS = 5
-ROUTED_BY_THRESHOLD = {"barrier": "rolling", "write_on": True}
-"""Keys of `routing:` for a policy that decides by thresholds: it need not wait for other traces, and the model that is
-cut off has written a few tokens too many, where a step at a time would cost a request a step."""
+WRITTEN_PAST = 16.0
+"""Tokens past the unsure step where the small model writes on while a decision is under way, and no run has said how
+many: on a GPU it writes some ten while a message goes to the router and back."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class About:
     split: str
     origin: Origin
     models: Mapping[str, ModelIdentity] = field(default_factory=dict)
+    routing: Mapping[str, Any] = field(default_factory=dict)
+    """What `routing:` of the run said of how traces are written (`how_written`)."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,10 @@ def choose_plan(candidates: Candidates, knob: Knob, about: About, halves: Halves
 
 def planned(choice: Choice, knob: Knob, about: About) -> Plan:
     """The choice as a plan."""
-    by_threshold = choice.policy.get("decide") == "threshold"
     return Plan(
         knob=knob,
         policy=choice.policy,
-        routing=ROUTED_BY_THRESHOLD if by_threshold else {},
+        routing=dict(about.routing) if choice.routed else {},
         calibration={"family": choice.family} if choice.routed else {},
         models=dict(about.models),
         asked=Asked(benchmark=about.benchmark, split=about.split, questions=choice.questions),
@@ -146,18 +148,27 @@ class Measured:
         assert held is not None, "read() gives one or both"
         return held.questions
 
+    @property
+    def routing(self) -> RoutingOptions:
+        """How the folder's traces were routed."""
+        return RoutingOptions.model_validate(self.described.get("config", {}).get("routing", {}))
+
     def about(self, seed: int) -> About:
-        origin = origin_of(self.folder, self.described, seed)
+        known = (origin_of(self.folder, self.described, seed), models_of(self.described), how_written(self.routing))
         if self.table is not None:
-            return About(self.table.benchmark, split_of(self.described), origin, models_of(self.described))
+            return About(self.table.benchmark, split_of(self.described), *known)
         assert self.split is not None
-        return About(self.split.benchmark, self.split.split, origin, models_of(self.described))
+        return About(self.split.benchmark, self.split.split, *known)
 
     def candidates(self, folds: int, seed: int, of_Q: Any = None, first: bool = False) -> Candidates:
         """The candidates on the questions `of_Q` (mask; None: all). `first`: of several answers to a question only
         one counts."""
         at_Q = np.ones(len(self.questions), bool) if of_Q is None else of_Q
-        found = None if self.table is None else search(self.table.take(at_Q), folds, seed)
+        found = (
+            None
+            if self.table is None
+            else search(self.table.take(at_Q), folds, seed, tokens_past=tokens_past(self.routing))
+        )
         if self.recorded is None or self.split is None:
             assert found is not None
             return found
@@ -187,9 +198,20 @@ class Measured:
             if family.name in by_name:
                 return by_name[family.name]
             assert rest is not None
-            return evaluate(rest, family.policies)
+            return evaluate(rest, family.policies, tokens_past(self.routing))
 
         return Halves(self.candidates(folds, seed, chosen_Q, first=True), Certifying(small, large, of_family))
+
+
+def how_written(routing: RoutingOptions) -> dict[str, Any]:
+    """The keys of `routing:` that change what a plan costs."""
+    return {"barrier": routing.barrier, "write_on": True} if routing.write_on else {}
+
+
+def tokens_past(routing: RoutingOptions) -> float:
+    """Tokens that the small model writes past an unsure step, on average: a guess where it writes on, and at most a
+    pass where it writes ahead."""
+    return WRITTEN_PAST if routing.write_on else float(routing.most_ahead)
 
 
 def table_halves(table: PrefixTable, folds: int = FOLDS, seed: int = 0, tokens_past: float = 0.0) -> Halves:
