@@ -17,7 +17,7 @@ THRESHOLDS: dict[str, tuple[str, tuple[float, ...]]] = {
 """By policy: the key that its grid varies, and the grid unless the sweep names another. Entropies are in nats: 0.05 is
 a nearly certain first token, 1.6 about five equally likely ones."""
 
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """The grid of `steer` with `decide: budget`: shares of the traces."""
 
 
