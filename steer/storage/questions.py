@@ -24,6 +24,7 @@ def question_table(questions: Sequence[Question], errors: Sequence[str] | None =
 
 def to_questions(table: pa.Table) -> list[Question]:
     """The rows as objects, without the column `error`."""
+    table = with_all_columns(table)
     columns = (table[name].to_pylist() for name in QUESTION_COLUMNS)
     return [Question(*values) for values in zip(*columns, strict=True)]
 
