@@ -107,9 +107,11 @@ def _step_seconds(steps: pa.Table) -> dict[str, float]:
 
 
 def summarise(run: RunFolder, entries: Sequence[Entry]) -> list[Summary]:
-    """The rows of a run, in the order of `entries`.
+    """The rows of a run, in the order of `entries`; none for none (a sweep with nothing to choose on validation).
 
     Raises ValueError if an entry has no traces, or if its questions have different numbers of answers."""
+    if not entries:
+        return []
     traces = _traces(run, entries)
     counts = traces.groupby([*KEYS, "question_id"], sort=False).size().groupby(KEYS, sort=False).nunique()
     for entry in entries:

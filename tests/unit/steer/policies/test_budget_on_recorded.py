@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not RECORDED.exists(), reason="the recorded tabl
 
 @pytest.fixture(scope="module")
 def recorded():
-    """Of each question: (prompt, tokens and scores of the steps that the small model wrote before the large one did, its
+    """Of each question: (prompt, tokens and scores of the steps that the small model wrote before the large one did, a
     discarded first draft among them, tokens of the large model's answer)."""
     traces, steps = (pd.read_parquet(RECORDED / f"{table}.parquet") for table in ("traces", "steps"))
     cell = "math500/validation/stepwise/gamma=0.1/seed0"
