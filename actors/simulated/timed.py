@@ -160,12 +160,12 @@ class TimedLoop:
         if op == Op.WRITE_ON:
             return [
                 Answer(index, finish, text, ids, len(ids), scores=scores, open=finish == Finish.STEP)
-                for finish, text, ids, scores in written
+                for finish, text, ids, scores, _ in written
             ]
         if op == Op.WHOLE:
-            finish, text, _, _ = written[-1]
+            finish, text, *_ = written[-1]
             return [Answer(index, finish, text, range(used), used, scores=written[0].scores)]
-        (finish, text, ids, scores), *more = written
+        (finish, text, ids, scores, _), *more = written
         return [Answer(index, finish, text, ids, len(ids), scores=scores, more=tuple(more))]
 
     def _scores(self, question: int, step: int) -> Measured:
