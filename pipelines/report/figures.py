@@ -58,9 +58,15 @@ COLOURS = {
 # --- which charts a figure holds ------------------------------------------------------------------------------------
 
 
-def curve(title: str, points: pd.DataFrame, grids: pd.DataFrame, references: Mapping[str, Sequence[Reference]]) -> Any:
-    """One benchmark's accuracy against compute, by both ways of counting. `references`: by the way of counting."""
-    panels = [charts.curve(points, grids, count, references[count]) for count in COUNTS]
+def curve(
+    title: str,
+    points: pd.DataFrame,
+    grids: pd.DataFrame,
+    references: Mapping[str, Sequence[Reference]] | None = None,
+) -> Any:
+    """One benchmark's accuracy against compute, by both ways of counting. `references`: by the way of counting; None:
+    no points beside those of the run."""
+    panels = [charts.curve(points, grids, count, (references or {}).get(count, ())) for count in COUNTS]
     return sheet(panels, title, size=CURVE_INCHES)
 
 
