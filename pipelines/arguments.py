@@ -35,3 +35,9 @@ def count(text: str) -> int:
 def into_folder(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", required=True, metavar="DIR", help=NEW_FOLDER)
     command.add_argument("--verbose", action="store_true", help=VERBOSE)
+
+
+def seed_pairs(command: argparse.ArgumentParser) -> None:
+    command.add_argument("pairs", metavar="PAIRS", help="folder that `steer train-pair` wrote")
+    configured(command)
+    into_folder(command)

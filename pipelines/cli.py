@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pipelines.arguments import NEW_FOLDER, VERBOSE, configured, count, into_folder, seed, settable
+from pipelines.arguments import NEW_FOLDER, VERBOSE, configured, count, into_folder, seed, seed_pairs, settable
 from pipelines.tune.commands import add_commands as add_tuning
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -105,9 +105,7 @@ def parser() -> argparse.ArgumentParser:
     experiment.set_defaults(command=_experiment)
 
     pairs = commands.add_parser("sweep-pairs", help="compare variants over all trained seed pairs, on validation")
-    pairs.add_argument("pairs", metavar="PAIRS", help="folder that `steer train-pair` wrote")
-    configured(pairs)
-    into_folder(pairs)
+    seed_pairs(pairs)
     pairs.set_defaults(command=_sweep_pairs)
 
     bench = commands.add_parser("bench", help="measure the system's speed")

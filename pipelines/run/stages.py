@@ -21,7 +21,7 @@ from steer.config.policy import PolicyConfig
 from steer.config.run import RoutingOptions
 from steer.grading import NO_RESPONSE, grade
 from steer.storage.one_cell import from_one_cell, in_one_cell
-from steer.storage.questions import QUESTION_COLUMNS, split_by_error, trace_ids, with_all_columns
+from steer.storage.questions import split_by_error, trace_ids
 from steer.storage.run_folder import Committed, CommittedRows, RunFolder
 from steer.storage.schemas import GRADED_SCHEMA, MIXTURE_KEYS, MIXTURE_STRUCT, ROUTED_SCHEMA, VERDICT_FIELDS
 from steer.traces import Status
@@ -99,9 +99,7 @@ class RouteGroup:
             yield error_rows(bad.filter(pa.array(unwritten)), group, job.seed)
         if left_to_ask(group, committed):
             # All questions, also committed ones, because the journal holds the group as it was admitted.
-            for routed in self._from_router(
-                with_all_columns(good).select(QUESTION_COLUMNS), group, job, committed.trace_ids
-            ):
+            for routed in self._from_router(good.drop_columns(["error"]), group, job, committed.trace_ids):
                 yield without_mixtures(routed, committed.mixtures)
 
     def _from_router(

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from pipelines.tune.models import identity
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.pairs import load_pair
+from steer.config.policy import LargePolicy, PolicyConfig, SmallPolicy
 from steer.config.run import PairConfig, RoutingOptions, RunConfig
 from steer.config.sweep import SweepConfig, Variant
 from steer.config.thresholds import threshold_key
 from steer.plans.plan import Plan, read_plan, refuse_other
-
-PLAN = "plan"
-"""Label of a plan's row in a sweep; of several, the knob follows."""
+from steer.statistics.curves import PLAN
 
 
 def with_plan(config: RunConfig, path: str) -> RunConfig:
@@ -39,15 +38,23 @@ def sweep_with_plans(config: SweepConfig, paths: Sequence[str]) -> SweepConfig:
                 )
         label = PLAN if len(paths) == 1 else f"{PLAN} {plan.knob.name} {plan.knob.value:g}"
         with refusals_as_settings_errors():
-            rows.append(plan_row(label, plan))
+            rows.append(one_setting(label, plan.policy_config()))
     return config.model_copy(update={"variants": (*config.variants, *rows)})
 
 
-def plan_row(label: str, plan: Plan) -> Variant:
-    """The plan as a row of one setting."""
-    policy = plan.policy_config()
+def one_setting(label: str, policy: PolicyConfig, on_validation: bool = True) -> Variant:
+    """A row of a sweep with this one setting of the policy."""
     key = threshold_key(policy.model_dump())
-    return Variant(label=label, policy=policy, grid=None if key is None else (getattr(policy, key),))
+    grid = None if key is None else (getattr(policy, key),)
+    return Variant(label=label, policy=policy, grid=grid, on_validation=on_validation)
+
+
+def bar_rows(on_validation: bool = True) -> tuple[Variant, Variant]:
+    """The rows of both models alone, labelled `small` and `large`."""
+    return (
+        one_setting("small", SmallPolicy(), on_validation),
+        one_setting("large", LargePolicy(), on_validation),
+    )
 
 
 def usable_plan(path: str, pair: str | PairConfig, benchmark: str | None) -> Plan:

@@ -6,7 +6,7 @@ Invariant: nothing heavy is imported before the arguments are parsed.
 import argparse
 from typing import Any
 
-from pipelines.arguments import configured, count, into_folder, seed
+from pipelines.arguments import configured, count, into_folder, seed, seed_pairs
 
 
 def add_commands(commands: Any) -> None:
@@ -40,9 +40,7 @@ def add_commands(commands: Any) -> None:
     tune.set_defaults(command=_tune)
 
     tuned = commands.add_parser("tune-pairs", help="tune all trained seed pairs; whether the plans hold on test")
-    tuned.add_argument("pairs", metavar="PAIRS", help="folder that `steer train-pair` wrote")
-    configured(tuned)
-    into_folder(tuned)
+    seed_pairs(tuned)
     tuned.set_defaults(command=_tune_pairs)
 
 

@@ -3,7 +3,7 @@
     DIR/prefixes/     the prefix table (`steer prefixes`)
     DIR/measured/     settings that a prefix table cannot price, run on the same questions: `query_router`, if the pair
                       has a probe, and with `hands_back` the best settings of the table that return a trace
-    DIR/confirmed/    the routed plan, run on the same questions with another sampling seed
+    DIR/confirmed-N/  the routed plan, run on the same questions with another sampling seed
     DIR/plan.yaml
 
 Invariants: validation questions alone are asked. What is there already is not measured again, so the second knob of a
@@ -11,6 +11,7 @@ pair costs the confirming run alone.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,34 +20,22 @@ from pydantic import TypeAdapter
 
 from pipelines.report.summary import Summary
 from pipelines.sweep.sweep import run_sweep
-from pipelines.tune.apply import PLAN, plan_row
-from pipelines.tune.models import models_of
+from pipelines.tune.apply import bar_rows, one_setting
 from pipelines.tune.prefixes import write_prefixes
-from pipelines.tune.recorded import on_split, read_recorded
-from pipelines.tune.tune import (
-    About,
-    Halves,
-    choose_plan,
-    how_written,
-    origin_of,
-    printed,
-    split_of,
-    table_halves,
-    tokens_past,
-    write_plan,
-)
+from pipelines.tune.recorded import on_split, read_recorded, settings_of
+from pipelines.tune.tune import Measured, choose_plan, plan_from, printed, write_plan
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.pairs import load_pair
 from steer.config.policy import PolicyConfig, QueryRouterPolicy
 from steer.config.run import RunConfig
 from steer.config.sweep import SweepConfig, Variant
 from steer.plans.bar import standing
-from steer.plans.candidates import Candidates, Family, joined, measured, search
+from steer.plans.candidates import Candidates, Family, joined, measured
 from steer.plans.choose import pick
 from steer.plans.handover import Answers
 from steer.plans.knobs import Knob
 from steer.plans.plan import Confirmed, Plan
-from steer.plans.table import PrefixTable, read_prefix_table
+from steer.statistics.curves import PLAN
 from steer.storage.run_folder import RunFolder
 
 HAND_BACK_LEVELS = 5
@@ -83,28 +72,14 @@ def tune_pair(config: RunConfig, knob: Knob, out: str | Path, tuning: Tuning = D
     cost = write_prefixes(config, table_folder, tuning.replica_class, tuning.verbose, resume=True)
     print(f"prefix table: {cost.text()}\n", flush=True)
     with refusals_as_settings_errors():
-        table = read_prefix_table(table_folder)
-        described = RunFolder.open(table_folder).describe()
-        about = About(
-            table.benchmark,
-            split_of(described),
-            origin_of(table_folder, described, tuning.seed),
-            models_of(described),
-            how_written(config.routing),
-        )
-        halves, candidates = _candidates(table, knob, tuning, tokens_past(config.routing))
-    candidates = _with_measured(config, knob, candidates, folder, tuning)
-    with refusals_as_settings_errors():
-        plan = choose_plan(candidates, knob, about, halves)
-    notes = [f"left out: {count} questions ({reason})" for reason, count in table.left_out]
+        measured_on = Measured.read(table_folder, None)
+    plan = _planned(config, knob, measured_on, folder, tuning)
+    notes = list(measured_on.notes)
     if plan.routed and tuning.confirm:
         found = _confirm(config, plan, folder, tuning)
         if config.routing.write_on and found.written_past is not None:
             # The first choice was priced by a guess of what is written past an unsure step. Now it is known.
-            with refusals_as_settings_errors():
-                halves, again = _candidates(table, knob, tuning, found.written_past)
-                again = _with_measured(config, knob, again, folder, tuning)
-                renewed = choose_plan(again, knob, about, halves)
+            renewed = _planned(config, knob, replace(measured_on, written_past=found.written_past), folder, tuning)
             if renewed.policy != plan.policy:
                 plan = renewed
                 found = _confirm(config, plan, folder, tuning) if plan.routed else found
@@ -116,40 +91,37 @@ def tune_pair(config: RunConfig, knob: Knob, out: str | Path, tuning: Tuning = D
     return plan
 
 
-def _candidates(
-    table: PrefixTable, knob: Knob, tuning: Tuning, written_past: float
-) -> tuple[Halves | None, Candidates]:
+def _planned(config: RunConfig, knob: Knob, measured_on: Measured, folder: Path, tuning: Tuning) -> Plan:
+    """The plan by the table and, but for `risk`, whose bound is for settings of the table, by settings that are run."""
     if knob.name == "risk":
-        halves = table_halves(table, tuning.folds, tuning.seed, tokens_past=written_past)
-        return halves, halves.choosing
-    return None, search(table, tuning.folds, tuning.seed, tokens_past=written_past)
+        with refusals_as_settings_errors():
+            return plan_from(measured_on, knob, tuning.folds, tuning.seed)
+    with refusals_as_settings_errors():
+        candidates = measured_on.candidates(tuning.folds, tuning.seed)
+    candidates = _with_measured(config, knob, candidates, folder, tuning)
+    with refusals_as_settings_errors():
+        return choose_plan(candidates, knob, measured_on.about(tuning.seed))
 
 
 # --- settings that a table cannot price -------------------------------------------------------------------------------
 
 
 def _with_measured(config: RunConfig, knob: Knob, candidates: Candidates, folder: Path, tuning: Tuning) -> Candidates:
-    """The candidates and those that must be run. `risk` has none: its bound is for settings of the table."""
-    if knob.name == "risk":
-        return candidates
+    """The candidates and those that must be run, a family for each run."""
     settings: dict[str, list[tuple[float, dict[str, Any], Answers]]] = {}
+    asked = set(candidates.questions)
     for label, variants in _to_run(config, knob, candidates, tuning).items():
         run = folder / "measured" / label
-        if not _finished(run):
-            _sweep(config, variants, run, config.seed, tuning)
+        if not is_finished(run):
+            _sweep(config, (*bar_rows(), *variants), run, config.seed, tuning)
         with refusals_as_settings_errors():
-            found = on_split(read_recorded(str(run)), str(run))
-        places = {question: place for place, question in enumerate(found.questions)}
-        if any(question not in places for question in candidates.questions):
+            recorded = read_recorded(str(run))
+            found = on_split(recorded, str(run)).restricted(asked)
+        if found.questions != candidates.questions:
             raise SettingsError(f"{run} lacks questions of the prefix table: remove it, and it will be measured again")
-        order = [places[question] for question in candidates.questions]
-        for variant in variants:
-            for setting, policy in variant.settings():
-                answers = found.answers.get((variant.label, setting))
-                if policy.name not in ("small", "large") and answers is not None:
-                    ordered = Answers(*(values[order] for values in answers))
-                    rows = settings.setdefault(label, [])
-                    rows.append((float(len(rows)), policy.model_dump(mode="json"), ordered))
+        # What was run has its own policies in run.json: an earlier knob may have chosen other levels.
+        rows = [row for of_label in settings_of(recorded, found.answers).values() for row in of_label]
+        settings[label] = [(float(level), policy, answers) for level, (_, policy, answers) in enumerate(rows)]
     if not settings:
         return candidates
     small, large, questions = candidates.small, candidates.large, candidates.questions
@@ -157,21 +129,19 @@ def _with_measured(config: RunConfig, knob: Knob, candidates: Candidates, folder
 
 
 def _to_run(config: RunConfig, knob: Knob, candidates: Candidates, tuning: Tuning) -> dict[str, tuple[Variant, ...]]:
-    """By the name of their run: the settings to run."""
-    bar = tuple(Variant.model_validate({"label": name, "policy": {"name": name}}) for name in ("small", "large"))
+    """By the name of their run: the settings to run beside the bar's."""
     to_run: dict[str, tuple[Variant, ...]] = {}
     if load_pair(config.pair).probe is not None:
-        to_run["query_router"] = (*bar, Variant(label="query_router", policy=QueryRouterPolicy()))
+        to_run["query_router"] = (Variant(label="query_router", policy=QueryRouterPolicy()),)
     if tuning.hands_back and candidates.families:
         stacked = candidates.stacked()
         picked = pick(stacked, candidates.folds, candidates.small, candidates.large, knob)
         if picked is not None:
             family = candidates.families[picked[0]]
-            returning = tuple(
-                Variant(label=f"hands back {number}", policy=_returning(family.policies[level]))
+            to_run["hands_back"] = tuple(
+                one_setting(f"hands back {number}", _returning(family.policies[level]))
                 for number, level in enumerate(_spread(family, candidates))
             )
-            to_run["hands_back"] = (*bar, *returning)
     return to_run
 
 
@@ -182,12 +152,13 @@ def _returning(policy: dict[str, Any]) -> PolicyConfig:
 
 def _spread(family: Family, candidates: Candidates) -> list[int]:
     """Levels of a family whose costs are spread evenly from the small model's to the large one's."""
-    share_T = family.cost_FT[-1] / candidates.large.flops_full.mean()
+    share_P = family.cost_FP[-1] / candidates.large.flops_full.mean()
     wanted = np.linspace(0.0, 1.0, HAND_BACK_LEVELS + 2)[1:-1]
-    return sorted({int(np.abs(share_T - share).argmin()) for share in wanted})
+    return sorted({int(np.abs(share_P - share).argmin()) for share in wanted})
 
 
-def _finished(folder: Path) -> bool:
+def is_finished(folder: Path) -> bool:
+    """Whether a run in this folder has ended."""
     if not (folder / "run.json").exists():
         return False
     return RunFolder.open(folder).describe()["finished"] is not None
@@ -226,10 +197,7 @@ def _confirm(config: RunConfig, plan: Plan, folder: Path, tuning: Tuning) -> Fou
     seed = config.seed + 1
     number = sum(1 for _ in folder.glob(f"{CONFIRMED}-*"))
     run = folder / f"{CONFIRMED}-{number}"
-    variants = [Variant.model_validate({"label": name, "policy": {"name": name}}) for name in ("small", "large")] + [
-        plan_row(PLAN, plan)
-    ]
-    _sweep(config, variants, run, seed, tuning)
+    _sweep(config, (*bar_rows(), one_setting(PLAN, plan.policy_config())), run, seed, tuning)
     with refusals_as_settings_errors():
         found = on_split(read_recorded(str(run)), str(run))
     answers = {label: values for (label, _), values in found.answers.items()}

@@ -11,6 +11,7 @@ run hands over token ids; a text that the small model sampled in unusual pieces 
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,8 @@ from steer.benchmarks import reading
 from steer.config.load import refusals_as_settings_errors
 from steer.config.policy import LargePolicy, PolicyConfig, SteerPolicy
 from steer.config.run import RoutingOptions, RunConfig
-from steer.storage.questions import QUESTION_COLUMNS, question_table
+from steer.storage.one_cell import from_one_cell
+from steer.storage.questions import question_table, to_questions
 from steer.storage.run_folder import RunFolder
 from steer.traces import Question
 
@@ -117,12 +119,6 @@ def of_validation(config: RunConfig) -> RunConfig:
     )
 
 
-def boundary(cell: str) -> int | None:
-    """The step before which a cell's completions begin. None: it is a cell of another kind."""
-    number = cell.removeprefix(LARGE)
-    return int(number) if number != cell and number.isdecimal() else None
-
-
 def priced(run: RunFolder) -> Priced:
     """What the table in a run folder cost, by its committed traces."""
     traces = run.read_unsorted("traces", columns=["cell", "question_id", "tokens_small", "tokens_large", "flops_full"])
@@ -166,9 +162,7 @@ def _begun(run: RunFolder) -> Iterator[list[Question]]:
     asked = {
         (question.id, question.sample): question
         for group in run.read_groups(cell["part"], [SMALL])
-        for question in (
-            Question(**{name: row.get(name, "") for name in QUESTION_COLUMNS}) for row in group["questions"][0].as_py()
-        )
+        for question in to_questions(from_one_cell(group["questions"]))
     }
     traces = run.read("traces", [SMALL], ["question_id", "sample", "status", "text"]).to_pylist()
     texts = {(row["question_id"], row["sample"]): row["text"] for row in traces if row["status"] != "error"}
@@ -198,8 +192,7 @@ def _with_all_text(steps: list[tuple[str, int]], text: str) -> list[tuple[str, i
 
 
 def _going_on(question: Question, steps: Sequence[tuple[str, int]]) -> Question:
-    begun = json.dumps(steps, ensure_ascii=False) if steps else ""
-    return Question(**{**{name: getattr(question, name) for name in QUESTION_COLUMNS}, "begun": begun})
+    return replace(question, begun=json.dumps(steps, ensure_ascii=False) if steps else "")
 
 
 def _rows(questions: Sequence[Question]) -> Rows:

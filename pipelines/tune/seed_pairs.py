@@ -6,15 +6,15 @@ from typing import NamedTuple
 
 from pipelines.sweep.seed_pairs import pairs_in
 from pipelines.sweep.sweep import run_sweep
-from pipelines.tune.pair import Tuning, tune_pair
+from pipelines.tune.apply import bar_rows, one_setting
+from pipelines.tune.pair import Tuning, is_finished, tune_pair
 from pipelines.tune.recorded import on_split, read_recorded
 from steer.config.policy import SteerPolicy
 from steer.config.run import BenchmarkConfig, PairConfig, RunConfig
-from steer.config.sweep import SweepConfig, Variant
-from steer.plans.bar import Interval, standing
+from steer.config.sweep import SweepConfig
+from steer.plans.bar import Standing, standing
 from steer.plans.knobs import Knob
 from steer.plans.plan import Plan, read_plan
-from steer.storage.run_folder import RunFolder
 
 KNOBS = (Knob(name="budget", value=0.5), Knob(name="accuracy_within", value=0.01))
 DEFAULT = "default"
@@ -28,20 +28,14 @@ class Kept(NamedTuple):
     benchmark: str
     what: str
     policy: str
-    accuracy: float
-    cost: float
-    """Share of the large model's mean `flops_full`."""
-    above_bar: float
-    above_bar_interval: Interval
-    behind_large: float
-    behind_large_interval: Interval
+    at: Standing
     keeps: bool | None
     """Whether the promise lies within the interval of what was measured. None: nothing was promised."""
 
     @property
     def below_bar(self) -> bool:
         """Whether the interval of the difference to the bar lies below 0."""
-        return self.above_bar_interval[1] < 0
+        return self.at.above_bar_interval[1] < 0
 
 
 def tune_pairs(folder: str | Path, config: SweepConfig, out: str | Path, verbose: bool = False) -> str:
@@ -87,16 +81,14 @@ def _tested(
 ) -> list[Kept]:
     """The plans and the default on the test questions of a benchmark."""
     policies = {label: plan.policy_config() for label, plan in plans.items()} | {DEFAULT: SteerPolicy()}
-    bar = [
-        Variant.model_validate({"label": m, "policy": {"name": m}, "on_validation": False}) for m in ("small", "large")
-    ]
     routed = [
-        Variant(label=label, policy=policy, grid=(policy.gamma,) if label == DEFAULT else None, on_validation=False)
+        one_setting(label, policy, on_validation=False)
         for label, policy in policies.items()
         if policy.name not in ("small", "large")
     ]
-    if not ((out / "run.json").exists() and RunFolder.open(out).describe()["finished"]):
-        update = {"variants": (*bar, *routed), "pair": pair, "benchmarks": (benchmark,)}
+    if not is_finished(out):
+        variants = (*bar_rows(on_validation=False), *routed)
+        update = {"variants": variants, "pair": pair, "benchmarks": (benchmark,)}
         run_sweep(config.model_copy(update=update), out, verbose=verbose, resume=True)
     found = on_split(read_recorded(str(out)), str(out), split="test")
     answers = {label: values for (label, _), values in found.answers.items()}
@@ -111,21 +103,7 @@ def _tested(
                 if knob.name == "budget"
                 else at.behind_large_interval[1] >= -knob.value
             )
-        rows.append(
-            Kept(
-                name,
-                benchmark.name,
-                label,
-                policy.name,
-                at.accuracy,
-                at.cost,
-                at.above_bar,
-                at.above_bar_interval,
-                at.behind_large,
-                at.behind_large_interval,
-                keeps,
-            )
-        )
+        rows.append(Kept(name, benchmark.name, label, policy.name, at, keeps))
     return rows
 
 
@@ -139,14 +117,14 @@ def as_text(rows: Sequence[Kept]) -> str:
         above, behind = (
             f"{100 * value:+5.1f} ({100 * low:+5.1f} to {100 * high:+5.1f})"
             for value, (low, high) in (
-                (row.above_bar, row.above_bar_interval),
-                (row.behind_large, row.behind_large_interval),
+                (row.at.above_bar, row.at.above_bar_interval),
+                (row.at.behind_large, row.at.behind_large_interval),
             )
         )
         promise = "" if row.keeps is None else "kept" if row.keeps else "BROKEN"
         lines.append(
-            f"{row.pair:25} {row.benchmark:11} {row.what:52} {row.policy:12} {100 * row.accuracy:7.1f}% "
-            f"{100 * row.cost:4.0f}%  {above}  {behind}  {promise}"
+            f"{row.pair:25} {row.benchmark:11} {row.what:52} {row.policy:12} {100 * row.at.accuracy:7.1f}% "
+            f"{100 * row.at.cost:4.0f}%  {above}  {behind}  {promise}"
         )
     promised = [row for row in rows if row.keeps is not None]
     lines.append(

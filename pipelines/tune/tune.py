@@ -118,6 +118,8 @@ class Measured:
     split: OnSplit | None
     notes: tuple[str, ...] = ()
     """What was left out, for a person."""
+    written_past: float | None = None
+    """Tokens that the small model writes past an unsure step, on average. None: `tokens_past` says."""
 
     @classmethod
     def read(cls, prefixes: str | None, sweep: str | None, benchmark: str | None = None) -> "Measured":
@@ -153,6 +155,11 @@ class Measured:
         """How the folder's traces were routed."""
         return RoutingOptions.model_validate(self.described.get("config", {}).get("routing", {}))
 
+    @property
+    def past(self) -> float:
+        """Tokens past an unsure step by which the table is priced."""
+        return tokens_past(self.routing) if self.written_past is None else self.written_past
+
     def about(self, seed: int) -> About:
         known = (origin_of(self.folder, self.described, seed), models_of(self.described), how_written(self.routing))
         if self.table is not None:
@@ -164,11 +171,7 @@ class Measured:
         """The candidates on the questions `of_Q` (mask; None: all). `first`: of several answers to a question only
         one counts."""
         at_Q = np.ones(len(self.questions), bool) if of_Q is None else of_Q
-        found = (
-            None
-            if self.table is None
-            else search(self.table.take(at_Q), folds, seed, tokens_past=tokens_past(self.routing))
-        )
+        found = None if self.table is None else search(self.table.take(at_Q), folds, seed, tokens_past=self.past)
         if self.recorded is None or self.split is None:
             assert found is not None
             return found
@@ -198,7 +201,7 @@ class Measured:
             if family.name in by_name:
                 return by_name[family.name]
             assert rest is not None
-            return evaluate(rest, family.policies, tokens_past(self.routing))
+            return evaluate(rest, family.policies, self.past)
 
         return Halves(self.candidates(folds, seed, chosen_Q, first=True), Certifying(small, large, of_family))
 
@@ -212,16 +215,6 @@ def tokens_past(routing: RoutingOptions) -> float:
     """Tokens that the small model writes past an unsure step, on average: a guess where it writes on, and at most a
     pass where it writes ahead."""
     return WRITTEN_PAST if routing.write_on else float(routing.most_ahead)
-
-
-def table_halves(table: PrefixTable, folds: int = FOLDS, seed: int = 0, tokens_past: float = 0.0) -> Halves:
-    """The halves of a prefix table for `risk`: thresholds, family and order from one, answers to the other.
-    `tokens_past`: see `steer.plans.handover.price`."""
-    chosen_Q, certified_Q = halve(len(table), seed)
-    rest = table.take(certified_Q)
-    choosing = search(table.take(chosen_Q), folds, seed, tokens_past=tokens_past)
-    answers = Certifying(small_alone(rest), large_alone(rest), lambda f: evaluate(rest, f.policies, tokens_past))
-    return Halves(choosing, answers)
 
 
 def origin_of(folder: str, described: Mapping[str, Any], seed: int) -> Origin:

@@ -4,6 +4,8 @@ With `threshold` that score is given, one a step index. With `budget` it is a qu
 same step index, so that gamma, the share of traces that go to the large model, is a cost that the user chooses.
 """
 
+from abc import abstractmethod
+
 import numpy as np
 
 from steer.config.policy import SteerPolicy
@@ -28,8 +30,9 @@ class ByScore(ByConfidence):
         super().__init__(config)
         self.finishes = not config.hands_back
 
+    @abstractmethod
     def threshold(self, view: View, step: int) -> float:
-        raise NotImplementedError
+        """The least score of a sure step at this index."""
 
     def decision(self, view: View, step: int, rows_N: Indices, draft: bool) -> tuple[Bools, Floats]:
         scores = view.scores[step]
