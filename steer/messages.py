@@ -74,6 +74,8 @@ class Prompt:
 
     user: str
     system: str = ""
+    earlier: tuple[tuple[str, str], ...] = ()
+    """The turns before the last user turn, as (`user` or `assistant`, text) in their order."""
 
 
 Ids = Sequence[int]

@@ -23,8 +23,21 @@ _MARK = "[what the assistant said]"
 
 
 def joined(prompt: Prompt) -> str:
-    """The prompt as one text, for a model that has no system role, or no roles at all."""
-    return f"{prompt.system}\n\n{prompt.user}" if prompt.system else prompt.user
+    """The prompt as one text, for a model that has no roles."""
+    texts = [prompt.system, *(text for _, text in prompt.earlier), prompt.user]
+    return "\n\n".join(text for text in texts if text)
+
+
+def turns_of(prompt: Prompt, system_role: bool) -> list[tuple[str, str]]:
+    """The prompt's turns as (role, text). Without a system role its text goes to the head of the first user turn."""
+    turns = [*prompt.earlier, ("user", prompt.user)]
+    if not prompt.system:
+        return turns
+    if system_role:
+        return [("system", prompt.system), *turns]
+    first = next(i for i, (role, _) in enumerate(turns) if role == "user")
+    turns[first] = ("user", f"{prompt.system}\n\n{turns[first][1]}")
+    return turns
 
 
 class _TokenTexts(dict):
@@ -86,13 +99,10 @@ class Tokenizer:
 
         ValueError if the template refuses the prompt, or the prompt has no token.
         """
-        controls, user, messages = self._controls, prompt.user, []
-        if prompt.system and self._system_role:
-            messages.append({"role": "system", "content": controls.hide(prompt.system)})
-        elif prompt.system:
-            user = joined(prompt)
+        controls = self._controls
         if self._hf.chat_template:
-            messages.append({"role": "user", "content": controls.hide(user)})
+            turns = turns_of(prompt, self._system_role)
+            messages = [{"role": role, "content": controls.hide(text)} for role, text in turns]
             ids = controls.encode(self._apply_template(messages) + self._opening)
         else:
             ids = controls.encode(controls.hide(joined(prompt)), begins_sequence=True)
