@@ -40,6 +40,10 @@ class Op(IntEnum):
     or is cut."""
 
 
+PROMPT_TOO_LONG = "the prompt has"
+PROMPT_UNREADABLE = "the prefix cannot be taken"
+REFUSED_PROMPTS = (PROMPT_TOO_LONG, PROMPT_UNREADABLE)
+"""How the reason of an error row begins where the prompt itself is at fault."""
 WRITING = (Op.STEP, Op.WHOLE, Op.AHEAD, Op.WRITE_ON)
 """The operations that write text to keep."""
 
@@ -62,6 +66,8 @@ class Sampling:
     """WHOLE answers, with finish `step`, at the end of the step in which it reaches this number of tokens."""
     ahead_tokens: int | None = None
     """The same of AHEAD."""
+    stream: bool = False
+    """WHOLE answers every finished step while it goes on, as WRITE_ON does. It asks vLLM for the same tokens."""
 
     def most_in_pass(self, op: int) -> int | None:
         """Tokens after which a pass of this operation comes back. None: at its end."""

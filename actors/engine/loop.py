@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from actors.engine.in_flight import Answer, InFlightBatch
 from actors.engine.prefixes import Prefix, Prefixes
 from actors.engine.requests import Intake
-from steer.messages import Op
+from steer.messages import PROMPT_UNREADABLE, Op
 from steer.traces import Finish
 
 
@@ -70,7 +70,7 @@ class EngineLoop(ABC):
                 self._progress(row, output)
 
     def cut(self, in_flight: InFlightBatch, index: int) -> None:
-        """End the WRITE_ON row at this position of a batch, unless it has ended by itself. Asked of a loop that writes
+        """End the writing row at this position of a batch, unless it has ended by itself. Asked of a loop that writes
         alone: every other one has answered such a row with an error."""
         raise NotImplementedError(f"{type(self).__name__} has no rows that write")
 
@@ -80,7 +80,7 @@ class EngineLoop(ABC):
         try:
             prefix = self._prefixes.take(batch.key_B[index], batch.held_B[index], batch.new_B[index])
         except (ValueError, TypeError, OverflowError) as error:
-            return Answer(index, Finish.ERROR, error=f"the prefix cannot be taken: {error}")
+            return Answer(index, Finish.ERROR, error=f"{PROMPT_UNREADABLE}: {error}")
         if prefix is None:
             return Answer(index, Finish.MISSING)
         return self._open(in_flight, index, prefix)

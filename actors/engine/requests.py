@@ -12,6 +12,8 @@ import numpy as np
 from actors.engine.vllm_hooks import HOOK_LOGPROBS, PUBLIC_LOGPROBS, Recorder
 from steer.messages import Sampling
 
+MAX_TEMPLATES = 512
+"""Templates that are kept. The requests of an endpoint may each have a temperature of its own."""
 DELIMITER = "\n\n"
 """The end of a step. vLLM looks for it in the written text, whatever tokens it is spread over or merged with."""
 
@@ -96,6 +98,8 @@ class Requests(Intake):
         key = (sampling.temperature, sampling.top_p, stop_at_delimiter, as_it_comes)
         template = self._templates.get(key)
         if template is None:
+            if len(self._templates) >= MAX_TEMPLATES:
+                self._templates.clear()
             extra = {"stop": [DELIMITER], "include_stop_str_in_output": True} if stop_at_delimiter else {}
             if as_it_comes:
                 from vllm.sampling_params import RequestOutputKind

@@ -58,7 +58,7 @@ class EngineThread(ABC):
         self._inbox.put((ADMIT, self._outbox.open(call, batch)))
 
     async def cut(self, rows: list[tuple[int, int]]) -> None:
-        """Have WRITE_ON rows, given by call and position in its batch, stop writing. Each is answered with the finish
+        """Have writing rows, given by call and position in its batch, stop. Each is answered with the finish
         `cut`, unless it has ended by itself meanwhile."""
         self._inbox.put((CUT, rows))
 

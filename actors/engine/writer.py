@@ -20,7 +20,7 @@ from actors.engine.prefixes import Prefix, Prefixes
 from actors.engine.requests import DELIMITER, Requests
 from actors.engine.tokenizer import Tokenizer
 from steer.confidence import SpanState, chosen_tokens, step_scores, token_measures
-from steer.messages import Ahead, Ids, Op, TokenScores
+from steer.messages import PROMPT_TOO_LONG, Ahead, Ids, Op, TokenScores
 from steer.traces import MEASURES, Finish, Measured
 
 NOTHING_MEASURED: tuple[Measured, TokenScores] = (NOT_MEASURED, None)
@@ -52,11 +52,16 @@ class WriterRow(EngineRow):
         self.further = 0
         """Requests after the first. One follows when a request ends without visible text, or within a step."""
         self.text = ""
-        """WRITE_ON: text of the step that is being written."""
+        """Answered step by step: text of the step that is being written."""
         self.looked = 0
-        """WRITE_ON: tokens of `ids` that `text` holds."""
+        """Answered step by step: tokens of `ids` that `text` holds."""
         self.since_s = in_flight.arrived_s
         """When the row arrived or was last answered."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether each step of the row is answered as soon as it is written."""
+        return self.op == Op.WRITE_ON or (self.op == Op.WHOLE and self.in_flight.batch.sampling.stream)
 
 
 class Writer(EngineLoop):
@@ -83,7 +88,7 @@ class Writer(EngineLoop):
         self._waiting: deque[tuple[WriterRow, list[int], object]] = deque()
         """With `judges_apart`: requests that wait for the other kind to leave. None waits while the engine is empty."""
         self._going: dict[tuple[int, int], WriterRow] = {}
-        """WRITE_ON rows in the engine, by call and position in the batch."""
+        """Writing rows in the engine, by call and position in the batch."""
 
     def advance(self) -> None:
         super().advance()
@@ -155,7 +160,9 @@ class Writer(EngineLoop):
         """The answer if the context is full: an error if the prompt alone fills it, else `finish`."""
         prompt_tokens = prefix.ends[0]
         if prompt_tokens >= self._max_model_len:
-            error = f"the prompt has {prompt_tokens} tokens, the model's context {self._max_model_len} with the answer"
+            error = (
+                f"{PROMPT_TOO_LONG} {prompt_tokens} tokens, the model's context {self._max_model_len} with the answer"
+            )
             return Answer(index, Finish.ERROR, error=error)
         return Answer(index, finish)
 
@@ -163,13 +170,13 @@ class Writer(EngineLoop):
         """Send the row's next request. Every request after the first ends with the step, in a pass too."""
         sampling = row.in_flight.batch.sampling
         seed = _further_seed(row.seed, row.further) if row.further else row.seed
-        writes_on = row.op == Op.WRITE_ON
+        to_the_end = row.op == Op.WRITE_ON
         to_delimiter = row.op == Op.STEP or row.further > 0
-        room = row.room if to_delimiter or writes_on else min(row.room, sampling.most_in_pass(row.op) or row.room)
-        params = self._requests.write(sampling, to_delimiter, seed, room, writes_on)
+        room = row.room if to_delimiter or to_the_end else min(row.room, sampling.most_in_pass(row.op) or row.room)
+        params = self._requests.write(sampling, to_delimiter, seed, room, row.streams and not to_delimiter)
         row.taken = 0
         answer = self._send(row, row.prefix.ids.tolist() + row.ids.tolist(), params)
-        if writes_on and answer is None:
+        if answer is None:
             self._going[row.in_flight.call, row.index] = row
         return answer
 
@@ -230,8 +237,9 @@ class Writer(EngineLoop):
             return self._close_score(row, output)
         self._take_in(row, output)
         finish = self._finish(completion)
-        if row.op == Op.WRITE_ON:
+        if row.streams:
             self._answer_steps(row)
+        if row.op == Op.WRITE_ON:
             return self._answer_step(row, len(row.ids), finish)
         if finish is not Finish.END and (row.room > 0 or finish is Finish.STEP):
             # The request ended at a delimiter or, in a pass, at `most_in_pass`. Neither need be the end of a step.
@@ -285,6 +293,8 @@ class Writer(EngineLoop):
         """Whether the row's text ends where a step ends."""
         if row.op == Op.STEP:  # vLLM found the delimiter: the step ends if any text is visible
             return bool(self._tokenizer.decode(row.ids).strip())
+        if row.streams and not row.ids:  # its finished steps are answered
+            return True
         texts = self._tokenizer.texts(row.ids)
         *_, start, _ = (0, *step_ends(texts))
         return DELIMITER in "".join(texts[start:]).lstrip()

@@ -178,16 +178,49 @@ class Pool:
         self._pump()
 
     def cut(self, group: Group, rows: Iterable[Row]) -> None:
-        """Have rows that write on stop. Each is answered once more, unless its last answer is on its way already."""
+        """Have rows that write stop. Each is answered once more, unless its last answer is on its way already. A row
+        that waits to be sent is lost instead."""
         told: dict[int, tuple[Replica, list[tuple[int, int]]]] = {}
         for row in rows:
             name = (group.key_L[row.trace], row.seed)
-            if name in self._writing:
-                replica, call, index = self._writing[name]
-                self._cut.add(name)
+            if row.op == Op.WRITE_ON:
+                place = self._writing.get(name)
+                if place is not None:
+                    self._cut.add(name)
+            else:
+                place = self._find(group, row)
+            if place is not None:
+                replica, call, index = place
                 told.setdefault(replica.number, (replica, []))[1].append((call, index))
+            elif self._withdraw(group, row):
+                self._rows_done(1)
+                self._deliver(group, Reply([row], None, "it was given up before it was sent"))
         for replica, places in told.values():
             self._spawn(self._tell(replica, places))
+
+    def _find(self, group: Group, row: Row) -> tuple[Replica, int, int] | None:
+        """The replica, call and position of a row that is out. None: it is not. Looks through all open calls: rows that
+        do not write on are cut where a request is cancelled, and no table is kept for that."""
+        for replica in (*self.replica_set.live.values(), *self.replica_set.leaving.values()):
+            for number, call in replica.calls.items():
+                if call.rows.group is group:
+                    for index in call.open:
+                        if call.rows.rows[index] == row:
+                            return replica, number, index
+        return None
+
+    def _withdraw(self, group: Group, row: Row) -> bool:
+        """Take a row out of those that wait to be sent. False: it is not among them."""
+        for waits in (self._waiting, self._suspects):
+            for at, waiting in enumerate(waits):
+                if waiting.group is group and row in waiting.rows:
+                    left = [other for other in waiting.rows if other != row]
+                    if left:
+                        waits[at] = waiting._replace(rows=left)
+                    else:
+                        del waits[at]
+                    return True
+        return False
 
     def forget(self, group: Group, traces: list[int]) -> None:
         """Have the homes of finished traces free the prefixes. The next call to each carries the keys."""
@@ -226,7 +259,8 @@ class Pool:
         while self._waiting and len(rows) < credit:
             following = self._waiting[0]
             waits = (waiting.flush_s is None, following.flush_s is None)
-            if following.group is not waiting.group or waits[0] != waits[1]:
+            alike = following.group is waiting.group and following.sampling is waiting.sampling
+            if not alike or waits[0] != waits[1]:
                 break
             rows += self._waiting.popleft().rows
         return waiting._replace(rows=rows)

@@ -168,18 +168,7 @@ class Router:
         """
         journaled = await self._admit(to_questions(questions), job, committed)
         group = journaled.group
-        signal, routing = group.policy.signal, job.routing
-        greedy = signal is not None and signal.greedy
-        sampling = Sampling(
-            temperature=routing.temperature,
-            top_p=routing.top_p,
-            tokens=job.tokens,
-            greedy_judge=greedy,
-            judge_prompt=self._judge_prompt,
-            token_scores=bool(routing.token_scores),
-            pass_tokens=routing.pass_tokens,
-            ahead_tokens=routing.most_ahead,
-        )
+        sampling = self._sampling(group, job.tokens)
         inbox = self._inboxes[group] = asyncio.Queue()
         clock = TraceClock(self._stats.trace_s, group)
         yielded = time.monotonic()
@@ -216,6 +205,20 @@ class Router:
         if journaled is not None and journaled.committed(trace_ids):
             del self._journaled[group]
             await asyncio.to_thread(journaled.remove_journal)
+
+    def _sampling(self, group: Group, tokens: str) -> Sampling:
+        """How the rows of a group are sampled and scored. `tokens`: see `Job`."""
+        signal, routing = group.policy.signal, group.options
+        return Sampling(
+            temperature=routing.temperature,
+            top_p=routing.top_p,
+            tokens=tokens,
+            greedy_judge=signal is not None and signal.greedy,
+            judge_prompt=self._judge_prompt,
+            token_scores=bool(routing.token_scores),
+            pass_tokens=routing.pass_tokens,
+            ahead_tokens=routing.most_ahead,
+        )
 
     # --- admit -> decide -> dispatch -> collect -> retire -----------------------------------------------------------
 

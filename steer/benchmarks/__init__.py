@@ -1,6 +1,7 @@
 """Benchmarks: a configuration in, the `Question` rows of one split out. Each benchmark has its own file."""
 
 from dataclasses import replace
+from typing import Literal
 
 from steer.benchmarks import embedded, local
 from steer.benchmarks.benchmark import Benchmark, BenchmarkRow, EmptySplit, Key, Reading, Shard
@@ -21,6 +22,7 @@ __all__ = [
     "known_benchmarks",
     "load_benchmark",
     "reading",
+    "token_rule",
 ]
 
 OWN_DATA_KEYS = ("question", "answer", "answers", "id", "prompt")
@@ -31,6 +33,16 @@ def known_benchmarks() -> dict[str, str]:
     """The names of all benchmarks, each with a one-line description."""
     known: dict[str, EmbeddedBenchmark | Definition] = {**EMBEDDED, **PUBLIC}
     return {name: benchmark.about for name, benchmark in known.items()}
+
+
+def token_rule(config: BenchmarkConfig) -> Literal["math", "all"] | None:
+    """Which tokens the score of a step averages over, without reading a file. None: the configuration does not say."""
+    known: dict[str, EmbeddedBenchmark | Definition] = {**EMBEDDED, **PUBLIC}
+    if config.tokens is not None:
+        return config.tokens
+    if config.question is None and config.name in known:
+        return known[config.name].tokens
+    return None if config.grader is None else local.token_rule(config.grader)
 
 
 def load_benchmark(config: BenchmarkConfig) -> Benchmark:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from string import Formatter
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from steer.benchmarks.benchmark import SAMPLE_RULE, BenchmarkRow, Key, Reading, unread_id
@@ -37,6 +37,11 @@ LEAST_LETTERS = 4
 """A choice has at least the letters A to D, and more if a gold answer of the files is a later letter."""
 
 
+def token_rule(grader: str) -> Literal["math", "all"]:
+    """Which tokens the score of a step averages over, unless the configuration says so."""
+    return "math" if grader in ("math", "aime") else "all"
+
+
 def reading(config: BenchmarkConfig) -> Reading:
     """How the files are read. Raises ValueError, with the remedy, for an error of the configuration or of all rows."""
     sources = several(config.source or ())
@@ -57,7 +62,7 @@ def reading(config: BenchmarkConfig) -> Reading:
         split=config.split,
         split_rule=f"all rows of the {'file' if alone else 'files'}" if config.split == "all" else SAMPLE_RULE,
         grader=grader,
-        tokens=config.tokens or ("math" if grader in ("math", "aime") else "all"),
+        tokens=config.tokens or token_rule(grader),
         shards=tuple(OwnShard(file, alone, name, config, question, answer, grader, columns, letters) for file in files),
         limit=config.limit,
         samples=config.samples,

@@ -122,6 +122,7 @@ class Policy(Protocol):
     #   aggregate: str = "mean"      of `steer.traces.AGGREGATES`: which score of a step `view.scores` holds
     #   so_far: str | None = None    "min" or "mean": over the trace's scores up to the step
     #   by_length: tuple | None      (a, b): less a + b ln n for a step of n chosen tokens
+    #   forget(trace: int)           another question takes the place of a trace that has ended (a live group)
 
     def decide(self, view: View, ready_N: Indices) -> tuple[Acts, Floats]:
         """Acts [N] and posteriors [N] (NaN where there is none) for the ready traces `ready_N`."""

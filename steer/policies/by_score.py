@@ -82,6 +82,10 @@ class ByBudget(ByScore):
         recent = self._bank.scores(step, self._scope)
         return float(np.quantile(recent, share_at(self._gamma, step))) if len(recent) >= MIN_SCORES else -np.inf
 
+    def forget(self, trace: int) -> None:
+        for banked_L in self._banked.values():
+            banked_L[trace] = False
+
 
 def share_at(gamma: float, step: int) -> float:
     """The share of the small model's traces that `budget` sends to the large model after step `step`."""

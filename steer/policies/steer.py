@@ -42,6 +42,10 @@ class Steer(ByConfidence):
         # A NaN posterior (no finite score) is not sure: the large model takes over.
         return posterior_N >= needed_N, posterior_N
 
+    def forget(self, trace: int) -> None:
+        for fits in self._fits:
+            fits.forget(trace)
+
     def mixtures(self) -> list[dict[str, Any]]:
         return [row for fits in self._fits for row in fits.take_rows()]
 
@@ -55,16 +59,21 @@ class _MeasureFits:
         """By step and draft: the scores that had arrived when it was fitted, and the fit."""
         self._banked: dict[int, Bools] = {}
         """By step index of the bank: the traces [L] whose score was added."""
+        self._gone: dict[int, int] = {}
+        """By step index of the bank: scores that had arrived of traces whose place another one has taken."""
         self._rows: list[dict[str, Any]] = []
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({"_gone": {}, **state})  # a journal of an earlier version has none
 
     def at(self, view: View, step: int, scores: StepScores, conf_L: Floats, draft: bool) -> StepFit:
         """The mixtures of a step, fitted again if enough new scores have arrived."""
-        answered = int(np.isfinite(conf_L).sum())
+        index = DRAFT_INDEX if draft and step == 0 else step
+        answered = int(np.isfinite(conf_L).sum()) + self._gone.get(index, 0)
         if not view.strict and (step, draft) in self._fits:
             fitted, fit = self._fits[step, draft]
             if answered - fitted < REFIT_SHARE * max(fitted, fit.population):
                 return fit
-        index = DRAFT_INDEX if draft and step == 0 else step
         banked_L = self._banked.setdefault(index, np.zeros(len(conf_L), bool))
         fresh_L = np.isfinite(conf_L) & ~banked_L & (draft | ~view.draft_L)
         fit = self._mixtures.fit(index, conf_L, scores.model_L, scores.ongoing_L, fresh_L)
@@ -74,6 +83,13 @@ class _MeasureFits:
         self._fits[step, draft] = (answered, fit)
         self._rows += fit.rows(step, draft)
         return fit
+
+    def forget(self, trace: int) -> None:
+        """Note that another question takes the trace's place."""
+        for index, banked_L in self._banked.items():
+            if banked_L[trace]:
+                banked_L[trace] = False
+                self._gone[index] = self._gone.get(index, 0) + 1
 
     def take_rows(self) -> list[dict[str, Any]]:
         """The rows of `mixtures/` since the last call."""

@@ -72,6 +72,18 @@ class Accounting:
         self._signal_s_L = [0.0] * n
         self._routing_s_L = [0.0] * n
 
+    def begin(self, trace: int) -> None:
+        """Begin anew for another question that has taken the trace's place."""
+        self._steps_L[trace] = []
+        columns: list[list[int]] = [self._prompt_L, self._cached_L, self._discarded_L]
+        for column_L in (*columns, *self._tokens_ML, *self._prefill_ML, *self._signal_OL):
+            column_L[trace] = 0
+        self._signal_s_L[trace] = self._routing_s_L[trace] = 0.0
+
+    def last_step(self, trace: int) -> Step:
+        """The step that was recorded last. IndexError: there is none yet."""
+        return self._steps_L[trace][-1]
+
     def charge(self, trace: int, model: int, results: StepResults, i: int) -> None:
         """Charge answer `i` of a message: the generated tokens and the prompt tokens that were computed for them."""
         prompt, cached = results.prompt_tokens_R[i], results.cached_tokens_R[i]

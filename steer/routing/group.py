@@ -87,7 +87,7 @@ class Group:
         self._out: dict[tuple[int, int], Row] = {}
         """By trace and role: rows that are out at a pool, but for those that are being cut."""
         self._cut: dict[tuple[int, int, int], Row] = {}
-        """By trace, role and seed: WRITE_ON rows that were told to stop and have not said what they had written."""
+        """By trace, role and seed: rows that were told to stop and have not said what they had written."""
         self._cuts: dict[int, int] = {}
         """By trace: how many rows of it are in `_cut`."""
         self._to_cut: list[Row] = []
@@ -204,9 +204,7 @@ class Group:
 
     def _writes_on(self, trace: int, model: int) -> bool:
         """Whether a row of the trace is out that goes on writing as `model`."""
-        if not self._writing_on:
-            return False
-        row = self._out.get((trace, model))
+        row = self._out.get((trace, model)) if self._writing_on else None
         return row is not None and row.op == _WRITE_ON
 
     def _cut_off(self, trace: int) -> None:
@@ -227,7 +225,7 @@ class Group:
     def _accept(self, trace: int, pending: Pending, posterior: float, model: int) -> bool:
         """Keep the pending step. False: the trace ends with it."""
         over = pending.finish != _STEP
-        full = self.step_L[trace] + 1 >= self.options.max_steps or self._used_L[trace] >= self.options.max_new_tokens
+        full = self.step_L[trace] + 1 >= self.options.max_steps or self._used_L[trace] >= self._limit(trace)
         decision = "end" if over or full else _LABELS[model]
         self._record(trace, pending, posterior, decision)
         if decision == "end":
@@ -261,7 +259,7 @@ class Group:
         scores_RS = list(map(tuple, results.scores_RS.tolist()))
         for i, row in enumerate(rows):
             trace, finish = row.trace, results.finish_R[i]
-            if row.op == _WRITE_ON and (trace, row.role, row.seed) in self._cut:
+            if self._cut and (trace, row.role, row.seed) in self._cut:
                 self._take_cut(row, results, i)
                 continue
             if i not in results.open_R:
@@ -317,8 +315,9 @@ class Group:
             self._ahead[trace] = deque((step.ids, Pending.ahead(step, results.replica)) for step in more)
             self._accounting.charge_ahead(trace, model, sum(len(step.ids) for step in more))
         pending = self._thinking.as_it_counts(trace, pending, self._used_L[trace])
-        put = self._go_on if row.op == _WHOLE and pending.finish == _STEP else self._put
-        return put(trace, results.ids_R[i], pending)
+        if row.op == _WHOLE and pending.finish == _STEP:
+            return self._go_on(trace, results.ids_R[i], pending, still_written=i in results.open_R)
+        return self._put(trace, results.ids_R[i], pending)
 
     def _take_ahead(self, trace: int) -> None:
         """Take the next step that is written already, as if the replica had answered it now."""
@@ -362,7 +361,11 @@ class Group:
     def _most(self, trace: int, model: int) -> int:
         """Tokens that a row of the trace may write now."""
         used = self._used_L[trace]
-        return self._thinking.most(trace, model, used, self.options.max_new_tokens - used)
+        return self._thinking.most(trace, model, used, self._limit(trace) - used)
+
+    def _limit(self, trace: int) -> int:
+        """Tokens that the trace may keep."""
+        return self.options.max_new_tokens
 
     def _seed(self, trace: int) -> int:
         """The seed of the step that a trace is to write."""
@@ -375,18 +378,19 @@ class Group:
         self._used_L[trace] += pending.tokens
         self._pending_L[trace] = pending
 
-    def _go_on(self, trace: int, ids: Ids, pending: Pending) -> bool:
-        """Keep the part of a pass that has come and ask for the rest. False: the pass goes on.
-
-        The policy decided on the pass as a whole, so `max_steps` does not cut it.
+    def _go_on(self, trace: int, ids: Ids, pending: Pending, still_written: bool) -> bool:
+        """Keep the part of a pass that has come, and ask for the rest unless its row is still writing that. False: the
+        pass goes on. The policy decided on the pass as a whole, so `max_steps` does not cut it.
         """
         self._append(trace, ids, pending)
-        left = self.options.max_new_tokens - self._used_L[trace]
+        left = self._limit(trace) - self._used_L[trace]
         self._record(trace, pending, float("nan"), _LABELS[pending.model] if left > 0 else "end")
         if left <= 0:
             self._retire(trace, Status.LENGTH)
             return True
         self._attempt_L[trace] = self._tries_L[trace] = 0
+        if still_written:
+            return False
         self.step_L[trace] += 1
         self._again.append(Row(trace, pending.model, _WHOLE, self._seed(trace), self._most(trace, pending.model)))
         return False
@@ -417,7 +421,7 @@ class Group:
         `suspect` that the row has now.
         """
         for row in rows:
-            if row.op == Op.WRITE_ON and (row.trace, row.role, row.seed) in self._cut:
+            if (row.trace, row.role, row.seed) in self._cut:
                 self._end_cut(row)
                 continue
             del self._out[row.trace, row.role]
@@ -427,7 +431,8 @@ class Group:
                 self._suspect[row.trace] = row.suspect
                 self._go_on_elsewhere(row)
             else:
-                self._ask_again(row._replace(suspect=ALONE), reason)
+                again = self._anew(row) if row.op == Op.WHOLE else row
+                self._ask_again(again._replace(suspect=ALONE), reason)
 
     def _ask_again(self, row: Row, reason: str) -> None:
         self._tries_L[row.trace] += 1
@@ -437,8 +442,7 @@ class Group:
             self._again.append(row)
 
     def _fail(self, trace: int, reason: str) -> None:
-        pending = self._pending_L[trace]
-        if pending is not None:
+        if (pending := self._pending_L[trace]) is not None:
             self._record(trace, pending, float("nan"), "end")
         self._retire(trace, Status.ERROR, reason)
 
@@ -474,8 +478,7 @@ class Group:
         A row that was writing on begins after the trace's last step in the journal, with the seed of the next one. What
         it and the cut rows had written besides is not known, and not charged.
         """
-        n = len(self.questions)
-        self.key_L, self._tokenizers = [f"{number}.{i}" for i in range(n)], tokenizers
+        self.key_L, self._tokenizers = [f"{number}.{i}" for i in range(len(self.questions))], tokenizers
         out, self._out = self._out.values(), {}
         for row in out:
             if row.op == Op.WRITE_ON:

@@ -60,6 +60,12 @@ class Scores(dict[int, StepScores]):
         """The score that the policy routes by; NaN if there is none."""
         return float(self[step].conf_L[trace]) if step in self else nan
 
+    def forget(self, trace: int) -> None:
+        """Drop the scores of a trace whose place another one takes."""
+        for scores in self.values():
+            scores.conf_L[trace] = scores.also_L[trace] = nan
+            scores.ongoing_L[trace] = True
+
     def forget_before(self, step: int) -> None:
         """Drop the steps before `step`, which every live trace has passed."""
         for passed in [s for s in self if s < step]:

@@ -81,6 +81,13 @@ class Thinking:
         if pieces == 1:
             self._tag.pop(trace, None)
 
+    def forget(self, trace: int) -> None:
+        """Begin anew for another question that has taken the trace's place."""
+        self._tag.pop(trace, None)
+        self._ended.pop(trace, None)
+        self._bounded.discard(trace)
+        self._cut.discard(trace)
+
     def end_spent(self, trace: int, used: int, pieces: list[KeptPiece]) -> str:
         """Append what ends the thought of the trace to its `pieces`, if its budget is used up. Returns that text; empty
         if the thought is over, or may go on."""
