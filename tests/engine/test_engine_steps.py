@@ -1,6 +1,7 @@
 """How steps end, what becomes of rows that cannot be written, and what a replica keeps of a trace."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -294,6 +295,45 @@ def test_cutting_a_row_that_has_ended_changes_nothing(small):
     batch = rows(Op.WRITE_ON, [f"ended-{i}" for i in range(20)], 0, (PROMPT,), max_tokens=60, flush_s=0.001)
     (parts,) = asyncio.run(conversation(small, [batch], cut_all))
     assert "cut" not in {finish for part in parts for finish in part.finish_R}
+
+
+@pytest.mark.parametrize("pass_tokens", [None, 30])
+def test_a_pass_that_is_answered_in_parts_is_the_same_pass(small, pass_tokens):
+    whole = ask(
+        small, rows(Op.WHOLE, [f"one-{i}" for i in range(40)], 0, (PROMPT,), max_tokens=120, pass_tokens=pass_tokens)
+    )
+    batch = rows(
+        Op.WHOLE, [f"part-{i}" for i in range(40)], 0, (PROMPT,), max_tokens=120, pass_tokens=pass_tokens, flush_s=0.005
+    )
+    parts = messages(small, replace(batch, sampling=replace(batch.sampling, stream=True)))
+    several = 0
+    for row in range(40):
+        answers = written_on(parts, row)
+        assert [i for _, ids, _, _ in answers for i in ids] == list(whole.ids_R[row])
+        assert [more for *_, more in answers] == [True] * (len(answers) - 1) + [False]
+        assert answers[-1][0] == whole.finish_R[row]
+        assert {finish for finish, *_ in answers[:-1]} <= {"step"}
+        several += len(answers) > 2
+    assert several > 5
+
+
+@pytest.mark.parametrize("op", [Op.STEP, Op.AHEAD, Op.WHOLE])
+def test_any_row_that_writes_can_be_cut(small, op):
+    """One row of the batch ends at once, and the other is then told to stop."""
+    keys = [f"stop-{op.name}-{i}" for i in range(30)]
+
+    async def cut_the_others(replica, numbers, at, results):
+        await replica.cut([(numbers[at], row) for row in range(30)])
+
+    batch = rows(op, keys, 0, (PROMPT,), max_tokens=[1, *[400] * 29], flush_s=0.001)
+    (parts,) = asyncio.run(conversation(small, [batch], cut_the_others))
+    last = {
+        row: (part.finish_R[r], part.tokens_R[r], part.ids_R[r]) for part in parts for r, row in enumerate(part.row_R)
+    }
+    assert len(last) == 30
+    cut = [tokens for finish, tokens, ids in last.values() if finish == "cut" and not len(ids)]
+    assert len(cut) > (0 if op == Op.STEP else 5) and all(tokens < 400 for tokens in cut)
+    assert op == Op.STEP or sum(cut) > 0, "what they had written is charged"
 
 
 def test_an_empty_batch_only_drops(small):
