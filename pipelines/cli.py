@@ -1,4 +1,4 @@
-"""The command line: `steer run | sweep | prefixes | search | tune | experiment | report | grade | regrade | data |
+"""The command line: `steer run | sweep | prefixes | search | tune | serve | experiment | report | grade | regrade | data |
 show-prompt | sweep-pairs | tune-pairs | bench | train-pair | train-signals | train-router | show-config`.
 
 Invariant: nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.arguments import NEW_FOLDER, VERBOSE, configured, count, into_folder, seed, seed_pairs, settable
+from pipelines.serve.command import add_command as add_serving
 from pipelines.tune.commands import add_commands as add_tuning
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -60,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     sweep.set_defaults(command=_sweep)
 
     add_tuning(commands)
+    add_serving(commands)
 
     prompt = commands.add_parser("show-prompt", help="print a question as the models are asked it")
     _benchmark(prompt)

@@ -54,3 +54,57 @@ def _unquoted(line: str, tag: str, in_block: bool) -> int | None:
 def closing_text(text: str, closing_tag: str) -> str:
     """What ends an unfinished thought, spaced as the models' own templates space it."""
     return f"{closing_tag}\n\n" if text.endswith("\n") else f"\n{closing_tag}\n\n"
+
+
+class ThoughtSplitter:
+    """Splits a response that comes in pieces into its thought and its answer, as `answer_start` splits the whole.
+
+    The last line is held back while a part of the closing tag may be in it, since what stands behind a tag in its line
+    decides whether it is quoted. White space around the thought and before the answer belongs to neither.
+    """
+
+    def __init__(self, closing_tag: str):
+        """`closing_tag`: empty if the models do not think. Then all is answer."""
+        self._tag = closing_tag
+        self._text = ""
+        """The thought so far, while it lasts."""
+        self._sent = 0
+        """How much of `_text` was handed on."""
+        self._answering = not closing_tag
+        self._begun = False
+        """Whether any of the answer was handed on."""
+
+    def feed(self, piece: str) -> tuple[str, str]:
+        """(thought, answer) that may be handed on now."""
+        if self._answering:
+            return "", self._answer(piece)
+        self._text += piece
+        line = self._text.rfind("\n") + 1
+        if self._tag in self._text[:line]:
+            return self._split(self._text[:line], self._text[line:])
+        return self._thought(self._text[:line]), ""
+
+    def end(self) -> tuple[str, str]:
+        """What was held back, once the response is over."""
+        return ("", "") if self._answering else self._split(self._text, "")
+
+    def _split(self, whole: str, rest: str) -> tuple[str, str]:
+        start = answer_start(whole, self._tag)
+        if start is None:
+            return self._thought(whole), ""
+        thought = self._thought(whole[: start - len(self._tag)])
+        self._answering = True
+        return thought, self._answer(whole[start:] + rest)
+
+    def _thought(self, text: str) -> str:
+        """What of the thought's text was not handed on, without the white space at its ends."""
+        shown = text.rstrip()
+        begin = max(self._sent, len(text) - len(text.lstrip()))
+        self._sent = max(self._sent, len(shown))
+        return shown[begin:]
+
+    def _answer(self, text: str) -> str:
+        if not self._begun:
+            text = text.lstrip()
+            self._begun = bool(text)
+        return text
