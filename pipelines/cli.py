@@ -1,5 +1,5 @@
-"""The command line: `steer run | sweep | prefixes | search | tune | serve | experiment | report | grade | regrade | data |
-show-prompt | sweep-pairs | tune-pairs | bench | train-pair | train-signals | train-router | show-config`.
+"""The command line: `steer run | sweep | prefixes | search | tune | serve | experiment | report | grade | regrade |
+data | show-prompt | sweep-pairs | tune-pairs | bench | train-pair | train-signals | train-router | show-config`.
 
 Invariant: nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration
 or usage, 130 stopped by Ctrl-C or SIGTERM.

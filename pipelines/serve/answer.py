@@ -32,8 +32,8 @@ def usage(trace: Trace, n_small: float, n_large: float) -> Body:
         "steps": len(kept),
         "steps_large": sum(step.model == Model.LARGE for step in kept),
         "switches": sum(one.model != other.model for one, other in pairwise(kept)),
-        "flops": flops_full(*tokens, n_small, n_large, *prefill) * UNIT,
-        "flops_paper": flops_paper(*tokens, n_small, n_large) * UNIT,
+        "flops": round(flops_full(*tokens, n_small, n_large, *prefill) * UNIT),
+        "flops_paper": round(flops_paper(*tokens, n_small, n_large) * UNIT),
     }
     signal = sum(trace.tokens_signal)
     if signal:

@@ -43,6 +43,8 @@ NAME = "steer"
 """Name of the application."""
 OPEN_CALLS = 100_000
 """Calls that Serve lets into the deployment at the same time. The endpoint itself says how many are too many."""
+LOGGING = {"log_level": "INFO", "enable_access_log": False}
+"""Of Serve's processes. Who asked what is not logged."""
 HEALTH_S = 10.0
 """Seconds between two looks of Serve whether the deployment lives, and that it has to answer."""
 
@@ -263,7 +265,7 @@ def application(what: Served, key: str | None, wait: bool) -> serve.Application:
     hashed = None if key is None else hashlib.sha256(key.encode()).hexdigest()
     options = what.config.endpoint
     deployment = EndpointDeployment.options(
-        num_replicas=what.config.pools.routers, graceful_shutdown_timeout_s=options.drain_s
+        num_replicas=what.config.pools.routers, graceful_shutdown_timeout_s=options.drain_s, logging_config=LOGGING
     )
     return deployment.bind(what, hashed, wait)
 

@@ -109,10 +109,12 @@ def _serve(host: str, port: int):
     """Ray Serve on this address, for as long as the block runs."""
     from ray import serve
 
+    from pipelines.serve.app import LOGGING
+
     serve.start(
         proxy_location="HeadOnly",
         http_options={"host": host, "port": port},
-        logging_config={"log_level": "WARNING", "enable_access_log": False},
+        logging_config=LOGGING,
     )
     try:
         yield
