@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from steer.thoughts import answer_start, closing_text
+from steer.thoughts import ThoughtSplitter, answer_start, closing_text
 
 TAG = "</think>"
 ANSWERS = {
@@ -72,3 +72,35 @@ def test_hostile_thoughts_take_linear_time(part):
     answer_start(text + "x </think", TAG)
     answer_start(text + "\n`</think>`", TAG)
     assert time.process_time() - started < 10.0
+
+
+class TestSplitter:
+    """A response in pieces."""
+
+    def split(self, pieces, tag="</think>"):
+        splitter = ThoughtSplitter(tag)
+        parts = [*(splitter.feed(piece) for piece in pieces), splitter.end()]
+        return "".join(thought for thought, _ in parts), "".join(answer for _, answer in parts)
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("I think.\n</think>\n\nIt is 7.\n", ("I think.", "It is 7.\n")),
+            ("I think.</think>It is 7.", ("I think.", "It is 7.")),
+            ("I write `</think>` here.\n</think>\n\n7", ("I write `</think>` here.", "7")),
+            ("never ends\n\nat all\n", ("never ends\n\nat all", "")),
+            ("</think>\n\nat once", ("", "at once")),
+            ("a\n</think>\nb\n</think>\nc", ("a", "b\n</think>\nc")),
+        ],
+    )
+    def test_as_the_whole_text_is_split(self, text, expected):
+        assert self.split([text]) == self.split(text) == expected
+        for cut in range(len(text)):
+            assert self.split([text[:cut], text[cut:]]) == expected
+
+    def test_a_model_that_does_not_think_only_answers(self):
+        assert self.split([" a", "\n</think> b"], tag="") == ("", "a\n</think> b")
+
+    def test_lines_of_a_thought_come_as_they_are_written(self):
+        splitter = ThoughtSplitter("</think>")
+        assert splitter.feed("one\ntw") == ("one", "") and splitter.feed("o\n") == ("\ntwo", "")
