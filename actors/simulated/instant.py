@@ -18,7 +18,7 @@ import ray
 
 from actors.engine.in_flight import STREAM_S
 from steer.config.run import ModelConfig, PoolConfig
-from steer.messages import WRITING, CallAnswers, EngineInfo, Op, StepBatch, StepResults
+from steer.messages import PROMPT_TOO_LONG, WRITING, CallAnswers, EngineInfo, Op, StepBatch, StepResults
 from steer.traces import AGGREGATES, MEASURES, SCORES, Finish, Measured
 
 WRITE_ON_S = 0.005
@@ -238,7 +238,7 @@ class SimulatedReplica:
                 finish = Finish.MISSING
             elif held == 0 and len(new[0].user) > self._options["max_len"]:
                 finish = Finish.ERROR
-                errors[i] = f"prompt of {len(new[0].user)} tokens, context of {self._options['max_len']}"
+                errors[i] = f"{PROMPT_TOO_LONG} {len(new[0].user)} tokens, the model's context {self._options['max_len']}"
             elif op in (Op.PEEK, Op.JUDGE):
                 tokens = 1
             elif op not in (Op.SCORE, Op.REWARD, Op.SOLVE):
