@@ -238,7 +238,8 @@ class SimulatedReplica:
                 finish = Finish.MISSING
             elif held == 0 and len(new[0].user) > self._options["max_len"]:
                 finish = Finish.ERROR
-                errors[i] = f"{PROMPT_TOO_LONG} {len(new[0].user)} tokens, the model's context {self._options['max_len']}"
+                length, most = len(new[0].user), self._options["max_len"]
+                errors[i] = f"{PROMPT_TOO_LONG} {length} tokens, the model's context {most}"
             elif op in (Op.PEEK, Op.JUDGE):
                 tokens = 1
             elif op not in (Op.SCORE, Op.REWARD, Op.SOLVE):
