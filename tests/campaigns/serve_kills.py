@@ -238,6 +238,8 @@ class _Load:
         self._texts: dict[tuple[str, int], str] = {}
         """By model and question: the answer before any kill."""
         self._killed_s: list[float] = []
+        self._roles: dict[int, str] = {}
+        """Of processes that took the place of a killed one, by id. The title of a process does not say its role."""
 
     async def run(self) -> None:
         limits = httpx.Limits(max_connections=None)
@@ -364,6 +366,8 @@ class _Load:
 
     async def _keep_killing(self, began_s: float) -> None:
         """In the middle of each period, one replica; later if one is still missing."""
+        before: set[int] = set()
+        role = ""
         for period in itertools.count():
             at_s = began_s + (period + 0.5) * self._kill_s
             if at_s >= self._until_s:
@@ -373,9 +377,19 @@ class _Load:
             engines = self._served.titled(ENGINE)
             if time.monotonic() >= self._until_s or len(engines) != sum(WHOLE.values()):
                 continue
+            here = {process.pid for process in engines}
+            self._roles |= dict.fromkeys(here - before, role) if before else {}
+            victim, before = self._victim(engines), here
             self._killed_s.append(time.monotonic())
-            self._rng.choice(engines).send_signal(signal.SIGKILL)
-            self._tally.kills[await self._missing()] += 1
+            victim.send_signal(signal.SIGKILL)
+            role = await self._missing()
+            self._tally.kills[role] += 1
+
+    def _victim(self, engines: list[psutil.Process]) -> psutil.Process:
+        """The small and the large model take turns, as far as it is known which process is which."""
+        turn = list(WHOLE)[len(self._killed_s) % len(WHOLE)]
+        known = [process for process in engines if self._roles.get(process.pid) == turn]
+        return self._rng.choice(known or [p for p in engines if p.pid not in self._roles] or engines)
 
     async def _missing(self) -> str:
         deadline = time.monotonic() + 10
