@@ -33,7 +33,7 @@ lint: $(STAMP)
 	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/mypy
 
-# SIGKILLs of running pipelines and hostile model outputs, with their figures: about twenty minutes.
+# SIGKILLs of running pipelines and of an endpoint, and hostile model outputs, with their figures: half an hour.
 campaigns: $(STAMP)
 	$(VENV)/bin/python -m pytest tests/campaigns -s
 

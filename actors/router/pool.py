@@ -7,7 +7,8 @@ no new row.
 Rows that were out at a replica when it died are suspects. They are tried in two halves, each on a replica that does
 nothing else. After a lost node both halves are simply answered. If a trace kills its replica, the halving goes on until
 that trace is alone, and only its row is lost. A row that writes on has answered steps by then, so its group takes it
-back and asks for the next step alone, as a suspect of the same half.
+back and asks for the next step alone, as a suspect of the same half. So it does with a pass that is answered in parts,
+and asks for the rest of the pass.
 
 Each replica has one stream of answers, whatever the number of calls.
 """
@@ -402,14 +403,18 @@ class Pool:
         self._pump()
 
     def _take_back(self, sent: WaitingRows, left: list[Row], death: str) -> None:
-        """Try rows on which a replica died in two halves. A row that was alone, and rows that write on, are lost."""
+        """Try rows on which a replica died in two halves. A row that was alone, and rows that are answered step by
+        step, are lost."""
+        in_parts = (Op.WRITE_ON, Op.WHOLE) if sent.sampling.stream else (Op.WRITE_ON,)
         middle = len(left) // 2 if len(left) > 1 else 1
         for half in (left[:middle], left[middle:]):
             number = next(self._halves)
-            lost = [row._replace(suspect=number) for row in half if row.op == Op.WRITE_ON]
-            kept = [row for row in half if row.op != Op.WRITE_ON]
+            lost = [row._replace(suspect=number) for row in half if row.op in in_parts]
+            kept = [row for row in half if row.op not in in_parts]
             if len(left) == 1:
-                lost, kept = lost + kept, []
+                # A pass that was alone counts as a try, as every row but one that writes on.
+                lost = [row if row.op == Op.WRITE_ON else row._replace(suspect=ALONE) for row in lost + kept]
+                kept = []
             if kept:
                 self._suspects.append(sent._replace(rows=kept))
             if lost:

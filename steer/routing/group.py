@@ -417,8 +417,7 @@ class Group:
     def lost(self, rows: Sequence[Row], reason: str) -> None:
         """Take back rows on which a replica died. Ask each again with its seed, up to `options.tries` times.
 
-        The steps that a WRITE_ON row had answered stay. Of its trace the next step alone is asked for, with the
-        `suspect` that the row has now.
+        What was answered stays. Of a WRITE_ON row the next step alone is asked for. Rows with a `suspect` are no try.
         """
         for row in rows:
             if (row.trace, row.role, row.seed) in self._cut:
@@ -430,6 +429,8 @@ class Group:
             if row.op == Op.WRITE_ON:
                 self._suspect[row.trace] = row.suspect
                 self._go_on_elsewhere(row)
+            elif row.op == Op.WHOLE and row.suspect > 0:
+                self._again.append(self._anew(row)._replace(suspect=row.suspect))
             else:
                 again = self._anew(row) if row.op == Op.WHOLE else row
                 self._ask_again(again._replace(suspect=ALONE), reason)

@@ -198,6 +198,15 @@ class TestParts:
         ((_, trace),) = group.take_finished()
         assert trace.text == "one\n\ntwo" and trace.tokens_large == 15
 
+    def test_the_rest_of_a_pass_that_was_not_alone_is_a_suspect_of_its_half_and_no_try(self):
+        group, _, row = self.begin()
+        group.apply([row], results([row], Finish.STEP, 10, "one\n\n", still_open=(0,)))
+        most = row.max_tokens - 10
+        for half in range(1, 9):  # more often than `tries`
+            group.lost([row._replace(suspect=half)], "the replica died")
+            (row,) = group.decide()
+            assert row.suspect == half and row.max_tokens == most
+
     def test_a_pass_that_is_lost_before_its_first_part_has_its_seed_again(self):
         group, _, row = self.begin()
         group.lost([row], "the replica died")
