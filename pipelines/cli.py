@@ -153,7 +153,9 @@ def parser() -> argparse.ArgumentParser:
 
     show = commands.add_parser("show-config", help="print the resolved configuration and start nothing")
     configured(show)
-    show.add_argument("--sweep", action="store_true", help="CONFIG is a sweep's")
+    kind = show.add_mutually_exclusive_group()
+    kind.add_argument("--sweep", action="store_true", help="CONFIG is a sweep's")
+    kind.add_argument("--serve", action="store_true", help="CONFIG is an endpoint's")
     show.set_defaults(command=_show_config)
     return top
 
@@ -325,10 +327,14 @@ def _train_router(args: argparse.Namespace) -> None:
 
 def _show_config(args: argparse.Namespace) -> None:
     from steer.config.load import load, to_yaml
-    from steer.config.run import RunConfig
-    from steer.config.sweep import SweepConfig
 
-    print(to_yaml(load(SweepConfig if args.sweep else RunConfig, args.config, args.sets)), end="")
+    if args.sweep:
+        from steer.config.sweep import SweepConfig as Config
+    elif args.serve:
+        from pipelines.serve.config import ServeConfig as Config
+    else:
+        from steer.config.run import RunConfig as Config
+    print(to_yaml(load(Config, args.config, args.sets)), end="")
 
 
 def _report(failure: Exception) -> int:

@@ -12,6 +12,8 @@ from steer.config.load import SettingsError, load, refusals_as_settings_errors
 from steer.config.policy import PolicyConfig
 from steer.config.run import BenchmarkConfig, PairConfig, RoutingOptions, RunConfig
 from steer.config.strict import Count, Strict, Text
+from steer.mixture.bank import ScoreBank
+from steer.policies import make_policy
 
 NEEDS_A_GROUP = ("live",)
 """Values of `fit_from` that read the other traces of a group. An endpoint has none."""
@@ -77,6 +79,8 @@ def served(config: ServeConfig, plan: str | None = None) -> Served:
             "make the score of a step: set benchmark.tokens to math or all, as where the plan was made"
         )
     refuse_unservable(config.policy)
+    with refusals_as_settings_errors():
+        make_policy(config.policy, bank=ScoreBank())  # reads `frozen_path`: better here than at the first request
     return Served(
         name=name.rsplit("/", 1)[-1].removesuffix(".yaml"),
         pair=pair,
@@ -94,7 +98,8 @@ def refuse_unservable(policy: PolicyConfig) -> None:
             "policy percentile compares the traces of a group, and requests have none: use steer, whose `decide: "
             "budget` compares with recent requests"
         )
-    if policy.name == "steer" and policy.decide == "mixture" and policy.fit_from in NEEDS_A_GROUP:
+    # `decide: null` is the mixture too: the presets paper and stepwise have it.
+    if policy.name == "steer" and policy.decide in (None, "mixture") and policy.fit_from in NEEDS_A_GROUP:
         raise SettingsError(
             f"policy.fit_from: {policy.fit_from} fits the traces of a group, and requests have none: set it to frozen "
             "(with frozen_path), all_steps or bank"

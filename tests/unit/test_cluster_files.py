@@ -3,7 +3,8 @@
 import json
 import tomllib
 from importlib.metadata import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from pkgutil import resolve_name
 
 import jsonschema
 import pytest
@@ -13,9 +14,13 @@ from packaging.utils import canonicalize_name
 from paths import ROOT
 from ray.serve.schema import ProxyLocation, ServeDeploySchema
 
-from steer.config.load import load_config
+from pipelines.serve.app import EndpointDeployment, ServeArgs, build
+from pipelines.serve.config import ServeConfig, load_served
+from steer.config.load import load
+from steer.config.run import RunConfig
 
 CLUSTER = ROOT / "cluster"
+CONFIGS = ROOT / "pipelines" / "configs"
 # The KubeRay files, and where each has its Ray cluster.
 KUBERAY = {"rayjob.yaml": "rayClusterSpec", "rayservice.yaml": "rayClusterConfig"}
 
@@ -42,9 +47,13 @@ def test_the_aws_file_fits_rays_schema():
     jsonschema.validate(read("aws.yaml"), json.loads(Path(schema).read_text()))
 
 
-@pytest.mark.parametrize("name", KUBERAY)
-def test_the_gpu_pools_find_their_labelled_groups(name):
-    pools = load_config(ROOT / "pipelines" / "configs" / "gpu.yaml").pools
+@pytest.mark.parametrize(
+    ("name", "config", "kind"),
+    [("rayjob.yaml", "gpu.yaml", RunConfig), ("rayservice.yaml", "serve-gpu.yaml", ServeConfig)],
+    ids=KUBERAY,
+)
+def test_the_gpu_pools_find_their_labelled_groups(name, config, kind):
+    pools = load(kind, CONFIGS / config).pools
     wanted = {pools.small.label, pools.large.label}
     aws = {group["labels"]["steer-pool"] for group in read("aws.yaml")["available_node_types"].values()}
     kube = {group["labels"]["steer-pool"]: group for group in kube_cluster(name)["workerGroupSpecs"]}
@@ -53,6 +62,7 @@ def test_the_gpu_pools_find_their_labelled_groups(name):
         container = kube[pool.label]["template"]["spec"]["containers"][0]
         assert float(container["resources"]["limits"]["nvidia.com/gpu"]) >= pool.gpus
         assert kube[pool.label]["maxReplicas"] >= pool.replicas
+        assert float(container["resources"]["limits"]["cpu"]) >= pool.cpus
 
 
 @pytest.mark.parametrize("name", KUBERAY)
@@ -64,8 +74,25 @@ def test_the_service_has_one_application_at_the_root():
     config = served()
     (app,) = config.applications
     assert (app.name, app.route_prefix, app.import_path) == ("steer", "/", "pipelines.serve.app:build")
-    assert app.args["config"] == "/opt/steer/pipelines/configs/serve.yaml"
+    assert resolve_name(app.import_path) is build
+    config_file = PurePosixPath(load(ServeArgs, None, (), app.args).config)
+    assert config_file.relative_to("/opt/steer") == PurePosixPath("pipelines/configs/serve-gpu.yaml")
     assert config.proxy_location is ProxyLocation.HeadOnly
+
+
+def test_the_services_configuration_can_be_served():
+    what = load_served(str(CONFIGS / "serve-gpu.yaml"), None)
+    assert what.name == "qwen2.5-math" and what.tokens == "math"
+
+
+def test_the_router_runs_on_the_head_beside_its_proxy():
+    (deployment,) = served().applications[0].deployments
+    options = deployment.ray_actor_options
+    head = kube_cluster("rayservice.yaml")["headGroupSpec"]
+    (container,) = head["template"]["spec"]["containers"]
+    assert deployment.name == EndpointDeployment.name
+    assert options.label_selector == head["labels"]
+    assert options.num_cpus <= float(container["resources"]["limits"]["cpu"])
 
 
 def test_the_heads_port_and_volume_are_those_the_application_uses():

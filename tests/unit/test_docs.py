@@ -20,6 +20,7 @@ from handmade_runs import make
 from paths import ROOT
 
 from pipelines.cli import parser
+from pipelines.serve.config import ServeConfig
 from steer.config.load import SettingsError, load
 from steer.config.pairs import PAIRS, load_pair
 from steer.config.run import PairConfig, RunConfig
@@ -121,8 +122,10 @@ def yaml_problems(text: str, folder: Path) -> Iterator[str]:
             load(RunConfig, path)
         elif keys <= set(SweepConfig.model_fields):
             load(SweepConfig, path)
+        elif keys <= set(ServeConfig.model_fields):
+            load(ServeConfig, path)
         else:
-            yield f"yaml: {sorted(keys)} are keys of no pair, run or sweep"
+            yield f"yaml: {sorted(keys)} are keys of no pair, run, sweep or endpoint"
     except (SettingsError, ValueError, TypeError, yaml.YAMLError) as failure:
         yield f"yaml: {failure}"
 
@@ -183,8 +186,9 @@ def steer_problems(words: list[str]) -> Iterator[str]:
     try:
         if words[0] in ("show-prompt", "data"):
             sets = [f"benchmark.{item}" for item in [f"name={args.benchmark}", *sets]]
-        if words[0] in CONFIGURED:
-            load(CONFIGURED[words[0]](), None if config is None else ROOT / config, sets)
+        command = "serve" if getattr(args, "serve", False) else words[0]
+        if command in CONFIGURED:
+            load(CONFIGURED[command](), None if config is None else ROOT / config, sets)
     except SettingsError as failure:
         yield f"steer {' '.join(words)}: {failure}"
     pair = getattr(args, "pair", None)
@@ -207,6 +211,7 @@ def training_config() -> type:
 CONFIGURED = {
     **dict.fromkeys(("run", "show-config", "show-prompt", "data"), lambda: RunConfig),
     **dict.fromkeys(("sweep", "sweep-pairs"), lambda: SweepConfig),
+    "serve": lambda: ServeConfig,
     "experiment": paper_config,
     "train-router": training_config,
 }
@@ -406,8 +411,10 @@ def test_a_right_document_has_no_problem(folder):
         "```yaml\npolicy: {name: steer, gama: 0.3}\n```",
         "```yaml\nsmall: {path: only}\n```",
         "```yaml\nfootprint: 3\n```",
+        "```yaml\nendpoint: {max_life: 3}\n```",
         "```sql\nselect nothing from 'RUN/traces/*.parquet'\n```",
         "    steer run --output runs/x\n",
+        "    steer serve --set endpoint.max_life=3\n",
         "    steer run pipelines/configs/none.yaml --out runs/x\n",
         "    steer run \\\n        --set policy.gama=1 --out runs/x\n",
         "    cd docs && .venv/bin/steer bench nothing\n",

@@ -53,3 +53,9 @@ def test_show_config_prints_what_it_would_run(capsys):
     assert cli.main(["show-config", "--set", "policy=large", "--set", "seed=7"]) == cli.OK
     printed = capsys.readouterr().out
     assert "name: large" in printed and "seed: 7" in printed
+
+
+def test_show_config_prints_an_endpoints(capsys):
+    assert cli.main(["show-config", "--serve", "--set", "endpoint.max_live=7"]) == cli.OK
+    assert "max_live: 7" in capsys.readouterr().out
+    assert cli.main(["show-config", "--set", "endpoint.max_live=7"]) == cli.USAGE

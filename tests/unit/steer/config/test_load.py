@@ -4,6 +4,7 @@ import pytest
 import yaml
 from paths import ROOT
 
+from pipelines.serve.config import ServeConfig
 from steer.config.load import SettingsError, load, load_config, to_yaml
 from steer.config.run import RunConfig
 from steer.config.sweep import SweepConfig, Variant
@@ -13,7 +14,8 @@ CONFIGS = sorted((ROOT / "pipelines" / "configs").glob("*.yaml"))
 
 
 def model_of(path):
-    return SweepConfig if "benchmarks" in yaml.safe_load(path.read_text()) else RunConfig
+    keys = yaml.safe_load(path.read_text())
+    return SweepConfig if "benchmarks" in keys else ServeConfig if "endpoint" in keys else RunConfig
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
@@ -25,9 +27,9 @@ def test_every_shipped_file_loads_and_survives_a_round_trip(path, tmp_path):
 
 
 def test_configs_are_found():
-    assert {"demo.yaml", "sweep.yaml", "run-embedded.yaml", "paper.yaml", "own-data.yaml", "gpu.yaml"} <= {
-        p.name for p in CONFIGS
-    }
+    found = {path.name for path in CONFIGS}
+    assert {"demo.yaml", "sweep.yaml", "run-embedded.yaml", "paper.yaml", "own-data.yaml", "gpu.yaml"} <= found
+    assert {"serve.yaml", "serve-gpu.yaml"} <= found
 
 
 def test_no_file_is_the_defaults():
