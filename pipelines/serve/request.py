@@ -278,7 +278,9 @@ def _message(message: Any, where: str) -> tuple[str, str]:
     if role not in ("system", "developer", "user", "assistant"):
         _refuse(f"{where}.role", "it must be system, developer, user or assistant: tools are not supported here")
     for key, value in held.items():
-        if key in ("role", "content") or value is None or (key == "name" and isinstance(value, str)) or value == []:
+        # The thought of an answer of ours may be sent back with it. Templates leave it out.
+        said = key in ("name", "reasoning_content") and isinstance(value, str)
+        if key in ("role", "content") or value is None or said or value == []:
             continue
         _refuse(f"{where}.{key[:SHOWN_CHARS]}", "it is not supported here: leave it out")
     text = _text(held.get("content"), f"{where}.content")
