@@ -10,6 +10,7 @@ Invariants: no text of a request is logged unless `endpoint.log_texts` asks for 
 `[DONE]` or in an error event. Every error is OpenAI's error object.
 """
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -45,6 +46,8 @@ OPEN_CALLS = 100_000
 """Calls that Serve lets into the deployment at the same time. The endpoint itself says how many are too many."""
 LOGGING = {"log_level": "INFO", "enable_access_log": False}
 """Of Serve's processes. Who asked what is not logged."""
+BODY_S = 60.0
+"""Seconds in which the body of a request must come."""
 HEALTH_S = 10.0
 """Seconds between two looks of Serve whether the deployment lives, and that it has to answer."""
 
@@ -228,11 +231,15 @@ class EndpointDeployment:
 
     async def _body(self, request: Request) -> bytes:
         parts, size = [], 0
-        async for part in request.stream():
-            size += len(part)
-            if size > self._limits.max_body_bytes:
-                raise Refused(f"the body is longer than {self._limits.max_body_bytes} bytes: shorten it", 413)
-            parts.append(part)
+        try:
+            async with asyncio.timeout(BODY_S):
+                async for part in request.stream():
+                    size += len(part)
+                    if size > self._limits.max_body_bytes:
+                        raise Refused(f"the body is longer than {self._limits.max_body_bytes} bytes: shorten it", 413)
+                    parts.append(part)
+        except TimeoutError:
+            raise Refused(f"the body did not come within {BODY_S:g} s", 408) from None
         return b"".join(parts)
 
     def _refuse_stranger(self, request: Request) -> None:
