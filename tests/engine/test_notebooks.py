@@ -1,9 +1,10 @@
-"""The notebooks from first cell to last: one race on the real pair, which the other two then read.
+"""The notebooks from first cell to last: one race on the real pair, which two others then read, and an endpoint.
 
 The race is `make demo`'s own sweep (pipelines/configs/demo.yaml) with fewer questions and one row more, so that engines
-start once for all three.
+start once for these three.
 """
 
+import ast
 import json
 import os
 
@@ -67,3 +68,16 @@ def test_paper_figures_on_its_run(raced):
     for kind in ("curve", "confidence-by-step", "large-share", "auroc"):
         assert {f"{kind}-chain_math.png", f"{kind}-chain_math.svg"} <= saved
     assert len(shown(notebook, "image/png")) == len(saved) / 2
+
+
+def test_calling_the_endpoint(tmp_path):
+    notebook = executed("calling-the-endpoint", tmp_path, "none")
+    printed = ["".join(out.text for out in cell.get("outputs", ()) if "text" in out) for cell in notebook.cells]
+    asked, streamed = (text for text in printed if text)
+    for model in ("steer/embedded", "steer/embedded/small", "steer/embedded/large"):
+        assert f"{model} says The answer is" in asked
+    assert "The answer is" in streamed
+    used, returned = shown(notebook, "text/plain")
+    generated = ast.literal_eval(used)
+    assert generated["large"]["generated"] > 0
+    assert returned == "0"

@@ -1,7 +1,7 @@
 """README, CONTRIBUTING and docs: every code block is run or parsed, and every path, name and link leads somewhere.
 
-Python is executed, SQL is run on a small run folder, YAML is read by the typed configuration, and command lines go
-through the real parser without being started.
+Python is executed (`py`: parsed), SQL is run on a small run folder, YAML is read by the typed configuration, and
+command lines go through the real parser without being started.
 """
 
 import ast
@@ -45,6 +45,8 @@ CONTINUED = re.compile(r"\\\n\s*")
 INLINE = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PATH = re.compile(rf"(?<![\w/.~-])(?:{'|'.join(FOLDERS)})/[\w.*/-]*[\w*/]")
+SERVED = re.compile(rf"steer/(?:{'|'.join(map(re.escape, PAIRS))}|[A-Z]+)(?:/small|/large)?")
+"""What an endpoint calls its models."""
 NAME = re.compile(rf"(?:{'|'.join(FLOORS)})(?:\.\w+)+")
 TARGET = re.compile(r"^([\w-]+):(?!=)", re.MULTILINE)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -80,6 +82,8 @@ def problems(document: str, folder: Path) -> Iterator[str]:
         match block.language:
             case "python":
                 yield from python_problems(block.text, folder)
+            case "py":
+                yield from py_problems(block.text)
             case "yaml":
                 yield from yaml_problems(block.text, folder)
             case "sql":
@@ -89,6 +93,8 @@ def problems(document: str, folder: Path) -> Iterator[str]:
     for inline in INLINE.findall(prose(document)):
         yield from inline_problems(" ".join(inline.split()))
     for path in PATH.findall(document):
+        if SERVED.fullmatch(path):
+            continue
         if not any(ROOT.glob(path)) if "*" in path else not (ROOT / path).exists():
             yield f"no {path}"
     if MACHINE.search(document):
@@ -101,6 +107,14 @@ def python_problems(text: str, folder: Path) -> Iterator[str]:
             exec(compile(text, "block", "exec"), {"__name__": "documented"})
         except Exception as failure:
             yield f"python: {type(failure).__name__}: {failure}"
+
+
+def py_problems(text: str) -> Iterator[str]:
+    """Of Python that needs what a test has not, an endpoint: it is parsed alone."""
+    try:
+        ast.parse(text)
+    except SyntaxError as failure:
+        yield f"py: {failure}"
 
 
 def sql_problems(text: str, folder: Path) -> Iterator[str]:
@@ -410,6 +424,7 @@ def test_a_right_document_has_no_problem(folder):
         "```python\nfrom steer.policies import Nothing\n```",
         "```yaml\npolicy: {name: steer, gama: 0.3}\n```",
         "```yaml\nsmall: {path: only}\n```",
+        "```py\nclient.chat(\n```",
         "```yaml\nfootprint: 3\n```",
         "```yaml\nendpoint: {max_life: 3}\n```",
         "```sql\nselect nothing from 'RUN/traces/*.parquet'\n```",

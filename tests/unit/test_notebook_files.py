@@ -16,7 +16,7 @@ def cells(path, kind):
 
 def test_they_are_found_and_the_readme_names_them():
     readme = (ROOT / "README.md").read_text()
-    assert len(NOTEBOOKS) == 3 and all(f"notebooks/{path.name}" in readme for path in NOTEBOOKS)
+    assert len(NOTEBOOKS) == 4 and all(f"notebooks/{path.name}" in readme for path in NOTEBOOKS)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
