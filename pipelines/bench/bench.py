@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.run.session import cluster
 
-NAMES = ("overhead", "router", "mixture", "grading", "loop", "elastic", "scale")
+NAMES = ("overhead", "router", "mixture", "grading", "loop", "elastic", "scale", "serve")
 
 
 def run(
@@ -22,13 +22,14 @@ def run(
     text_bytes: int | None = None,
     overhead: dict[str, Any] | None = None,
     router: dict[str, Any] | None = None,
+    serve: dict[str, Any] | None = None,
 ) -> list[dict]:
     """Run one benchmark and print its rows. Returns the rows.
 
     `trace`: step lengths for `loop`. `questions`, `text_bytes`: how many for `scale`, and how long each is; `overhead`,
-    `questions`: the fields of its `Options`; `router`: what its `read_options` takes. Raises ValueError, with the names
-    that there are, for an unknown name, and SettingsError for options that it cannot use, such as a `trace` that is no
-    table of steps.
+    `serve`, `questions`: the fields of their `Options`; `router`: what its `read_options` takes. Raises ValueError,
+    with the names that there are, for an unknown name, and SettingsError for options that it cannot use, such as a
+    `trace` that is no table of steps.
     """
     match name:
         case "overhead":
@@ -68,6 +69,14 @@ def run(
 
             rows = bench_scale(questions or QUESTIONS, text_bytes or TEXT_BYTES)
             print(ABOUT)
+        case "serve":
+            from pipelines.bench.serve import ABOUT as ABOUT_SERVE
+            from pipelines.bench.serve import Options as ServeOptions
+            from pipelines.bench.serve import bench_serve
+
+            options_of_serve = ServeOptions(questions=questions, **(serve or {}))
+            rows = bench_serve(options_of_serve, lambda rows: _write(json_path, rows))
+            print(ABOUT_SERVE)
         case _:
             raise ValueError(f"no benchmark {name!r}: there are {', '.join(NAMES)}")
     print_rows(f"steer bench {name}", rows)
