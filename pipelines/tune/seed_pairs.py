@@ -108,7 +108,7 @@ def _tested(
 
 
 def as_text(rows: Sequence[Kept]) -> str:
-    """A line for each pair, benchmark and plan, and a last one that counts."""
+    """A line for each pair, benchmark and plan, the ranges over all pairs, and a last line that counts."""
     lines = [
         f"{'pair':25} {'benchmark':11} {'plan':52} {'policy':12} {'accuracy':>8} {'cost':>5}  vs coin (95 %)"
         "            vs large (95 %)           promise",
@@ -126,9 +126,30 @@ def as_text(rows: Sequence[Kept]) -> str:
             f"{row.pair:25} {row.benchmark:11} {row.what:52} {row.policy:12} {100 * row.at.accuracy:7.1f}% "
             f"{100 * row.at.cost:4.0f}%  {above}  {behind}  {promise}"
         )
+    lines += ["", "least and most of all pairs:", *_ranges(rows)]
     promised = [row for row in rows if row.keeps is not None]
     lines.append(
         f"\n{sum(bool(row.keeps) for row in promised)} of {len(promised)} promises kept within the interval; "
         f"{sum(row.below_bar for row in promised)} plans below the bar's interval"
     )
     return "\n".join(lines)
+
+
+def _ranges(rows: Sequence[Kept]) -> list[str]:
+    """A line for each benchmark and plan."""
+    of_plan: dict[tuple[str, str], list[Kept]] = {}
+    for row in rows:
+        of_plan.setdefault((row.benchmark, row.what), []).append(row)
+    lines = []
+    for (benchmark, what), alike in of_plan.items():
+        accuracy, cost, above, behind = (
+            f"{100 * min(values):.1f} to {100 * max(values):.1f}"
+            for values in zip(
+                *((r.at.accuracy, r.at.cost, r.at.above_bar, r.at.behind_large) for r in alike), strict=True
+            )
+        )
+        lines.append(
+            f"{benchmark:11} {what:52} {len(alike)} pairs: accuracy {accuracy} %, cost {cost} %, "
+            f"points vs coin {above}, vs large {behind}"
+        )
+    return lines
