@@ -292,7 +292,9 @@ def _at(policy: PolicyConfig, threshold: float) -> PolicyConfig:
     except ValidationError as failure:
         key = threshold_key(policy.model_dump())
         why = failure.errors(include_url=False, include_input=False)[0]["msg"]
-        raise Refused(f"{threshold:g} is no {key} of policy {policy.name}: {why}", param=where) from None
+        raise Refused(
+            f"steer_threshold: {threshold:g} is no {key} of policy {policy.name}: {why}", param=where
+        ) from None
     except ValueError as failure:
         raise Refused(f"{failure}: leave steer_threshold out", param=where) from None
 
