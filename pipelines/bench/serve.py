@@ -2,9 +2,9 @@
 
 Closed-loop clients ask over HTTP, each as soon as its last answer has ended: the endpoint that routes, its large model
 alone, and plain vLLM with a replica's settings. All three get the same requests, streamed, with the same seeds. Turns
-alternate: A B C A B C ... While the endpoint is measured plain vLLM's processes are stopped; the other way round the
-endpoint stays as it is, without a request, because Ray takes a stopped process for a dead one. What it uses then is
-measured and printed (`idle_cores`).
+alternate: A B C A B C ... While one server is measured, all processes of the other are stopped (SIGSTOP), since even
+without a request the endpoint keeps a fifth of a core busy (`idle_cores`). Its Ray goes on after that: a stop of 75 s
+replaced no replica.
 
 The batch run is `steer run` with the same policy on questions of the same split, before the servers start, and once
 more after them if there are several turns. Each figure is printed as it comes.
@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -29,6 +28,9 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
 
 from pipelines.bench.http_servers import PLAIN_MODEL, Server, endpoint, plain_server
 from pipelines.run.session import sigterm_as_interrupt
@@ -59,7 +61,9 @@ ERROR_CHARS = 2000
 """How much of a failed batch run's stderr is shown."""
 
 ABOUT = f"""requests_s: requests by the seconds from the first one's start to the last one's end
-first_text_s: median time to the first text; tokens: mean of a request's completion tokens
+first_text_s: median time to the first text
+tokens, tokens_large: means of a request's generated tokens, discarded ones included, and of the large model's
+  among them: whether endpoint and batch run did the same work
 vs_plain: requests_s by that of `{PLAIN}` in the same turn
 client_cores: what this process, the clients, kept busy of the machine's cores meanwhile
 questions_s: of a batch run, by the seconds in which a trace was live; questions_wall_s: by all but the loading
@@ -97,6 +101,9 @@ class Answer:
     first_text_s: float | None
     """Until the first text. None: the answer has none."""
     tokens: int
+    """All that were generated, those that were thrown away included."""
+    tokens_large: int | None = None
+    """Those of the large model among them. None: the server does not say."""
     error: str = ""
 
 
@@ -115,12 +122,14 @@ class Load:
             return {}
         latencies = [answer.seconds for answer in good]
         firsts = [answer.first_text_s for answer in good if answer.first_text_s is not None]
+        large = [answer.tokens_large for answer in good if answer.tokens_large is not None]
         return {
             "requests_s": len(good) / self.seconds,
             **{name: float(np.quantile(latencies, share)) for name, share in SHARES.items()},
             **({"first_text_s": statistics.median(firsts)} if firsts else {}),
             "mean_s": statistics.fmean(latencies),
             "tokens": statistics.fmean(answer.tokens for answer in good),
+            **({"tokens_large": statistics.fmean(large)} if large else {}),
             "client_cores": self.client_cores,
         }
 
@@ -138,13 +147,17 @@ class Batch:
     """Seconds in which a trace was live. Loading, reading the questions and committing the last rows are left out."""
     wall_s: float
     """Seconds of the pipeline once the models were loaded."""
+    tokens: float
+    tokens_large: float
+    """Means as `Load.figures` has them."""
 
     @classmethod
-    def of(cls, run: dict) -> "Batch":
-        """From `run.json` of a run with one replica of each model, as it has by default."""
+    def of(cls, run: dict, traces: pa.Table) -> "Batch":
+        """From `run.json` and the rows of a run with one replica of each model, as it has by default."""
+        small, large = (pc.mean(traces[f"tokens_{role}"]).as_py() for role in ("small", "large"))
         time_, wall_s = run["time"], run["time"]["wall"]["wall"]
         without_s = min(time_[role]["no_trace"] for role in ("small", "large"))
-        return cls(sum(cell["traces"] for cell in run["cells"]), wall_s - without_s, wall_s)
+        return cls(traces.num_rows, wall_s - without_s, wall_s, small + large, large)
 
 
 class Results:
@@ -195,6 +208,8 @@ class Results:
                     "questions_s": _short(statistics.median(rates)),
                     "questions_s_turns": list(map(_short, rates)),
                     "questions_wall_s": _short(statistics.median(walls)),
+                    "tokens": _short(statistics.median(batch.tokens for batch in self._batch)),
+                    "tokens_large": _short(statistics.median(batch.tokens_large for batch in self._batch)),
                 }
             )
             rows += [
@@ -274,7 +289,7 @@ def _measure_servers(options: Options, pair: PairConfig, prompts: Sequence[list[
         results.add_idle("endpoint", routed.busy_cores(IDLE_S))
         results.add_idle(PLAIN, plain.busy_cores(IDLE_S))
         for what, model, server in targets:
-            with _alone(server, plain):
+            with (plain if server is routed else routed).paused():
                 warm_up = ask_all(server.url, model, _numbered(prompts, range(WARM_UP_REQUESTS)), WARM_UP_CLIENTS)
             if warm_up.errors:
                 raise RuntimeError(f"{what}: {len(warm_up.errors)} requests failed; the first: {warm_up.errors[0]}")
@@ -282,14 +297,9 @@ def _measure_servers(options: Options, pair: PairConfig, prompts: Sequence[list[
             for clients in options.counts():
                 numbers = [next(counted) for _ in range(options.requests(clients))]
                 for what, model, server in targets:
-                    with _alone(server, plain):
+                    with (plain if server is routed else routed).paused():
                         load = ask_all(server.url, model, _numbered(prompts, numbers), clients)
                     results.add(what, clients, load)
-
-
-def _alone(server: Server, plain: Server) -> AbstractContextManager[None]:
-    """Plain vLLM is stopped while another server is measured."""
-    return nullcontext() if server is plain else plain.paused()
 
 
 def _prompts() -> list[list[dict]]:
@@ -339,12 +349,14 @@ async def _ask_all(url: str, model: str, bodies: Sequence[dict], clients: int) -
 
 async def ask(http: httpx.AsyncClient, body: dict) -> Answer:
     """One streamed request. A failure of any kind is the answer's `error`."""
-    started, first, tokens, done = time.monotonic(), None, None, False
+    started, first, done = time.monotonic(), None, False
+    tokens: int | None = None
+    large: int | None = None
     try:
         async with http.stream("POST", "/v1/chat/completions", json=body) as response:
             if response.status_code != 200:
                 text = (await response.aread()).decode(errors="replace")
-                return Answer(time.monotonic() - started, None, 0, f"{response.status_code} {text[:ERROR_CHARS]}")
+                return Answer(time.monotonic() - started, None, 0, error=f"{response.status_code} {text[:ERROR_CHARS]}")
             async for line in response.aiter_lines():
                 data = line.removeprefix("data:").strip()
                 if not line.startswith("data:") or not data:
@@ -354,15 +366,16 @@ async def ask(http: httpx.AsyncClient, body: dict) -> Answer:
                     break
                 event = json.loads(data)
                 if "error" in event:
-                    return Answer(time.monotonic() - started, first, 0, f"in the stream: {data[:ERROR_CHARS]}")
+                    return Answer(time.monotonic() - started, first, 0, error=f"in the stream: {data[:ERROR_CHARS]}")
                 if first is None and has_text(event):
                     first = time.monotonic() - started
                 if event.get("usage"):
                     tokens = event["usage"]["completion_tokens"]
+                    large = event["usage"].get("steer", {}).get("large", {}).get("generated")
     except (httpx.HTTPError, ValueError) as failure:
-        return Answer(time.monotonic() - started, first, 0, f"{type(failure).__name__}: {failure}")
+        return Answer(time.monotonic() - started, first, 0, error=f"{type(failure).__name__}: {failure}")
     error = "" if done and tokens is not None else "the stream ended without [DONE] or without usage"
-    return Answer(time.monotonic() - started, first, tokens or 0, error)
+    return Answer(time.monotonic() - started, first, tokens or 0, large, error)
 
 
 def has_text(event: dict) -> bool:
@@ -382,7 +395,8 @@ def batch_run(options: Options) -> Batch:
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if ended.returncode:
             raise RuntimeError(f"steer run exits with {ended.returncode}:\n{ended.stderr[-ERROR_CHARS:]}")
-        return Batch.of(json.loads((out / "run.json").read_text()))
+        traces = pads.dataset(out / "traces", format="parquet").to_table(columns=["tokens_small", "tokens_large"])
+        return Batch.of(json.loads((out / "run.json").read_text()), traces)
 
 
 def _sets(options: Options) -> list[str]:

@@ -9,6 +9,7 @@ import time
 
 import httpx
 import psutil
+import pyarrow as pa
 import pytest
 
 from pipelines import cli
@@ -19,8 +20,8 @@ from steer.config.load import SettingsError
 
 
 def load(seconds, *latencies, errors=0):
-    answers = [Answer(latency, latency / 2, 50) for latency in latencies]
-    return Load(answers + [Answer(9.0, None, 0, "500 it failed")] * errors, seconds, 0.1)
+    answers = [Answer(latency, latency / 2, 50, 20) for latency in latencies]
+    return Load(answers + [Answer(9.0, None, 0, error="500 it failed")] * errors, seconds, 0.1)
 
 
 def test_options_are_numbers_of_clients_and_requests():
@@ -47,7 +48,7 @@ def test_figures_are_of_the_answers_and_failures_are_counted():
     figures = measured.figures()
     assert figures["requests_s"] == 2.0, "four answers in two seconds"
     assert figures["p50_s"] == 2.5 and figures["p95_s"] == pytest.approx(3.85)
-    assert figures["first_text_s"] == 1.25 and figures["tokens"] == 50
+    assert figures["first_text_s"] == 1.25 and figures["tokens"] == 50 and figures["tokens_large"] == 20
     assert measured.errors == ["500 it failed"]
     assert load(2.0, errors=3).figures() == {}
 
@@ -55,7 +56,7 @@ def test_figures_are_of_the_answers_and_failures_are_counted():
 def test_rows_hold_medians_over_turns_and_ratios_within_a_turn():
     kept = []
     results = Results(kept.append)
-    results.add_batch(Batch(questions=100, routing_s=10.0, wall_s=12.5))
+    results.add_batch(Batch(questions=100, routing_s=10.0, wall_s=12.5, tokens=50.0, tokens_large=10.0))
     for seconds in (1.0, 2.0):
         results.add(ROUTED, 4, load(seconds, 1.0, 1.0, 1.0, 1.0))
         results.add(LARGE, 4, load(seconds, 1.0, 1.0, errors=1))
@@ -81,17 +82,17 @@ def test_a_target_without_any_answer_has_a_row_all_the_same():
 
 def test_a_batch_run_counts_while_a_trace_is_live():
     run = {
-        "cells": [{"traces": 8}, {"traces": 4}],
         "time": {"wall": {"wall": 6.0}, "small": {"no_trace": 4.0}, "large": {"no_trace": 4.5}},
     }
-    assert Batch.of(run) == Batch(12, 2.0, 6.0)
+    traces = pa.table({"tokens_small": [30, 50], "tokens_large": [0, 20]})
+    assert Batch.of(run, traces) == Batch(2, 2.0, 6.0, tokens=50.0, tokens_large=10.0)
 
 
 def chunk(**delta):
     return {"choices": [{"delta": delta}]}
 
 
-USAGE = {"choices": [], "usage": {"completion_tokens": 7}}
+USAGE = {"choices": [], "usage": {"completion_tokens": 7, "steer": {"large": {"generated": 3}}}}
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_only_a_stream_that_ends_as_it_should_is_an_answer(status, events, error
     if error:
         assert error in answer.error
     else:
-        assert answer.error == "" and answer.tokens == 7 and answer.first_text_s is not None
+        assert answer.error == "" and (answer.tokens, answer.tokens_large) == (7, 3) and answer.first_text_s is not None
 
 
 def test_a_stream_without_text_has_no_time_to_its_first():
