@@ -63,7 +63,12 @@ def run(args: argparse.Namespace) -> None:
 
         from pipelines.serve.app import NAME, application
 
-        handle = serve.run(application(what, key, wait=False), name=NAME, route_prefix="/")
+        # Of several routers each must be loaded before Serve sends it requests. One alone says itself that it loads.
+        wait = what.config.pools.routers > 1
+        try:
+            handle = serve.run(application(what, key, wait), name=NAME, route_prefix="/")
+        except RuntimeError as failure:  # Serve's own, when constructors have failed again and again
+            raise StartFailed(f"the models did not start: {failure}") from failure
         _wait_until_loaded(handle, StartFailed)
         shown = f"[{args.host}]" if ":" in args.host else args.host
         print(f"http://{shown}:{args.port}/v1 answers; models: steer/{what.name}, its /small and /large", flush=True)

@@ -29,7 +29,7 @@ ANSWER = "The answer is \\boxed{7}."
 
 
 class Server:
-    def __init__(self, folder: Path, **endpoint):
+    def __init__(self, folder: Path, pools=None, **endpoint):
         self.mark = folder / "end"
         """Traces of the small model end while this file is there."""
         self.mark.touch()
@@ -44,6 +44,7 @@ class Server:
             "pair": models,
             "policy": {"name": "random_step", "p": 0.0},
             "routing": {"pass_tokens": 10, "max_steps": 10**6, "max_new_tokens": 10**6},
+            "pools": pools or {},
             "endpoint": {"name": "made-up", "max_live": MAX_LIVE, "max_queued": MAX_QUEUED, **endpoint},
         }
         path = folder / "serve.yaml"
@@ -277,3 +278,15 @@ def test_live_requests_end_before_the_endpoint_does(tmp_path):
         server.mark.touch()
         assert live.result().status_code == 200
     assert server.process.wait(PATIENCE_S) == 0
+
+
+def test_several_routers_have_a_share_of_the_pools_each(tmp_path):
+    two = {"replicas": 2, "cpus": 0.5}
+    server = Server(tmp_path, pools={"routers": 2, "small": two, "large": two})
+    with ThreadPoolExecutor(MAX_LIVE) as clients:
+        answered = list(clients.map(lambda seed: server.post(seed=seed), range(40)))
+    assert [one.status_code for one in answered] == [200] * 40
+    found = [server.health() for _ in range(20)]
+    assert all(health["replicas"] == {"small": 1, "large": 1} for health in found)
+    assert all(0 < health["requests"]["answered"] < 40 for health in found), "both routers had requests"
+    assert server.close() == 0
