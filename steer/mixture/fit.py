@@ -148,6 +148,23 @@ class Mixtures:
             fit.inversions[scope] = 0 if mixture is None else mixture.inversions(population)
         return fit
 
+    def note(
+        self,
+        step: int,
+        scores_L: npt.NDArray[np.float64],
+        model_L: npt.NDArray[np.integer],
+        ongoing_L: npt.NDArray[np.bool_],
+        fresh_L: npt.NDArray[np.bool_],
+    ) -> None:
+        """Add the scores `fresh_L` of a step to the bank, without a fit. The others as of `fit`."""
+        if self._bank is None or self._options.fit_from not in BANKED:
+            return
+        for scope in self._scopes:
+            member_L = fresh_L & ongoing_L
+            if scope != POOLED:
+                member_L &= np.asarray(model_L) == PER_MODEL.index(scope)
+            self._bank.add(step, np.asarray(scores_L)[member_L], f"{self._measure} {scope}")
+
     def _population(
         self,
         step: int,

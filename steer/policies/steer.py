@@ -59,23 +59,29 @@ class _MeasureFits:
         """By step and draft: the scores that had arrived when it was fitted, and the fit."""
         self._banked: dict[int, Bools] = {}
         """By step index of the bank: the traces [L] whose score was added."""
-        self._gone: dict[int, int] = {}
-        """By step index of the bank: scores that had arrived of traces whose place another one has taken."""
+        self._arrived: dict[int, int] = {}
+        """Of a group that admits while it runs, by step index of the bank: scores that have arrived so far."""
         self._rows: list[dict[str, Any]] = []
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update({"_gone": {}, **state})  # a journal of an earlier version has none
+        self.__dict__.update({"_arrived": {}, **state})  # a journal of an earlier version has none
 
     def at(self, view: View, step: int, scores: StepScores, conf_L: Floats, draft: bool) -> StepFit:
         """The mixtures of a step, fitted again if enough new scores have arrived."""
         index = DRAFT_INDEX if draft and step == 0 else step
-        answered = int(np.isfinite(conf_L).sum()) + self._gone.get(index, 0)
+        banked_L = self._banked.setdefault(index, np.zeros(len(conf_L), bool))
+        fresh_L = np.isfinite(conf_L) & ~banked_L & (draft | ~view.draft_L)
+        answered = int(np.isfinite(conf_L).sum())
+        if getattr(view, "admits", False):
+            # Banked at once: another trace may have the place before the next fit.
+            self._mixtures.note(index, conf_L, scores.model_L, scores.ongoing_L, fresh_L)
+            self._arrived[index] = answered = self._arrived.get(index, 0) + int(fresh_L.sum())
+            banked_L |= fresh_L
+            fresh_L = np.zeros_like(fresh_L)
         if not view.strict and (step, draft) in self._fits:
             fitted, fit = self._fits[step, draft]
             if answered - fitted < REFIT_SHARE * max(fitted, fit.population):
                 return fit
-        banked_L = self._banked.setdefault(index, np.zeros(len(conf_L), bool))
-        fresh_L = np.isfinite(conf_L) & ~banked_L & (draft | ~view.draft_L)
         fit = self._mixtures.fit(index, conf_L, scores.model_L, scores.ongoing_L, fresh_L)
         banked_L |= fresh_L
         if view.strict:  # no earlier step is asked about again
@@ -86,10 +92,8 @@ class _MeasureFits:
 
     def forget(self, trace: int) -> None:
         """Note that another question takes the trace's place."""
-        for index, banked_L in self._banked.items():
-            if banked_L[trace]:
-                banked_L[trace] = False
-                self._gone[index] = self._gone.get(index, 0) + 1
+        for banked_L in self._banked.values():
+            banked_L[trace] = False
 
     def take_rows(self) -> list[dict[str, Any]]:
         """The rows of `mixtures/` since the last call."""

@@ -42,6 +42,9 @@ class Admission:
 class LiveGroup(Group):
     """Axis `_L`: the places. Of a free one, the columns hold what the last trace left there."""
 
+    admits = True
+    """For policies: a place may be another trace's at the next decision."""
+
     def __init__(
         self,
         number: int,

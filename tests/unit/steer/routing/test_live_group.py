@@ -228,3 +228,15 @@ def test_a_signal_on_its_way_is_charged_to_the_signal():
     group.apply([row], answered)
     ((_, trace),) = group.take_finished()
     assert trace.tokens_signal[Role.PRM] == 12 and trace.tokens_discarded == trace.tokens_small == 10
+
+
+def test_a_mixture_is_fitted_again_as_requests_come_and_go():
+    group = LiveGroup(1, 2, make_policy(SteerPolicy(preset="mixture"), 0, ScoreBank()), RoutingOptions())
+    script = Script(steps=lambda trace: 2, score=lambda trace, step, model: script.sure)
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        script.sure = rng.normal(10 if number % 2 else 2, 0.5)
+        group.admit(admission(number))
+        to_the_end(group, script)
+    fitted = [row["n"] for row in group.policy.mixtures() if row["rule"] == "fresh"]
+    assert len(fitted) > 2 and max(fitted) > 40
