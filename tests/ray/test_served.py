@@ -105,6 +105,21 @@ def server(tmp_path_factory):
     assert started.close() == 0
 
 
+@pytest.fixture
+def start(tmp_path):
+    """Starts a server with options of its own; it is gone after the test, however that ends."""
+    started = []
+
+    def start_one(**options) -> Server:
+        started.append(Server(tmp_path, **options))
+        return started[-1]
+
+    yield start_one
+    for server in started:
+        if server.process.poll() is None:
+            server.close()
+
+
 def total(health: dict) -> int:
     return health["tokens"]["small"] + health["tokens"]["large"]
 
@@ -254,8 +269,8 @@ def test_the_log_holds_no_text(server):
     assert "secret" not in Path(server.log.name).read_text()
 
 
-def test_what_takes_too_long_is_given_up_and_a_stop_lets_live_requests_end(tmp_path):
-    server = Server(tmp_path, timeout_s=1.0)
+def test_what_takes_too_long_is_given_up_and_a_stop_lets_live_requests_end(start):
+    server = start(timeout_s=1.0)
     with server.endless():
         late = server.post()
         assert late.status_code == 504 and "1 s" in late.json()["error"]["message"]
@@ -265,8 +280,8 @@ def test_what_takes_too_long_is_given_up_and_a_stop_lets_live_requests_end(tmp_p
     assert server.close() == 0
 
 
-def test_live_requests_end_before_the_endpoint_does(tmp_path):
-    server = Server(tmp_path)
+def test_live_requests_end_before_the_endpoint_does(start):
+    server = start()
     server.mark.unlink()
     with ThreadPoolExecutor(1) as clients:
         live = clients.submit(server.post)
@@ -280,9 +295,9 @@ def test_live_requests_end_before_the_endpoint_does(tmp_path):
     assert server.process.wait(PATIENCE_S) == 0
 
 
-def test_several_routers_have_a_share_of_the_pools_each(tmp_path):
+def test_several_routers_have_a_share_of_the_pools_each(start):
     two = {"replicas": 2, "cpus": 0.5}
-    server = Server(tmp_path, pools={"routers": 2, "small": two, "large": two})
+    server = start(pools={"routers": 2, "small": two, "large": two})
     with ThreadPoolExecutor(MAX_LIVE) as clients:
         answered = list(clients.map(lambda seed: server.post(seed=seed), range(40)))
     assert [one.status_code for one in answered] == [200] * 40
