@@ -8,6 +8,7 @@ row at an engine. What a trace is charged is counted in `totals`, whether anybod
 """
 
 import asyncio
+import contextvars
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -114,6 +115,9 @@ class LiveRouter(Router):
         self._routing, self._tokens, self._places = routing, tokens, places
         self._live: dict[str, _Live] = {}
         """By policy setting."""
+        # Ray counts an actor call to the task in whose context it is made, and cancels it with that task. A request
+        # that is given up must not take with it the calls that all requests share.
+        self._context = contextvars.copy_context()
         self._bank = ScoreBank()
         """Recent scores of all requests, whatever their setting."""
 
@@ -161,7 +165,7 @@ class LiveRouter(Router):
             )
             live = self._live[key] = _Live(group, replace(self._sampling(group, self._tokens), stream=True))
             self._inboxes[group] = live.inbox
-            live.task = asyncio.get_running_loop().create_task(self._run(live))
+            live.task = asyncio.get_running_loop().create_task(self._run(live), context=self._context)
         return self._live[key]
 
     def _give_way(self) -> None:

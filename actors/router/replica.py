@@ -186,7 +186,8 @@ class Replica:
     def _death(self, error: ray.exceptions.RayError) -> ReplicaDied:
         # The actor is gone, or a call failed in it. Its rows have no answer, and the actor's state is unknown.
         failed = isinstance(error, ray.exceptions.RayTaskError)
-        return ReplicaDied(f"{self.name} died: {error.cause if failed else str(error).splitlines()[0]}")
+        reason = error.cause if failed else (str(error).splitlines() or [type(error).__name__])[0]
+        return ReplicaDied(f"{self.name} died: {reason}")
 
     def measured(self, seconds: float, rows: int) -> None:
         """Note that a call took `seconds` from sending to its last answer.
