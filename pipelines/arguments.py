@@ -7,6 +7,8 @@ import argparse
 
 NEW_FOLDER = "new folder for tables, summary.json and run.json"
 VERBOSE = "show the logs of Ray and of the engines"
+API_KEY = "STEER_API_KEY"
+"""Environment variable that holds the key which clients of an endpoint must send."""
 
 
 def configured(command: argparse.ArgumentParser) -> None:

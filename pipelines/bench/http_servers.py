@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import psutil
 
+from pipelines.arguments import API_KEY
 from pipelines.run.session import StartFailed
 from steer.config.run import ModelConfig, PoolConfig
 
@@ -99,7 +100,7 @@ class Server:
 @contextmanager
 def running(what: str, command: Sequence[str], environment: Mapping[str, str], port: int) -> Iterator[Server]:
     """A loaded server. `environment`: beside this process's own, of which the key of an endpoint is left out."""
-    inherited = {name: value for name, value in os.environ.items() if name != "STEER_API_KEY"}
+    inherited = {name: value for name, value in os.environ.items() if name != API_KEY}
     with tempfile.TemporaryDirectory(prefix="steer-bench-serve-") as folder:
         output = Path(folder, "output")
         with output.open("wb") as sink:

@@ -34,6 +34,7 @@ import pyarrow.dataset as pads
 
 from pipelines.bench.http_servers import PLAIN_MODEL, Server, endpoint, plain_server
 from pipelines.run.session import sigterm_as_interrupt
+from pipelines.serve.config import ServeConfig
 from steer.benchmarks import load_benchmark
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.pairs import load_pair
@@ -280,7 +281,7 @@ def bench_serve(options: Options, keep: Callable[[list[dict]], None]) -> list[di
 def _measure_servers(options: Options, pair: PairConfig, prompts: Sequence[list[dict]], results: Results) -> None:
     counted = count()
     with endpoint(_sets(options)) as routed, plain_server(pair.large, PoolConfig()) as plain:
-        name = f"steer/{_pair_name(options.pair)}"
+        name = f"steer/{ServeConfig(pair=options.pair).served_name}"
         targets: tuple[tuple[str, str, Server], ...] = (
             (ROUTED, name, routed),
             (LARGE, f"{name}/large", routed),
@@ -407,11 +408,6 @@ def _sets(options: Options) -> list[str]:
         f"routing.temperature={TEMPERATURE}",
         f"routing.max_new_tokens={MAX_TOKENS}",
     ]
-
-
-def _pair_name(pair: str) -> str:
-    """What an endpoint calls this pair."""
-    return pair.rsplit("/", 1)[-1].removesuffix(".yaml")
 
 
 def _short(value: float) -> float:

@@ -28,18 +28,17 @@ from ray import serve
 from starlette.exceptions import HTTPException
 
 from actors.router.live import LiveRouter
+from pipelines.arguments import API_KEY
 from pipelines.serve import answer
 from pipelines.serve.config import Served, load_served
 from pipelines.serve.endpoint import Ended, Endpoint
-from pipelines.serve.request import Asked, Limits, Refused, parse
+from pipelines.serve.request import Asked, Limits, Refused, parse, refuse_long
 from steer.config.check import needed_roles
 from steer.config.load import load
 from steer.config.shares import pool_shares
 from steer.config.strict import Strict, Text
 from steer.thoughts import ThoughtSplitter
 
-API_KEY = "STEER_API_KEY"
-"""Environment variable that holds the key which clients must send."""
 NAME = "steer"
 """Name of the application."""
 OPEN_CALLS = 100_000
@@ -125,10 +124,6 @@ class EndpointDeployment:
     async def drain(self, within_s: float) -> int:
         """See `Endpoint.drain`."""
         return await self._endpoint.drain(within_s)
-
-    async def close(self) -> None:
-        """Kill the engines."""
-        await self._endpoint.close()
 
     # --- HTTP ---------------------------------------------------------------------------------------------------------
 
@@ -235,8 +230,7 @@ class EndpointDeployment:
             async with asyncio.timeout(BODY_S):
                 async for part in request.stream():
                     size += len(part)
-                    if size > self._limits.max_body_bytes:
-                        raise Refused(f"the body is longer than {self._limits.max_body_bytes} bytes: shorten it", 413)
+                    refuse_long(size, self._limits)
                     parts.append(part)
         except TimeoutError:
             raise Refused(f"the body did not come within {BODY_S:g} s", 408) from None

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from pipelines.arguments import VERBOSE, configured
+from pipelines.arguments import API_KEY, VERBOSE, configured
 
 HOST, PORT = "127.0.0.1", 8000
 LOOK_S = 0.5
@@ -27,7 +27,7 @@ def add_command(commands: Any) -> None:
     configured(serve)
     serve.add_argument("--plan", metavar="PLAN", help="route as `steer tune` planned: its folder or plan.yaml")
     serve.add_argument(
-        "--host", default=HOST, metavar="HOST", help="address to listen on (127.0.0.1); others need STEER_API_KEY"
+        "--host", default=HOST, metavar="HOST", help="address to listen on (127.0.0.1); others need " + API_KEY
     )
     serve.add_argument("--port", type=port, default=PORT, metavar="PORT", help="port to listen on (8000)")
     serve.add_argument("--verbose", action="store_true", help=VERBOSE)
@@ -45,10 +45,10 @@ def run(args: argparse.Namespace) -> None:
     from pipelines.serve.config import load_served
     from steer.config.load import SettingsError
 
-    key = os.environ.get("STEER_API_KEY") or None
+    key = os.environ.get(API_KEY) or None
     if key is None and not is_loopback(args.host):
         raise SettingsError(
-            f"--host {args.host}: everybody who reaches this address could use the models: set STEER_API_KEY to a key "
+            f"--host {args.host}: everybody who reaches this address could use the models: set {API_KEY} to a key "
             "that clients must send, or listen on 127.0.0.1"
         )
     what = load_served(args.config, args.plan, args.sets)

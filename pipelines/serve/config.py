@@ -1,11 +1,12 @@
 """The configuration of an endpoint: a run's, without its questions, and how requests are taken."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.tune.apply import usable_plan
+from pipelines.serve.request import Limits
+from pipelines.tune.apply import as_planned, usable_plan
 from steer.benchmarks import token_rule
 from steer.config.check import usable_pair
 from steer.config.load import SettingsError, load, refusals_as_settings_errors
@@ -31,11 +32,11 @@ class EndpointOptions(Strict):
     """Seconds after which a request that is not answered is given up, with status 504."""
     drain_s: Annotated[float, Field(ge=0)] = 60.0
     """Seconds that live requests have when the endpoint is told to stop."""
-    max_body_bytes: Count = 2**20
+    max_body_bytes: Count = Limits.max_body_bytes
     """Longest body of a request."""
-    max_messages: Count = 256
+    max_messages: Count = Limits.max_messages
     """Most messages of a request."""
-    max_text_chars: Count = 400_000
+    max_text_chars: Count = Limits.max_text_chars
     """Most characters of all messages of a request together."""
     log_texts: bool = False
     """Write the prompts and answers into the log. Without it no text of a request is logged."""
@@ -49,7 +50,9 @@ class ServeConfig(RunConfig):
 
     @property
     def served_name(self) -> str:
-        return self.endpoint.name or (self.pair if isinstance(self.pair, str) else "pair")
+        """NAME of the models."""
+        name = self.endpoint.name or (self.pair if isinstance(self.pair, str) else "pair")
+        return name.rsplit("/", 1)[-1].removesuffix(".yaml")
 
 
 class Served(Strict):
@@ -57,17 +60,22 @@ class Served(Strict):
 
     name: str
     pair: PairConfig
-    policy: PolicyConfig
-    routing: RoutingOptions
     tokens: str
     """Which tokens a step's score averages over: `math` or `all`."""
     config: ServeConfig
+
+    @property
+    def policy(self) -> PolicyConfig:
+        return self.config.policy
+
+    @property
+    def routing(self) -> RoutingOptions:
+        return self.config.routing
 
 
 def served(config: ServeConfig, plan: str | None = None) -> Served:
     """What is served by a configuration and the plan in a file or folder. Raises SettingsError for a configuration that
     contradicts itself, and for a plan that was made for other models."""
-    name = config.served_name
     if plan is not None:
         config = _with_plan(config, plan)
     with refusals_as_settings_errors():
@@ -81,14 +89,7 @@ def served(config: ServeConfig, plan: str | None = None) -> Served:
     refuse_unservable(config.policy)
     with refusals_as_settings_errors():
         make_policy(config.policy, bank=ScoreBank())  # reads `frozen_path`: better here than at the first request
-    return Served(
-        name=name.rsplit("/", 1)[-1].removesuffix(".yaml"),
-        pair=pair,
-        policy=config.policy,
-        routing=config.routing,
-        tokens=rule,
-        config=config,
-    )
+    return Served(name=config.served_name, pair=pair, tokens=rule, config=config)
 
 
 def refuse_unservable(policy: PolicyConfig) -> None:
@@ -110,15 +111,13 @@ def refuse_unservable(policy: PolicyConfig) -> None:
 
 def _with_plan(config: ServeConfig, path: str) -> ServeConfig:
     plan = usable_plan(path, config.pair, None)
-    with refusals_as_settings_errors():
-        policy = plan.policy_config()
-    routing = RoutingOptions.model_validate({**config.routing.model_dump(), **plan.routing})
-    changed: dict[str, Any] = {"policy": policy, "routing": routing}
-    if token_rule(BenchmarkConfig(name=plan.asked.benchmark)) is not None and config.benchmark.tokens is None:
-        changed["benchmark"] = BenchmarkConfig(name=plan.asked.benchmark)
-    elif config.benchmark.tokens is None:
-        changed["benchmark"] = config.benchmark.model_copy(update={"name": plan.asked.benchmark})
-    return config.model_copy(update=changed)
+    planned = as_planned(config, plan)
+    if planned.benchmark.tokens is not None:
+        return planned
+    benchmark = BenchmarkConfig(name=plan.asked.benchmark)
+    if token_rule(benchmark) is None:  # own data: what else the configuration says of it may give the rule
+        benchmark = planned.benchmark.model_copy(update={"name": plan.asked.benchmark})
+    return planned.model_copy(update={"benchmark": benchmark})
 
 
 def load_served(path: str | None, plan: str | None, sets: Sequence[str] = ()) -> Served:

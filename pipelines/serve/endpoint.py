@@ -121,12 +121,6 @@ class Endpoint:
             await asyncio.sleep(0.05)
         return self.live + self.queued
 
-    async def close(self) -> None:
-        """Kill the replicas."""
-        if self._ready is not None:
-            self._ready.cancel()
-        await self._router.close()
-
     async def parameters(self) -> tuple[float, float]:
         """Parameter counts of the small and the large model, for FLOPs. 0: it was never loaded."""
         infos = await self._router.infos()
@@ -301,7 +295,6 @@ def _at(policy: PolicyConfig, threshold: float) -> PolicyConfig:
 
 def _refusal(trace: Trace) -> Refused:
     """Why a trace has no answer: the request's fault, or not."""
-    for start in REFUSED_PROMPTS:
-        if start in trace.error:
-            return Refused(trace.error, 400, param="messages", code="context_length_exceeded")
+    if any(start in trace.error for start in REFUSED_PROMPTS):
+        return Refused(trace.error, 400, param="messages", code="context_length_exceeded")
     return Refused(f"the request failed: {trace.error}", 500)

@@ -131,9 +131,14 @@ def parse(body: bytes, limits: Limits) -> Asked:
     )
 
 
-def _json(body: bytes, limits: Limits) -> Any:
-    if len(body) > limits.max_body_bytes:
+def refuse_long(size: int, limits: Limits) -> None:
+    """Raise Refused for a body of so many bytes, or for the part of it that has come, if that is too long."""
+    if size > limits.max_body_bytes:
         raise Refused(f"the body is longer than {limits.max_body_bytes} bytes: shorten it", 413)
+
+
+def _json(body: bytes, limits: Limits) -> Any:
+    refuse_long(len(body), limits)
 
     def no_number(name: str) -> NoReturn:
         raise ValueError(f"{name} is no JSON number")

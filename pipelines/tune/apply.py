@@ -1,6 +1,7 @@
 """A plan in a run or a sweep: `--plan`."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from pipelines.tune.models import identity
 from steer.config.load import SettingsError, refusals_as_settings_errors
@@ -12,11 +13,17 @@ from steer.config.thresholds import threshold_key
 from steer.plans.plan import Plan, read_plan, refuse_other
 from steer.statistics.curves import PLAN
 
+C = TypeVar("C", bound=RunConfig)
+
 
 def with_plan(config: RunConfig, path: str) -> RunConfig:
     """The run with the plan's policy and routing. SettingsError if the plan was made for other models or another
     benchmark."""
-    plan = usable_plan(path, config.pair, config.benchmark.name)
+    return as_planned(config, usable_plan(path, config.pair, config.benchmark.name))
+
+
+def as_planned(config: C, plan: Plan) -> C:
+    """The configuration with the plan's policy and routing. SettingsError if this version has no such policy."""
     with refusals_as_settings_errors():
         policy = plan.policy_config()
     routing = RoutingOptions.model_validate({**config.routing.model_dump(), **plan.routing})

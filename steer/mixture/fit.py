@@ -137,10 +137,11 @@ class Mixtures:
         answered_L = np.isfinite(scores_L)
         if fresh_L is None:
             fresh_L = answered_L
+        self.note(step, scores_L, model_L, ongoing_L, fresh_L)
         fit = StepFit(self._measure, {}, {}, {}, {})
         for scope in self._scopes:
             member_L = answered_L if scope == POOLED else answered_L & (model_L == PER_MODEL.index(scope))
-            population = self._population(step, scope, scores_L, member_L, ongoing_L, fresh_L)
+            population = self._population(step, scope, scores_L, member_L, ongoing_L)
             started = time.perf_counter()
             mixture, rule = self._fit(step, scope, population)
             fit.fit_ms[scope] = (time.perf_counter() - started) * 1e3 if self._options.fit_from != "frozen" else 0.0
@@ -156,14 +157,21 @@ class Mixtures:
         ongoing_L: npt.NDArray[np.bool_],
         fresh_L: npt.NDArray[np.bool_],
     ) -> None:
-        """Add the scores `fresh_L` of a step to the bank, without a fit. The others as of `fit`."""
+        """Add the scores `fresh_L` of a step to the bank, without a fit. The others as of `fit`.
+
+        Traces that have ended stay out: nothing is routed after a last step, and its scores differ in kind.
+        """
         if self._bank is None or self._options.fit_from not in BANKED:
             return
         for scope in self._scopes:
             member_L = fresh_L & ongoing_L
             if scope != POOLED:
                 member_L &= np.asarray(model_L) == PER_MODEL.index(scope)
-            self._bank.add(step, np.asarray(scores_L)[member_L], f"{self._measure} {scope}")
+            self._bank.add(step, np.asarray(scores_L)[member_L], self._apart(scope))
+
+    def _apart(self, scope: str) -> str:
+        """Name of the scope's scores in the bank."""
+        return f"{self._measure} {scope}"
 
     def _population(
         self,
@@ -172,14 +180,11 @@ class Mixtures:
         scores_L: npt.NDArray[np.float64],
         member_L: npt.NDArray[np.bool_],
         ongoing_L: npt.NDArray[np.bool_],
-        fresh_L: npt.NDArray[np.bool_],
     ) -> npt.NDArray[np.float64]:
-        """The scores [n] that a step is fitted on; adds the new ones to the bank."""
+        """The scores [n] that a step is fitted on."""
         ongoing_L = member_L & ongoing_L
         if self._bank is not None and self._options.fit_from in BANKED:
-            # Traces that have ended stay out: nothing is routed after a last step, and its scores differ in kind.
-            apart = f"{self._measure} {scope}"
-            self._bank.add(step, scores_L[ongoing_L & fresh_L], apart)
+            apart = self._apart(scope)
             return self._bank.scores(step, apart) if self._options.fit_from == "bank" else self._bank.all_scores(apart)
         return scores_L[ongoing_L if ongoing_L.sum() >= self._options.min_fit else member_L]
 

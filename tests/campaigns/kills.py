@@ -18,14 +18,13 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
+from campaigns.watch import kill_left, marked, titled
 from paths import ROOT
 
 from steer.storage.run_folder import RunFolder
@@ -207,21 +206,11 @@ class _Run:
     def _said(self) -> str:
         return self._log.with_suffix(f".{self.tally.lives}").read_text()[-2000:]
 
-    def _mine(self) -> Iterator[psutil.Process]:
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if process.environ().get(MARK) == self._mark and process.status() != psutil.STATUS_ZOMBIE:
-                    yield process
-
     def _kill(self, victim: str) -> bool:
-        found = []
-        for process in self._mine():
-            with suppress(psutil.Error):
-                if VICTIMS[victim] in " ".join(process.cmdline()):
-                    found.append(process)
+        found = titled(marked(MARK, self._mark), lambda command: VICTIMS[victim] in command)
         if not found:
             return False
-        self._rng.choice(sorted(found, key=lambda p: p.pid)).send_signal(signal.SIGKILL)
+        self._rng.choice(found).send_signal(signal.SIGKILL)
         return True
 
     def _ended(self, process: subprocess.Popen, until=lambda: False) -> int | None:
@@ -239,13 +228,7 @@ class _Run:
 
     def _await_none_left(self) -> None:
         """What a dead driver or head leaves behind ends by itself; what does not is an orphan."""
-        deadline = time.monotonic() + 60
-        while (left := list(self._mine())) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        self.tally.orphans += len(left)
-        for process in left:
-            with suppress(psutil.Error):
-                process.kill()
+        self.tally.orphans += kill_left(lambda: marked(MARK, self._mark), 60)
 
     # --- what it has done ---------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import httpx
 import psutil
+from campaigns.watch import kill_left, marked, titled
 from paths import ROOT
 from ports import free_ports
 
@@ -189,12 +190,7 @@ class _Served:
             raise RuntimeError(f"the endpoint ended with {self._process.returncode}: {self._said.read_text()[-2000:]}")
 
     def titled(self, title: str) -> list[psutil.Process]:
-        found = []
-        for process in self._mine():
-            with suppress(psutil.Error):
-                if " ".join(process.cmdline()).startswith(title):
-                    found.append(process)
-        return sorted(found, key=lambda p: p.pid)
+        return titled(marked(MARK, self._mark), lambda command: command.startswith(title))
 
     def mib(self, title: str) -> float:
         """Memory of the largest process of this title. 0: there is none."""
@@ -215,20 +211,9 @@ class _Served:
 
     def await_none_left(self) -> int:
         """Processes that are still there half a minute after the end. They are killed."""
-        deadline = time.monotonic() + 30
-        while (left := list(self._mine())) and self._process.poll() is not None and time.monotonic() < deadline:
-            time.sleep(0.2)
-        for process in left:
-            with suppress(psutil.Error):
-                process.kill()
+        left = kill_left(lambda: marked(MARK, self._mark), 30 if self._process.poll() is not None else 0)
         self._process.wait()
-        return len(left)
-
-    def _mine(self) -> Iterator[psutil.Process]:
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if process.environ().get(MARK) == self._mark and process.status() != psutil.STATUS_ZOMBIE:
-                    yield process
+        return left
 
 
 class _Load:

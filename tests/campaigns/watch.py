@@ -1,9 +1,13 @@
-"""Look at other processes from a thread: which there were, and how much memory they took."""
+"""Look at other processes: which there were, how much memory they took, and which are left."""
 
 import resource
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 
 class Watch:
@@ -39,6 +43,35 @@ class Watch:
                 # Until it has become its own program, a new process shows this one's memory.
                 if _read(Path(f"/proc/{pid}/cmdline")) != own:
                     self.peak_mib = max(self.peak_mib, _peak_mib(pid))
+
+
+def marked(variable: str, value: str) -> Iterator[psutil.Process]:
+    """The processes that live with this in their environment, as all do that a process with it has started."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(variable) == value and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+
+
+def titled(processes: Iterable[psutil.Process], fits: Callable[[str], bool]) -> list[psutil.Process]:
+    """Those whose command line fits, by id."""
+    found = []
+    for process in processes:
+        with suppress(psutil.Error):
+            if fits(" ".join(process.cmdline())):
+                found.append(process)
+    return sorted(found, key=lambda p: p.pid)
+
+
+def kill_left(processes: Callable[[], Iterable[psutil.Process]], within_s: float) -> int:
+    """Wait until the processes have ended by themselves. Kill those that are left; returns their number."""
+    deadline = time.monotonic() + within_s
+    while (left := list(processes())) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    for process in left:
+        with suppress(psutil.Error):
+            process.kill()
+    return len(left)
 
 
 def peak_mib() -> float:
