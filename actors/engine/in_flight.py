@@ -114,13 +114,15 @@ class Outbox:
                 ready.clear()
                 if not self._ready:  # nothing came in between
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(ready.wait(), left_s)
+                        async with asyncio.timeout(left_s):
+                            await ready.wait()
                     continue
             wait_s = self._sent_s + self._flush_s - time.monotonic()
             urgent.clear()
             if wait_s > 0 and all(in_flight.flushes for in_flight in tuple(self._ready)):
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(urgent.wait(), wait_s)
+                    async with asyncio.timeout(wait_s):
+                        await urgent.wait()
             message = self._take(columns)
             if message:
                 self._sent_s = time.monotonic()

@@ -106,7 +106,8 @@ class SimulatedReplica:
         until_s = time.monotonic() + STREAM_S
         while (left_s := until_s - time.monotonic()) > 0:
             with contextlib.suppress(TimeoutError):
-                message = [await asyncio.wait_for(self._outbox.get(), left_s)]
+                async with asyncio.timeout(left_s):
+                    message = [await self._outbox.get()]
                 while not self._outbox.empty():
                     message.append(self._outbox.get_nowait())
                 for answers in message:

@@ -153,9 +153,10 @@ class Endpoint:
     async def _events(self, request: LiveRequest, asked: Asked, until_s: float) -> AsyncIterator[str | Ended]:
         stops = StopScanner(asked.stop)
         while True:
-            # No `asyncio.timeout` around the loop: a caller may read on in another task than it began in.
+            # Around one event, not around the loop: a caller may read on in another task than it began in.
             try:
-                event = await asyncio.wait_for(request.events.get(), until_s - time.monotonic())
+                async with asyncio.timeout(until_s - time.monotonic()):
+                    event = await request.events.get()
             except TimeoutError:
                 raise Refused(f"not answered within {self._options.timeout_s:g} s", 504) from None
             if isinstance(event, Exception):

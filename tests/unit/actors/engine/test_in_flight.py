@@ -43,7 +43,12 @@ def test_every_answer_comes_once_over_any_number_of_streams():
 
     thread = threading.Thread(target=engine)
     thread.start()
-    seen, _ = asyncio.run(asyncio.wait_for(read_all(outbox, 600, stream_s=0.002), 60))
+
+    async def read():
+        async with asyncio.timeout(60):
+            return await read_all(outbox, 600, stream_s=0.002)
+
+    seen, _ = asyncio.run(read())
     thread.join()
     assert sorted((call, row) for call, row, still in seen if not still) == [
         (c, r) for c in range(30) for r in range(20)
@@ -65,7 +70,8 @@ def test_a_batch_without_flush_comes_whole_and_at_once_and_others_share_a_messag
             in_flight.put(Answer(0, "end"))
         for row in range(3):
             whole.put(Answer(row, "end"))
-        return first, await asyncio.wait_for(anext(messages), 60)
+        async with asyncio.timeout(60):
+            return first, await anext(messages)
 
     first, second = asyncio.run(play())
     assert [call for call, _ in first] == [0], "nothing was sent lately, so the first answer does not wait"
