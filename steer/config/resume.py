@@ -71,8 +71,11 @@ def with_prices(held: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """The configuration `held` with the prices of `wanted`: a run's dollars are those of the prices given last."""
     priced = copy.deepcopy(held)
     for section, name in _PRICE_KEYS.items():
-        for role, values in (wanted.get(section) or {}).items():
-            there = (priced.get(section) or {}).get(role)
+        given, kept = wanted.get(section), priced.get(section)
+        if not isinstance(given, dict) or not isinstance(kept, dict):
+            continue
+        for role, values in given.items():
+            there = kept.get(role)
             if isinstance(values, dict) and isinstance(there, dict) and (name in there or values.get(name) is not None):
                 there[name] = values.get(name)
     return priced
