@@ -86,14 +86,14 @@ class Summary(NamedTuple):
     oracle_flops_full: float = math.nan
 
 
-def note_seconds(run: RunFolder, cells: Sequence[str], seconds: float) -> None:
-    """Add the wall time of one pipeline (`evaluate` call) to `run.json`, shared among its cells by the time that their
-    steps took."""
+def cells_with_seconds(run: RunFolder, cells: Sequence[str], seconds: float) -> list[dict]:
+    """The cells of `run.json` with the wall time of one pipeline (`evaluate` call) added to those of `cells`, shared
+    among them by the time that their steps took."""
     took = _step_seconds(run.read_unsorted("steps", cells=list(cells), columns=["cell", "seconds"]))
     whole = sum(took.values())
     share = {name: took.get(name, 0.0) / whole if whole else 1 / len(cells) for name in cells}
     listed = run.describe()["cells"]
-    run.update(cells=[_longer(c, share[c["name"]] * seconds) if c["name"] in share else c for c in listed])
+    return [_longer(c, share[c["name"]] * seconds) if c["name"] in share else c for c in listed]
 
 
 def _longer(cell: dict, seconds: float) -> dict:

@@ -11,33 +11,33 @@ is left behind. A cell whose rows are all committed starts no model.
 
 import json
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel
 
-from actors.router.journal_folders import move_logs
-from pipelines.report.summary import note_seconds
-from pipelines.report.time_spent import note_time, spent
+from actors.router.journal_folders import move_logs, remove_logs
+from pipelines.report.totals import Meter, add_uncounted
 from pipelines.run.cells import Cell, refuse_uncuttable
 from pipelines.run.evaluate import evaluate
 from pipelines.run.ingest import Ingested
 from pipelines.run.prewarm import prewarmed
 from pipelines.run.progress import Progress
 from pipelines.run.routers import router_of_groups
-from pipelines.run.run_lock import run_lock_held, take_over_lock
+from pipelines.run.run_lock import has_lock, run_lock_held, take_over_lock
 from pipelines.run.session import Session, StartFailed, cluster, engine_cpus, session
 from pipelines.run.supervisor import Supervisor
 from steer.config.check import needed_roles, usable_pair
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.policy import PolicyConfig
 from steer.config.resume import refused_changes, with_prices
-from steer.config.run import PairConfig
+from steer.config.run import PairConfig, PoolsConfig
 from steer.config.shares import pool_shares
+from steer.error_kinds import ErrorKind
+from steer.storage.retry import mark_errors, take_out_marked
 from steer.storage.run_folder import RunFolder
 from steer.traces import Role
 
@@ -53,12 +53,14 @@ class Lifecycle:
         seeds: list[int],
         roles: Sequence[Role] | None = None,
         resume: bool = False,
+        retry: Collection[ErrorKind] | None = None,
         replica_class: type | None = None,
         verbose: bool = False,
     ):
         """`kind` and `seeds` are written to `run.json`. `config` must have `pair`, `pools`, `routing` and `journal`.
         `roles`: the roles to start. None: those that the policies need. `resume`: resume the run in `out`, or begin it
-        if there is none. `replica_class`: see `actors.router.router.Router`.
+        if there is none. `retry`: kinds of error rows that a resumed run asks again.
+        `replica_class`: see `actors.router.router.Router`.
 
         Raises SettingsError for a configuration that contradicts itself, for a folder in use, and for a run of another
         configuration.
@@ -79,7 +81,7 @@ class Lifecycle:
             if self.resumed is None:
                 RunFolder.refuse_used(out)
             else:
-                prepare_resuming(self.resumed, resolved(config, self._pair), out)
+                prepare_resuming(self.resumed, resolved(config, self._pair), out, retry)
 
     @property
     def pair(self) -> PairConfig:
@@ -149,37 +151,38 @@ class Lifecycle:
         assert self._supervisor is not None, "begin() comes first"
         left = [cell for cell in cells if cell.name not in self._finished]
         if left:
-            self._supervisor.evaluate(left, evaluate_with_progress)
-            self.run.update(engines=described(self._supervisor.session()))
+            self._supervisor.evaluate(left, partial(evaluate_with_progress, pools=self._config.pools))
 
 
-def evaluate_with_progress(cells: Sequence[Cell], started: Session, run: RunFolder) -> None:
-    """Route, grade and commit the cells, with progress on standard error. Writes the time it took to `run.json`."""
-    before, started_s = started.stats(), time.monotonic()
-    with Progress(started.stats, sys.stderr):
-        grading_s = evaluate(cells, started.routers, run)
-    wall_s = time.monotonic() - started_s
-    note_seconds(run, [cell.name for cell in cells], wall_s)
-    note_time(run, spent(before, started.stats(), wall_s, grading_s))
+def evaluate_with_progress(cells: Sequence[Cell], started: Session, run: RunFolder, pools: PoolsConfig) -> None:
+    """Route, grade and commit the cells, with progress on standard error. Adds what it took to the run's totals, also
+    if it is stopped."""
+    meter = Meter(run, [cell.name for cell in cells], started.stats, pools, started.counted[-1])
+    grading_s = 0.0
+    try:
+        with Progress(meter, sys.stderr):
+            grading_s = evaluate(cells, started.routers, run)
+    except BaseException:
+        # A driver that has taken the run over writes to run.json by now. What stopped the pipeline is reported, not
+        # that the totals could not be written.
+        if has_lock(run):
+            with suppress(Exception):
+                meter.end()
+        raise
+    started.counted.append(meter.end(grading_s))
+    run.update(engines=run.describe()["engines"] | described(started))
 
 
 def described(started: Session) -> dict[str, Any]:
-    """The entry of `run.json` about the engines and the router. A model that was never started is not in it."""
-    stats = started.stats()
+    """The entries of `engines` in `run.json` about the models. A model that was never started has none."""
     return {
-        **{
-            role.label: {
-                "model": info.model,
-                "parameters": info.parameters,
-                "max_model_len": info.max_model_len,
-                **info.versions,
-            }
-            for role, info in started.infos.items()
-        },
-        "replaced_replicas": stats.replaced,
-        "outstanding_s": {role.label: seconds for role, seconds in stats.outstanding_s.items()},
-        "busy_s": {role.label: seconds for role, seconds in stats.busy_s.items()},
-        "replica_s": {role.label: seconds for role, seconds in stats.replica_s.items()},
+        role.label: {
+            "model": info.model,
+            "parameters": info.parameters,
+            "max_model_len": info.max_model_len,
+            **info.versions,
+        }
+        for role, info in started.infos.items()
     }
 
 
@@ -212,8 +215,11 @@ def held_run(out: str | Path, kind: str) -> RunFolder | None:
     return run
 
 
-def prepare_resuming(run: RunFolder, wanted: dict[str, Any], out: str | Path) -> None:
-    """Prepare a run folder for resuming: lock it and remove what a process that was cut off left behind.
+def prepare_resuming(
+    run: RunFolder, wanted: dict[str, Any], out: str | Path, retry: Collection[ErrorKind] | None = None
+) -> None:
+    """Prepare a run folder for resuming: lock it, add up what a process that was cut off took and remove what it left
+    behind, and take out the error rows of the kinds `retry`.
 
     The run may have been on another machine and may have had other pools. Raises SettingsError, with the key, if
     `wanted` is another configuration.
@@ -230,3 +236,20 @@ def prepare_resuming(run: RunFolder, wanted: dict[str, Any], out: str | Path) ->
     priced = with_prices(held, wanted)
     if priced != held:
         run.update(config=priced)
+    add_uncounted(run)
+    forget = partial(remove_logs, run.journal)
+    take_out_marked(run, forget)
+    if retry is not None:
+        found = mark_errors(run, retry)
+        note = take_out_marked(run, forget)
+        print(f"steer: {_retry_said(note, found)}", file=sys.stderr, flush=True)
+    run.retries = len(run.describe().get("retried", []))
+
+
+def _retry_said(note: dict[str, Any] | None, found: dict[str, int]) -> str:
+    """What is asked again and what stays, by kind. `found`: error rows of each kind before."""
+    asked = note["kinds"] if note else {}
+    stay = {kind: count for kind, count in found.items() if kind not in asked}
+    again, left = (", ".join(f"{kind} {count:,}" for kind, count in sorted(counts.items())) for counts in (asked, stay))
+    said = f"error rows that are asked again: {again or 'none'}"
+    return f"{said}; that stay: {left}" if left else said

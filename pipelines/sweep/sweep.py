@@ -5,7 +5,7 @@ The bar (`small`, `random_query`, `large`) runs with all its settings on both sp
 resumed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from pipelines.report.figures import save_curve
@@ -19,6 +19,7 @@ from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.policy import PolicyConfig
 from steer.config.run import BenchmarkConfig
 from steer.config.sweep import SweepConfig, Variant
+from steer.error_kinds import ErrorKind
 from steer.statistics.thresholds import Point, choose
 
 Choice = dict[tuple[str, str], str]
@@ -32,13 +33,14 @@ def run_sweep(
     verbose: bool = False,
     kind: str = "sweep",
     resume: bool = False,
+    retry: Collection[ErrorKind] | None = None,
 ) -> list[Summary]:
     """Run the sweep, print its tables, and return the rows of `summary.json`.
 
     `replica_class`: see `actors.router.router.Router`. `kind` is written to `run.json`. `resume`: resume the sweep in
     `out`, whose configuration must be the same but for its pools, or begin it if there is none. Committed traces are
-    not routed again; if none is left, no model is started. Raises SettingsError for a configuration that cannot be used
-    and for a folder in use, before anything starts.
+    not routed again; if none is left, no model is started. `retry`: kinds of error rows that the resumed sweep asks
+    again. Raises SettingsError for a configuration that cannot be used and for a folder in use, before anything starts.
     """
     policies = [policy for variant in config.variants for _, policy in variant.settings()]
     lifecycle = Lifecycle(
@@ -48,6 +50,7 @@ def run_sweep(
         out,
         seeds=config.seeds("test"),
         resume=resume,
+        retry=retry,
         replica_class=replica_class,
         verbose=verbose,
     )

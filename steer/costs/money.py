@@ -10,9 +10,10 @@ By GPU-hours, a replica costs its GPUs times the hours from its place on a node 
 included.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 
 from steer.config.run import PairConfig, PoolsConfig, TokenPrices
@@ -59,6 +60,28 @@ def pair_usd(
     small = tokens_usd(prefill_small, tokens_small, prices[Role.SMALL])
     usd: Tokens = small + tokens_usd(prefill_large, tokens_large, prices[Role.LARGE])
     return usd
+
+
+def traces_usd(
+    tokens_small: npt.NDArray[Any],
+    tokens_large: npt.NDArray[Any],
+    prefill_small: npt.NDArray[Any],
+    prefill_large: npt.NDArray[Any],
+    tokens_signal: npt.NDArray[Any],
+    signal_role: Sequence[str | None],
+    prices: Mapping[Role, TokenPrices],
+) -> npt.NDArray[np.float64]:
+    """Dollars of traces [L], from their columns of `traces/`. NaN where the pair has no prices, and where the model
+    that gave a signal has none or is not known (rows of an earlier version)."""
+    if not {Role.SMALL, Role.LARGE} <= set(prices):
+        return np.full(len(tokens_small), np.nan)
+    input_price = {role.label: price.input for role, price in prices.items()}
+    price_L = np.array([input_price.get(role or "", np.nan) for role in signal_role], np.float64)
+    signal_L = np.where(np.asarray(tokens_signal) > 0, tokens_signal * price_L, 0.0) / MILLION
+    usd_L: npt.NDArray[np.float64] = (
+        pair_usd(tokens_small, tokens_large, prefill_small, prefill_large, prices) + signal_L
+    )
+    return usd_L
 
 
 def gpu_hours_usd(gpu_s: Mapping[str, float], pools: PoolsConfig) -> float | None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.report.printed import best_on_test, tables, unit_for
-from pipelines.report.summary import Entry, Summary, note_seconds, read_json, summarise, write_json
+from pipelines.report.summary import Entry, Summary, cells_with_seconds, read_json, summarise, write_json
 from steer.storage.run_folder import RunFolder
 
 
@@ -107,7 +107,7 @@ def test_a_row_is_the_mean_over_questions_and_seeds(tmp_path):
     traces(run, "c/seed0", [True, True, False, None], steps=4, steps_large=1, flops_paper=2.0, flops_full=3.0)
     traces(run, "c/seed1", [True, False, False, False], steps=4, steps_large=3, flops_paper=4.0, flops_full=5.0)
     run.update(cells=[{"name": name} for name in ("c/seed0", "c/seed1")])
-    note_seconds(run, ["c/seed0", "c/seed1"], 8.0)
+    run.update(cells=cells_with_seconds(run, ["c/seed0", "c/seed1"], 8.0))
     (got,) = summarise(run, [Entry("b", "test", "steer", "gamma=0.5", ("c/seed0", "c/seed1"), False)])
     assert (got.seeds, got.n, got.accuracy, got.share_large) == (2, 4, 3 / 8, 0.5)
     assert (got.flops_paper, got.flops_full, got.seconds) == (3.0, 4.0, 8.0)
