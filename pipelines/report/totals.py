@@ -1,4 +1,4 @@
-"""What a run has taken over all its pipelines, restarts and resumes: seconds, replica-seconds, tokens.
+"""What a run has taken over all its pipelines, restarts and resumes: seconds, replica-seconds, tokens, GPU dollars.
 
     RUN/uncounted.json   what the pipeline that runs now has taken so far; not there between pipelines
 
@@ -12,13 +12,16 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
+
+import pyarrow.compute as pc
 
 from actors.router.stats import RouterStats
+from pipelines.report.printed import dollars
 from pipelines.report.summary import cells_with_seconds
 from pipelines.report.time_spent import added, spent
 from steer.config.run import PoolsConfig
-from steer.costs.money import gpu_seconds
+from steer.costs.money import HOUR_S, gpu_hours_usd, gpu_seconds
 from steer.storage.filesystem import OutputFailed
 from steer.storage.run_folder import RunFolder
 from steer.traces import PAIR, Role
@@ -108,6 +111,53 @@ def gpu_seconds_of(described: Mapping[str, Any]) -> dict[str, float]:
         return dict(engines["gpu_s"])
     pools = PoolsConfig.model_validate((described.get("config") or {}).get("pools") or {})
     return gpu_seconds({Role[label.upper()]: s for label, s in (engines.get("replica_s") or {}).items()}, pools)
+
+
+class GpuDollars(NamedTuple):
+    """What the GPUs of a run cost, by `usd_per_gpu_hour`."""
+
+    usd: float
+    gpu_hours: float
+    answers: int
+    """Rows of `traces/`, of all cells."""
+    right: int
+
+    def text(self) -> str:
+        a_right = f", ${dollars(self.usd / self.right)} a right answer" if self.right else ""
+        an_answer = f": ${dollars(self.usd / self.answers)} a question{a_right}" if self.answers else ""
+        return f"${dollars(self.usd)} for {self.gpu_hours:,.3g} GPU-hours of all replicas{an_answer}"
+
+
+def gpu_dollars(run: RunFolder, described: Mapping[str, Any]) -> GpuDollars | None:
+    """The dollars of a run's GPUs, loading and idling included. None: its pools have no price.
+
+    `described`: `run.json`.
+    """
+    held_s = gpu_seconds_of(described)
+    pools = PoolsConfig.model_validate((described.get("config") or {}).get("pools") or {})
+    usd = gpu_hours_usd(held_s, pools)
+    if usd is None:
+        return None
+    correct = run.read_unsorted("traces", columns=["correct"])["correct"]
+    return GpuDollars(usd, sum(held_s.values()) / HOUR_S, len(correct), pc.sum(correct).as_py() or 0)
+
+
+def money_lines(run: RunFolder) -> list[str]:
+    """What a run prints about its GPUs' dollars, and about error rows that were asked again; maybe nothing."""
+    described = run.describe()
+    gpus = gpu_dollars(run, described)
+    return [*([f"by GPU-hours: {gpus.text()}"] if gpus else []), *map(retried_line, described.get("retried") or [])]
+
+
+def retried_line(note: Mapping[str, Any]) -> str:
+    """An entry of `retried` in `run.json`."""
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in note["kinds"].items())
+    tokens = note["tokens_small"] + note["tokens_large"]
+    usd = f", ${dollars(note['usd_tokens'])}" if note.get("usd_tokens") else ""
+    return (
+        f"asked again: {note['traces']:,} error rows ({kinds}); what they had cost is in no row: {tokens:,} tokens, "
+        f"{note['flops_full']:.3g} TFLOP in full{usd}"
+    )
 
 
 def _add(run: RunFolder, taken: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from pipelines.report.printed import refused, tables
 from pipelines.report.summary import Entry, Summary, summarise, write_json
 from pipelines.report.time_spent import table as time_table
+from pipelines.report.totals import money_lines
 from pipelines.run.cells import Cell
 from pipelines.run.ingest import Rows, ingest
 from pipelines.run.lifecycle import Lifecycle
@@ -71,6 +72,8 @@ def run_one(
     print(tables(rows), flush=True)
     if unasked := refused(run.describe()["benchmarks"]):
         print(f"\n{unasked}", flush=True)
+    for line in money_lines(run):
+        print(f"\n{line}", flush=True)
     took = run.describe().get("time")
     if took:
         print(f"\n{time_table(took)}", flush=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from pipelines.report.figures import save_curve
 from pipelines.report.printed import best_on_test, refused, tables
 from pipelines.report.summary import Entry, Summary, summarise, write_json
+from pipelines.report.totals import money_lines
 from pipelines.run.cells import Cell
 from pipelines.run.ingest import Ingested, ingest
 from pipelines.run.lifecycle import Lifecycle
@@ -77,6 +78,8 @@ def run_sweep(
     print(report(test or validation, choice, config.test_grid and config.test), flush=True)
     if unasked := refused(run.describe()["benchmarks"]):
         print(f"\n{unasked}", flush=True)
+    for line in money_lines(run):
+        print(f"\n{line}", flush=True)
     return rows
 
 

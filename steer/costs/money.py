@@ -19,6 +19,8 @@ import numpy.typing as npt
 from steer.config.run import PairConfig, PoolsConfig, TokenPrices
 from steer.traces import Role
 
+TOKEN_COLUMNS = ("tokens_small", "tokens_large", "prefill_small", "prefill_large", "tokens_signal", "signal_role")
+"""Columns of `traces/` from which dollars by tokens follow, in the order of `traces_usd`."""
 MILLION = 1e6
 HOUR_S = 3600.0
 
@@ -40,6 +42,16 @@ def prices_of(pair: PairConfig) -> dict[Role, TokenPrices]:
         for role, model in models.items()
         if model is not None and model.usd_per_million_tokens is not None
     }
+
+
+def recorded_prices(config: Mapping[str, Any]) -> dict[Role, TokenPrices]:
+    """The same of a run's configuration as `run.json` holds it. Earlier versions wrote no prices."""
+    pair = config.get("pair")
+    if not isinstance(pair, dict):
+        return {}
+    of_role = {role: pair.get("small" if role == Role.QUERY else role.label) or {} for role in Role}
+    given = {role: model.get("usd_per_million_tokens") for role, model in of_role.items()}
+    return {role: TokenPrices.model_validate(price) for role, price in given.items() if price is not None}
 
 
 def tokens_usd(computed: Tokens, generated: Tokens, prices: TokenPrices) -> Tokens:

@@ -51,7 +51,7 @@ def mark_errors(run: RunFolder, kinds: Collection[ErrorKind]) -> dict[str, int]:
             "at": datetime.now(UTC).isoformat(),
             "kinds": dict(Counter(kind.value for kind in kind_L if kind in kinds)),
             "traces": doomed.num_rows,
-            **{name: pc.sum(doomed[name]).as_py() for name in COSTS},
+            **{name: pc.sum(doomed[name]).as_py() or 0 for name in COSTS},
         }
         listed = doomed.select(["cell", "group", "trace_id"]).to_pydict()
         run.write_file(FILE, json.dumps({"note": note, "rows": listed}).encode())
