@@ -43,3 +43,17 @@ def seed_pairs(command: argparse.ArgumentParser) -> None:
     command.add_argument("pairs", metavar="PAIRS", help="folder that `steer train-pair` wrote")
     configured(command)
     into_folder(command)
+
+
+ERROR_KINDS = ("replica", "engine", "prompt")
+"""The kinds of error rows that can be asked again: `steer.error_kinds.ASKABLE`."""
+
+
+def retried(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--retry-errors",
+        nargs="*",
+        choices=ERROR_KINDS,
+        metavar="KIND",
+        help="with --resume: ask error rows again, those of these kinds: replica, engine, prompt (replica engine)",
+    )

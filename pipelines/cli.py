@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pipelines.arguments import NEW_FOLDER, VERBOSE, configured, count, into_folder, seed, seed_pairs, settable
+from pipelines.arguments import NEW_FOLDER, VERBOSE, configured, count, into_folder, retried, seed, seed_pairs, settable
 from pipelines.serve.command import add_command as add_serving
 from pipelines.tune.commands import add_commands as add_tuning
 
@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="go on with the run in DIR, on other pools if you like; with CONFIG, or begin it",
     )
+    retried(run)
     run.add_argument("--plan", metavar="PLAN", help="route as `steer tune` planned: its folder or plan.yaml")
     run.add_argument("--verbose", action="store_true", help=VERBOSE)
     run.set_defaults(command=_run)
@@ -59,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--test-grid", action="store_true", help="run the whole grid on test too (best-on-test figure)")
     sweep.add_argument("--plan", metavar="PLAN", nargs="+", help="run what `steer tune` planned, too: its folders")
     sweep.add_argument("--resume", action="store_true", help="go on in DIR where an earlier call was cut off")
+    retried(sweep)
     sweep.set_defaults(command=_sweep)
 
     add_tuning(commands)
@@ -185,8 +187,21 @@ def _run(args: argparse.Namespace) -> None:
 
     from pipelines.run.run import run_one
 
-    run_one(config, out, verbose=args.verbose, resume=bool(args.resume))
+    run_one(config, out, verbose=args.verbose, resume=bool(args.resume), retry=_retry(args))
     print(f"\n{out}: traces/ steps/ mixtures/ run.json summary.json")
+
+
+def _retry(args: argparse.Namespace):
+    """The kinds of error rows that are asked again. None: no row is."""
+    if args.retry_errors is None:
+        return None
+
+    from steer.config.load import SettingsError
+    from steer.error_kinds import RETRIED, ErrorKind
+
+    if not args.resume:
+        raise SettingsError("--retry-errors asks rows of an earlier call again: give --resume too")
+    return [ErrorKind(kind) for kind in args.retry_errors] or RETRIED
 
 
 def _held_config(folder: str, sets: Sequence[str]):
@@ -214,7 +229,7 @@ def _sweep(args: argparse.Namespace) -> None:
 
     from pipelines.sweep.sweep import run_sweep
 
-    run_sweep(config, args.out, verbose=args.verbose, resume=args.resume)
+    run_sweep(config, args.out, verbose=args.verbose, resume=args.resume, retry=_retry(args))
     print(f"\n{args.out}: traces/ steps/ mixtures/ run.json summary.json curve.png curve.svg")
 
 

@@ -7,7 +7,7 @@ Invariant: `move_logs` may be cut off at any moment. The next call finishes the 
 routers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pyarrow import fs
 
@@ -55,6 +55,18 @@ def move_logs(journal: str, routers: int, router_of: Mapping[tuple[str, str], in
             for place, name in found:
                 files.move(_path(root, place, cell, group, name), _path(root, there, cell, group, name))
         _remove_others(files, root, routers)
+
+
+def remove_logs(journal: str, groups: Collection[tuple[str, str]]) -> None:
+    """Remove the logs of these (cell, group), of whatever router. Call this only while no router of the run is alive.
+    Raises OutputFailed."""
+    files, root, url = open_filesystem(journal)
+    names = {(folder_name(cell), folder_name(group)) for cell, group in groups}
+    with writing(url, url.rpartition("/")[0]):
+        for folder in sorted(
+            {_path(root, place, *parts[:2]) for place, parts in _held(files, root) if tuple(parts[:2]) in names}
+        ):
+            files.delete_dir(folder)
 
 
 def _place(router: int, routers: int) -> str:

@@ -22,6 +22,7 @@ from actors.router.stats import RouterStats
 from actors.router.trace_time import LiveTime, TimePart, TraceClock
 from steer.config.policy import PolicyConfig
 from steer.config.run import PairConfig, PoolsConfig, RoutingOptions
+from steer.costs.money import prices_of
 from steer.messages import WRITING, EngineInfo, Sampling
 from steer.mixture.bank import ScoreBank
 from steer.policies import make_policy
@@ -91,6 +92,7 @@ class Router:
         self._lived = LiveTime()
         self._broken: Exception | None = None
         self._judge_prompt = pair.judge_prompt
+        self._prices = prices_of(pair)
         self._closing_tags = [model.thinks.close if model.thinks else "" for model in (pair.small, pair.large)]
         """By model. Empty: it does not think."""
         self._tokenizers = ["" for _ in PAIR]
@@ -354,4 +356,4 @@ class Router:
 
     def _table(self, journaled: JournaledGroup) -> pa.Table:
         parameters = [self._pools[role].parameters if role in self._pools else 0.0 for role in Role]
-        return routed_table(*journaled.hand_over(), parameters)
+        return routed_table(*journaled.hand_over(), parameters, self._prices)

@@ -49,6 +49,7 @@ class SimulatedReplica:
     `end_mark`: a file. While it is not there, no trace ends.
     `die_mark`: a file. While it is not there, a process that has got `die_after` rows makes it and dies.
     `poison`: part of a prompt on which the process always dies. `fault`: the same, but the call raises.
+    `refuse`: part of a prompt that is refused while the file `refuse_mark` is not there.
     `log`: a file that gets the seed of every text that is begun.
     """
 
@@ -207,6 +208,10 @@ class SimulatedReplica:
         if self._meets("fault", batch):
             raise RuntimeError("a simulated fault")
 
+    def _refuses(self, prompt: str) -> bool:
+        part = self._options.get("refuse")
+        return part is not None and part in prompt and not os.path.exists(self._options["refuse_mark"])
+
     def _meets(self, option: str, batch: StepBatch) -> bool:
         """Whether a prompt in the batch contains the option's text."""
         part = self._options.get(option)
@@ -241,6 +246,8 @@ class SimulatedReplica:
                 finish = Finish.ERROR
                 length, most = len(new[0].user), self._options["max_len"]
                 errors[i] = f"{PROMPT_TOO_LONG} {length} tokens, the model's context {most}"
+            elif held == 0 and self._refuses(new[0].user):
+                finish, errors[i] = Finish.ERROR, "the row is refused: it is simulated so"
             elif op in (Op.PEEK, Op.JUDGE):
                 tokens = 1
             elif op not in (Op.SCORE, Op.REWARD, Op.SOLVE):

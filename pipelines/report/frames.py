@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
+from pipelines.report.summary import priced
 from steer.config.policy import BAR
 from steer.config.thresholds import setting_of
+from steer.costs.money import TOKEN_COLUMNS, recorded_prices
 from steer.statistics.clusters import clusters
 from steer.statistics.frames import KEYS, SCORES, ReportRow, unique
 from steer.storage.filesystem import open_filesystem
@@ -62,10 +64,12 @@ def read(run: RunFolder, table: str, columns: Sequence[str], wanted: pads.Expres
 
 def load(run: RunFolder, described: dict[str, Any]) -> pd.DataFrame:
     """All traces, cells in the run's order. A trace without a verdict counts as wrong."""
-    table = read(run, "traces", TRACE_COLUMNS).sort_by([("question_id", "ascending"), ("sample", "ascending")])
+    prices = recorded_prices(described["config"])
+    columns = (*TRACE_COLUMNS, *(TOKEN_COLUMNS if prices else ()))
+    table = read(run, "traces", columns).sort_by([("question_id", "ascending"), ("sample", "ascending")])
     for name in ("cell", "benchmark", "difficulty", "status", "labels"):
         table = table.set_column(table.schema.get_field_index(name), name, table[name].dictionary_encode())
-    frame = table.to_pandas()
+    frame = priced(table.to_pandas(), prices)
     rows = rows_of(described)
     frame["cell"] = frame["cell"].cat.set_categories([*rows, *sorted(set(frame["cell"].cat.categories) - set(rows))])
     frame = frame.sort_values("cell", kind="stable", ignore_index=True)

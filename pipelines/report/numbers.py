@@ -20,6 +20,9 @@ from steer.statistics.large_share import large_share
 from steer.statistics.oracle import oracles
 from steer.storage.run_folder import RunFolder
 
+OF_LARGE = {"flops_paper": "of_large_paper", "flops_full": "of_large_full", "usd_tokens": "of_large_usd"}
+"""Columns of the curve that are shares of large-only's, by what they are shares of."""
+
 
 @dataclass
 class Numbers:
@@ -71,8 +74,9 @@ def measured(name: str, root: str | Path) -> Numbers:
         raise SettingsError(f"{root} holds no traces: the run did not get so far; give a run that has finished some")
     bar = bar_labels(described)
     curve = curves.curve(every, described.get("chosen") or [], bar)
-    for count, share in (("flops_paper", "of_large_paper"), ("flops_full", "of_large_full")):
-        curve[share] = _of_large(curve, count)
+    for count, share in OF_LARGE.items():
+        if count in curve:
+            curve[share] = _of_large(curve, count)
     tested = every.loc[every["split"] == "test", "benchmark"].unique()
     close = every[(every["split"] == "test") | ~every["benchmark"].isin(tested)]
     close = close[_chosen(close, described.get("chosen") or [])].reset_index(drop=True)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from pipelines.report.tables import Table, head, unit_of, written
+from pipelines.report.totals import GpuDollars, retried_line
 from pipelines.report.trace_view import embedded
 from steer.statistics.auroc import AUROC_RESAMPLES
 from steer.statistics.frames import MIN_SCORES
@@ -153,8 +154,9 @@ def traces_section(count: int, most: int) -> str:
 <div id="trace"></div>"""
 
 
-def run_section(name: str, described: dict[str, Any]) -> str:
-    """What was run: models, benchmarks with their split rule, seeds, versions, commit, machine, and configuration."""
+def run_section(name: str, described: dict[str, Any], gpus: GpuDollars | None = None) -> str:
+    """What was run: models, benchmarks with their split rule, seeds, versions, commit, machine, and configuration.
+    `gpus`: what its GPUs cost."""
     facts = [("folder", name), ("kind", described["kind"]), *_models(described)]
     for b in described.get("benchmarks", []):
         refused = f", {b['refused']} could not be asked" if b["refused"] else ""
@@ -165,6 +167,10 @@ def run_section(name: str, described: dict[str, Any]) -> str:
     facts.append(("commit", described.get("git_commit") or "not from a git tree"))
     facts.append(("machine", described.get("host", "")))
     facts.append(("versions", ", ".join(f"{k} {v}" for k, v in described["versions"].items())))
+    if gpus is not None:
+        facts.append(("cost by GPU-hours", gpus.text()))
+    for note in described.get("retried") or []:
+        facts.append(("retried", retried_line(note)))
     for again in described.get("regraded") or []:
         facts.append(("regraded", ", ".join(f"{k} {v}" for k, v in again.items())))
     listed = "".join(f"<dt>{escaped(k)}</dt><dd><bdi>{escaped(v)}</bdi></dd>" for k, v in facts)

@@ -11,12 +11,13 @@ UNITS = ((1.0, "TFLOP"), (1e-3, "GFLOP"), (1e-6, "MFLOP"), (1e-9, "kFLOP"))
 
 BAR_HEAD = "vs random_query"
 PARETO_HEAD = "Pareto"
-SHARE_HEAD, FULL_HEAD = "% of large", "in full"
+SHARE_HEAD, FULL_HEAD, USD_HEAD = "% of large", "in full", "$ %"
 HEAD = (
     *("policy", "setting", "accuracy %", "95 % interval", "{unit}/question"),
-    *(SHARE_HEAD, FULL_HEAD, "large steps %", BAR_HEAD, PARETO_HEAD),
+    *(SHARE_HEAD, FULL_HEAD, "$/question", "$/right", USD_HEAD, "large steps %", BAR_HEAD, PARETO_HEAD),
 )
 FULL_NOTE = f"{FULL_HEAD}: % of large with prompts, re-prefill and scoring passes counted on both sides (flops_full)"
+USD_NOTE = f"$: by the prices of tokens in run.json; $/right: a right answer; {USD_HEAD}: $/question in % of large's"
 BAR_NOTE = f"{BAR_HEAD}: points of accuracy above sending random questions to the large model at equal FLOPs"
 PARETO_NOTE = f"{PARETO_HEAD}: no other row is as accurate and as cheap in full, and better in one of the two"
 GAP_HEAD = ("policy", "APGR", "CPT(50) %", "CPT(80) %")
@@ -69,6 +70,7 @@ def tables(rows: Sequence[Summary], chosen: Collection[tuple] = (), split: str |
             marked = [(r.benchmark, r.policy, r.setting) in chosen for r in mine]
             blocks.append(_table(f"{benchmark}, {part} split, {_size(mine)}", mine, marked))
             notes[FULL_NOTE] = notes.get(FULL_NOTE, False) or any(r.policy == "large" for r in mine)
+            notes[USD_NOTE] = notes.get(USD_NOTE, False) or any(not math.isnan(r.usd_tokens) for r in mine)
             notes[BAR_NOTE] = notes.get(BAR_NOTE, False) or _has_bar(mine)
             notes[PARETO_NOTE] = notes.get(PARETO_NOTE, False) or any(r.pareto for r in mine)
             notes[GAP_NOTE] = notes.get(GAP_NOTE, False) or any(not math.isnan(r.apgr) for r in mine)
@@ -133,10 +135,20 @@ def _cells(row: Summary, marked: bool, size: float, large: Summary | None) -> li
         f"{row.flops_paper / size:.3g}" if row.flops_paper < 100 * size else f"{row.flops_paper / size:,.0f}",
         _share(row.flops_paper, large and large.flops_paper),
         _share(row.flops_full, large and large.flops_full),
+        dollars(row.usd_tokens),
+        dollars(row.usd_tokens_correct),
+        "" if math.isnan(row.usd_tokens) else _share(row.usd_tokens, large and large.usd_tokens),
         f"{100 * row.share_large:.0f}",
         "" if math.isnan(above) else f"{above:+.1f}".replace("-0.0", "+0.0"),
         "✓" * row.pareto,
     ]
+
+
+def dollars(usd: float) -> str:
+    """Dollars with cents, or with three digits that are not 0; empty for NaN."""
+    if math.isnan(usd):
+        return ""
+    return f"{usd:,.{max(2, 2 - math.floor(math.log10(usd))) if usd > 0 else 0}f}"
 
 
 def _share(flops: float, large: float | None) -> str:

@@ -6,17 +6,20 @@ report: both come from `steer.statistics.curves`.
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 
+from steer.config.run import TokenPrices
+from steer.costs.money import TOKEN_COLUMNS, recorded_prices, traces_usd
 from steer.statistics.clusters import clusters
 from steer.statistics.curves import curve
 from steer.statistics.frames import KEYS
 from steer.statistics.oracle import oracles
 from steer.storage.run_folder import RunFolder
+from steer.traces import Role
 
 COLUMNS = (
     *("cell", "question_id", "seed", "correct", "status", "flops_paper", "flops_full", "steps", "steps_large"),
@@ -84,16 +87,20 @@ class Summary(NamedTuple):
     where `small` or `large` was not run."""
     oracle_flops_paper: float = math.nan
     oracle_flops_full: float = math.nan
+    usd_tokens: float = math.nan
+    """US dollars a question by the prices of tokens in `run.json`; NaN (null) where they have none."""
+    usd_tokens_correct: float = math.nan
+    """The same a right answer: what all questions cost, by the number of right answers."""
 
 
-def note_seconds(run: RunFolder, cells: Sequence[str], seconds: float) -> None:
-    """Add the wall time of one pipeline (`evaluate` call) to `run.json`, shared among its cells by the time that their
-    steps took."""
+def cells_with_seconds(run: RunFolder, cells: Sequence[str], seconds: float) -> list[dict]:
+    """The cells of `run.json` with the wall time of one pipeline (`evaluate` call) added to those of `cells`, shared
+    among them by the time that their steps took."""
     took = _step_seconds(run.read_unsorted("steps", cells=list(cells), columns=["cell", "seconds"]))
     whole = sum(took.values())
     share = {name: took.get(name, 0.0) / whole if whole else 1 / len(cells) for name in cells}
     listed = run.describe()["cells"]
-    run.update(cells=[_longer(c, share[c["name"]] * seconds) if c["name"] in share else c for c in listed])
+    return [_longer(c, share[c["name"]] * seconds) if c["name"] in share else c for c in listed]
 
 
 def _longer(cell: dict, seconds: float) -> dict:
@@ -149,12 +156,22 @@ def read_json(run: RunFolder) -> list[Summary] | None:
 def _traces(run: RunFolder, entries: Sequence[Entry]) -> pd.DataFrame:
     """The entries' traces, with `KEYS`. A trace without a verdict counts as wrong."""
     of_cell = {name: entry for entry in entries for name in entry.cells}
-    traces = run.read("traces", cells=list(of_cell), columns=list(COLUMNS)).to_pandas()
+    prices = recorded_prices(run.describe()["config"])
+    columns = [*COLUMNS, *(TOKEN_COLUMNS if prices else ())]
+    traces = priced(run.read("traces", cells=list(of_cell), columns=columns).to_pandas(), prices)
     for place, key in enumerate(KEYS):
         traces[key] = traces["cell"].map({name: entry[place] for name, entry in of_cell.items()})
     traces["correct"] = traces["correct"].fillna(False).astype(bool)
     traces["cluster"] = clusters(traces)
     return traces
+
+
+def priced(traces: pd.DataFrame, prices: Mapping[Role, TokenPrices]) -> pd.DataFrame:
+    """The traces with column `usd_tokens` at these prices, in place of `TOKEN_COLUMNS`; as they are without prices."""
+    if not prices:
+        return traces
+    counts = [traces[name].to_numpy() for name in TOKEN_COLUMNS]
+    return traces.drop(columns=list(TOKEN_COLUMNS)).assign(usd_tokens=traces_usd(*counts, prices))
 
 
 def _row(entry: Entry, point: pd.Series, took: dict[str, float], at_best: tuple[float, ...]) -> Summary:
@@ -180,4 +197,6 @@ def _row(entry: Entry, point: pd.Series, took: dict[str, float], at_best: tuple[
         oracle_accuracy=at_best[0],
         oracle_flops_paper=at_best[1],
         oracle_flops_full=at_best[2],
+        usd_tokens=float(point.get("usd_tokens", math.nan)),
+        usd_tokens_correct=float(point.get("usd_tokens_correct", math.nan)),
     )

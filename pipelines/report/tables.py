@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from pipelines.report.printed import unit_at
+from pipelines.report.printed import dollars, unit_at
 
 
 class Column(NamedTuple):
@@ -21,8 +21,8 @@ class Column(NamedTuple):
     head: str
     kind: str
     """How its values are written: `text`; `mark` (yes or no); `count`, `number`, `ratio`; `percent` and `share` (a
-    value of 0 to 1, with a decimal and without); `points` (a difference of shares); `flops`; `change` (a difference in
-    percent of A's)."""
+    value of 0 to 1, with a decimal and without); `points` (a difference of shares); `flops`; `usd`; `change` (a
+    difference in percent of A's)."""
     meaning: str
     ends: tuple[str, str] | None = None
     """Columns that hold the ends of the value's interval. With them, the cell shows the interval instead."""
@@ -71,6 +71,9 @@ CURVE = (
     ),
     Column("of_large_paper", "% of large, paper", "share", "flops_paper as a share of large-only's"),
     Column("of_large_full", "% of large, full", "share", "flops_full as a share of large-only's"),
+    Column("usd_tokens", "$/question", "usd", "US dollars a question by the prices of tokens (usd_tokens)"),
+    Column("usd_tokens_correct", "$/right answer", "usd", "what all questions cost, by the number of right answers"),
+    Column("of_large_usd", "% of large, $", "share", "dollars a question as a share of large-only's"),
     Column("share_large", "large steps %", "share", "share of the kept steps that the large model wrote"),
     Column("tokens_discarded", "discarded tokens", "number", "tokens of thrown-away drafts and probes, a question"),
     Column("unanswered", "no answer %", "percent", "answers that failed or ran into a limit"),
@@ -235,6 +238,8 @@ def _number(kind: str, value: float) -> str:
         return f"{value:,.0f}"
     if kind == "percent":
         return f"{value:.1f}"
+    if kind == "usd":
+        return dollars(value)
     if kind == "ratio":
         return f"{value:.3f}"
     if kind in ("points", "change"):

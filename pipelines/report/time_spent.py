@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from actors.router.stats import RouterStats
 from actors.router.trace_time import TimePart
-from steer.storage.run_folder import RunFolder
 from steer.traces import Role
 
 Spent = dict[str, dict[str, float]]
@@ -103,12 +102,8 @@ def _engine(before: RouterStats, after: RouterStats, role: Role, wall_s: float, 
     }
 
 
-def note_time(run: RunFolder, found: Spent) -> None:
-    """Add what a pipeline took to `run.json`."""
-    run.update(time=added(run.describe().get("time") or {}, found))
-
-
 def added(held: Spent, found: Spent) -> Spent:
+    """The seconds of two pipelines together."""
     both = {}
     for whole in dict.fromkeys([*held, *found]):
         parts = dict.fromkeys([*held.get(whole, {}), *found.get(whole, {})])

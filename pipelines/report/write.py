@@ -19,6 +19,7 @@ from pipelines.report.plotly_json import spec
 from pipelines.report.references import published
 from pipelines.report.tables import Table
 from pipelines.report.time_spent import WALL, lines
+from pipelines.report.totals import gpu_dollars
 from pipelines.report.written import Written
 from steer.config.load import SettingsError
 from steer.statistics import paired
@@ -50,7 +51,9 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> str:
     time_section(written, numbers)
     for place, n in enumerate(numbers):
         written.section(
-            f"run-{place}", "The run" if len(numbers) == 1 else f"Run {n.name}", [page.run_section(n.name, n.described)]
+            f"run-{place}",
+            "The run" if len(numbers) == 1 else f"Run {n.name}",
+            [page.run_section(n.name, n.described, gpu_dollars(n.run, n.described))],
         )
     title = "STEER: " + " against ".join(n.name for n in numbers)
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")

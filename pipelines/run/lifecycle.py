@@ -11,39 +11,35 @@ is left behind. A cell whose rows are all committed starts no model.
 
 import json
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel
 
-from actors.router.journal_folders import move_logs
-from pipelines.report.summary import note_seconds
-from pipelines.report.time_spent import note_time, spent
+from actors.router.journal_folders import move_logs, remove_logs
+from pipelines.report.totals import Meter, add_uncounted
 from pipelines.run.cells import Cell, refuse_uncuttable
 from pipelines.run.evaluate import evaluate
 from pipelines.run.ingest import Ingested
 from pipelines.run.prewarm import prewarmed
 from pipelines.run.progress import Progress
 from pipelines.run.routers import router_of_groups
-from pipelines.run.run_lock import run_lock_held, take_over_lock
+from pipelines.run.run_lock import has_lock, run_lock_held, take_over_lock
 from pipelines.run.session import Session, StartFailed, cluster, engine_cpus, session
 from pipelines.run.supervisor import Supervisor
 from steer.config.check import needed_roles, usable_pair
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.policy import PolicyConfig
-from steer.config.run import PairConfig
+from steer.config.resume import refused_changes, with_prices
+from steer.config.run import PairConfig, PoolsConfig
 from steer.config.shares import pool_shares
+from steer.error_kinds import ErrorKind
+from steer.storage.retry import mark_errors, take_out_marked
 from steer.storage.run_folder import RunFolder
 from steer.traces import Role
-
-MAY_DIFFER = ("pools", "journal")
-"""Keys of the configuration that may differ when a run is resumed."""
-MUST_AGREE = ("pools.measures",)
-"""Keys below those of `MAY_DIFFER` that may not differ, unless more is measured now than by an earlier version."""
 
 
 class Lifecycle:
@@ -57,12 +53,14 @@ class Lifecycle:
         seeds: list[int],
         roles: Sequence[Role] | None = None,
         resume: bool = False,
+        retry: Collection[ErrorKind] | None = None,
         replica_class: type | None = None,
         verbose: bool = False,
     ):
         """`kind` and `seeds` are written to `run.json`. `config` must have `pair`, `pools`, `routing` and `journal`.
         `roles`: the roles to start. None: those that the policies need. `resume`: resume the run in `out`, or begin it
-        if there is none. `replica_class`: see `actors.router.router.Router`.
+        if there is none. `retry`: kinds of error rows that a resumed run asks again.
+        `replica_class`: see `actors.router.router.Router`.
 
         Raises SettingsError for a configuration that contradicts itself, for a folder in use, and for a run of another
         configuration.
@@ -83,7 +81,7 @@ class Lifecycle:
             if self.resumed is None:
                 RunFolder.refuse_used(out)
             else:
-                prepare_resuming(self.resumed, resolved(config, self._pair), out)
+                prepare_resuming(self.resumed, resolved(config, self._pair), out, retry)
 
     @property
     def pair(self) -> PairConfig:
@@ -153,37 +151,38 @@ class Lifecycle:
         assert self._supervisor is not None, "begin() comes first"
         left = [cell for cell in cells if cell.name not in self._finished]
         if left:
-            self._supervisor.evaluate(left, evaluate_with_progress)
-            self.run.update(engines=described(self._supervisor.session()))
+            self._supervisor.evaluate(left, partial(evaluate_with_progress, pools=self._config.pools))
 
 
-def evaluate_with_progress(cells: Sequence[Cell], started: Session, run: RunFolder) -> None:
-    """Route, grade and commit the cells, with progress on standard error. Writes the time it took to `run.json`."""
-    before, started_s = started.stats(), time.monotonic()
-    with Progress(started.stats, sys.stderr):
-        grading_s = evaluate(cells, started.routers, run)
-    wall_s = time.monotonic() - started_s
-    note_seconds(run, [cell.name for cell in cells], wall_s)
-    note_time(run, spent(before, started.stats(), wall_s, grading_s))
+def evaluate_with_progress(cells: Sequence[Cell], started: Session, run: RunFolder, pools: PoolsConfig) -> None:
+    """Route, grade and commit the cells, with progress on standard error. Adds what it took to the run's totals, also
+    if it is stopped."""
+    meter = Meter(run, [cell.name for cell in cells], started.stats, pools, started.counted[-1])
+    grading_s = 0.0
+    try:
+        with Progress(meter, sys.stderr):
+            grading_s = evaluate(cells, started.routers, run)
+    except BaseException:
+        # A driver that has taken the run over writes to run.json by now. What stopped the pipeline is reported, not
+        # that the totals could not be written.
+        if has_lock(run):
+            with suppress(Exception):
+                meter.end()
+        raise
+    started.counted.append(meter.end(grading_s))
+    run.update(engines=run.describe()["engines"] | described(started))
 
 
 def described(started: Session) -> dict[str, Any]:
-    """The entry of `run.json` about the engines and the router. A model that was never started is not in it."""
-    stats = started.stats()
+    """The entries of `engines` in `run.json` about the models. A model that was never started has none."""
     return {
-        **{
-            role.label: {
-                "model": info.model,
-                "parameters": info.parameters,
-                "max_model_len": info.max_model_len,
-                **info.versions,
-            }
-            for role, info in started.infos.items()
-        },
-        "replaced_replicas": stats.replaced,
-        "outstanding_s": {role.label: seconds for role, seconds in stats.outstanding_s.items()},
-        "busy_s": {role.label: seconds for role, seconds in stats.busy_s.items()},
-        "replica_s": {role.label: seconds for role, seconds in stats.replica_s.items()},
+        role.label: {
+            "model": info.model,
+            "parameters": info.parameters,
+            "max_model_len": info.max_model_len,
+            **info.versions,
+        }
+        for role, info in started.infos.items()
     }
 
 
@@ -216,19 +215,17 @@ def held_run(out: str | Path, kind: str) -> RunFolder | None:
     return run
 
 
-def prepare_resuming(run: RunFolder, wanted: dict[str, Any], out: str | Path) -> None:
-    """Prepare a run folder for resuming: lock it and remove what a process that was cut off left behind.
+def prepare_resuming(
+    run: RunFolder, wanted: dict[str, Any], out: str | Path, retry: Collection[ErrorKind] | None = None
+) -> None:
+    """Prepare a run folder for resuming: lock it, add up what a process that was cut off took and remove what it left
+    behind, and take out the error rows of the kinds `retry`.
 
     The run may have been on another machine and may have had other pools. Raises SettingsError, with the key, if
     `wanted` is another configuration.
     """
-    changes = [
-        (key, was, now)
-        for key, was, now in changed(run.describe()["config"], json.loads(json.dumps(wanted)))
-        if not key.startswith(tuple(f"{free}." for free in MAY_DIFFER))
-        and key not in MAY_DIFFER
-        or (key.startswith(MUST_AGREE) and not _measures_more(was, now))
-    ]
+    held, wanted = run.describe()["config"], json.loads(json.dumps(wanted))
+    changes = list(refused_changes(held, wanted))
     if changes:
         key, was, now = changes[0]
         raise SettingsError(
@@ -236,27 +233,23 @@ def prepare_resuming(run: RunFolder, wanted: dict[str, Any], out: str | Path) ->
         )
     take_over_lock(run)
     run.clean()
+    priced = with_prices(held, wanted)
+    if priced != held:
+        run.update(config=priced)
+    add_uncounted(run)
+    forget = partial(remove_logs, run.journal)
+    take_out_marked(run, forget)
+    if retry is not None:
+        found = mark_errors(run, retry)
+        note = take_out_marked(run, forget)
+        print(f"steer: {_retry_said(note, found)}", file=sys.stderr, flush=True)
+    run.retries = len(run.describe().get("retried", []))
 
 
-def changed(was: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(dotted key, earlier value, present value) of every difference between two configurations as JSON values.
-
-    A key that only one of them has counts as null there: a run that an earlier version began lacks keys that are new.
-    """
-    if isinstance(was, dict) and isinstance(now, dict):
-        for name in dict.fromkeys([*was, *now]):
-            yield from changed(was.get(name), now.get(name), f"{key}.{name}" if key else name)
-    elif _are_objects(was) and _are_objects(now) and len(was) == len(now):
-        for number, (earlier, present) in enumerate(zip(was, now, strict=True)):
-            yield from changed(earlier, present, f"{key}.{number}")
-    elif was != now:
-        yield key, was, now
-
-
-def _measures_more(was: Any, now: Any) -> bool:
-    return isinstance(was, list) and isinstance(now, list) and set(was) < set(now)
-
-
-def _are_objects(value: Any) -> bool:
-    """Whether a value is a list of objects, such as a sweep's benchmarks and variants."""
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+def _retry_said(note: dict[str, Any] | None, found: dict[str, int]) -> str:
+    """What is asked again and what stays, by kind. `found`: error rows of each kind before."""
+    asked = note["kinds"] if note else {}
+    stay = {kind: count for kind, count in found.items() if kind not in asked}
+    again, left = (", ".join(f"{kind} {count:,}" for kind, count in sorted(counts.items())) for counts in (asked, stay))
+    said = f"error rows that are asked again: {again or 'none'}"
+    return f"{said}; that stay: {left}" if left else said

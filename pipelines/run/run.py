@@ -1,10 +1,12 @@
 """`steer run`: one policy on one benchmark, from the configuration to the run folder and the printed table."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from pipelines.report.printed import refused, tables
 from pipelines.report.summary import Entry, Summary, summarise, write_json
 from pipelines.report.time_spent import table as time_table
+from pipelines.report.totals import money_lines
 from pipelines.run.cells import Cell
 from pipelines.run.ingest import Rows, ingest
 from pipelines.run.lifecycle import Lifecycle
@@ -13,6 +15,7 @@ from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.policy import BAR
 from steer.config.run import RunConfig
 from steer.config.thresholds import label_of, setting_of
+from steer.error_kinds import ErrorKind
 
 
 def run_one(
@@ -21,11 +24,13 @@ def run_one(
     replica_class: type | None = None,
     verbose: bool = False,
     resume: bool = False,
+    retry: Collection[ErrorKind] | None = None,
 ) -> Summary:
     """Run, print the table, and return the row of `summary.json`.
 
     `replica_class`: see `actors.router.router.Router`. `resume`: resume the run in `out`, whose configuration must be
     the same but for its pools, or begin it if there is none. If all its rows are committed, no model is started.
+    `retry`: kinds of error rows that the resumed run asks again.
     Raises SettingsError for a configuration that cannot be used and for a folder in use, before anything starts.
     """
     groups, routers = config.benchmark.groups, config.pools.routers
@@ -41,6 +46,7 @@ def run_one(
         out,
         seeds=[config.seed],
         resume=resume,
+        retry=retry,
         replica_class=replica_class,
         verbose=verbose,
     )
@@ -66,6 +72,8 @@ def run_one(
     print(tables(rows), flush=True)
     if unasked := refused(run.describe()["benchmarks"]):
         print(f"\n{unasked}", flush=True)
+    for line in money_lines(run):
+        print(f"\n{line}", flush=True)
     took = run.describe().get("time")
     if took:
         print(f"\n{time_table(took)}", flush=True)

@@ -56,6 +56,14 @@ def take_over_lock(run: RunFolder) -> None:
         time.sleep(GRACE_S)
 
 
+def has_lock(run: RunFolder) -> bool:
+    """Whether this process has the lock. False too where the folder cannot be read."""
+    with suppress(OSError, ValueError):
+        held = _read(run)
+        return held is not None and held["id"] == _ID
+    return False
+
+
 @contextmanager
 def run_lock_held(run: RunFolder) -> Iterator[None]:
     """Lock a run for as long as the block runs. Raises Superseded if another driver takes over the lock.

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -65,6 +65,8 @@ class Session:
     """Started routers."""
 
     routers: Routers
+    counted: list[RouterStats] = field(default_factory=lambda: [RouterStats()])
+    """Its last item: what of the routers' counts is in the run's totals (`pipelines.report.totals`)."""
 
     @property
     def router(self) -> Any:

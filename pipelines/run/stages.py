@@ -171,6 +171,8 @@ def error_rows(questions: pa.Table, group: AdmittedGroup, seed: int) -> pa.Table
         "text": [""] * n,
         "closing_tag": [""] * n,
         "thought_cut": [False] * n,
+        "signal_role": [None] * n,
+        "usd_tokens": [None] * n,
         "step_rows": [[]] * n,
         "mixture_rows": [[]] * n,
     }

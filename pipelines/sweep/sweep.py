@@ -5,12 +5,13 @@ The bar (`small`, `random_query`, `large`) runs with all its settings on both sp
 resumed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from pipelines.report.figures import save_curve
 from pipelines.report.printed import best_on_test, refused, tables
 from pipelines.report.summary import Entry, Summary, summarise, write_json
+from pipelines.report.totals import money_lines
 from pipelines.run.cells import Cell
 from pipelines.run.ingest import Ingested, ingest
 from pipelines.run.lifecycle import Lifecycle
@@ -19,6 +20,7 @@ from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.policy import PolicyConfig
 from steer.config.run import BenchmarkConfig
 from steer.config.sweep import SweepConfig, Variant
+from steer.error_kinds import ErrorKind
 from steer.statistics.thresholds import Point, choose
 
 Choice = dict[tuple[str, str], str]
@@ -32,13 +34,14 @@ def run_sweep(
     verbose: bool = False,
     kind: str = "sweep",
     resume: bool = False,
+    retry: Collection[ErrorKind] | None = None,
 ) -> list[Summary]:
     """Run the sweep, print its tables, and return the rows of `summary.json`.
 
     `replica_class`: see `actors.router.router.Router`. `kind` is written to `run.json`. `resume`: resume the sweep in
     `out`, whose configuration must be the same but for its pools, or begin it if there is none. Committed traces are
-    not routed again; if none is left, no model is started. Raises SettingsError for a configuration that cannot be used
-    and for a folder in use, before anything starts.
+    not routed again; if none is left, no model is started. `retry`: kinds of error rows that the resumed sweep asks
+    again. Raises SettingsError for a configuration that cannot be used and for a folder in use, before anything starts.
     """
     policies = [policy for variant in config.variants for _, policy in variant.settings()]
     lifecycle = Lifecycle(
@@ -48,6 +51,7 @@ def run_sweep(
         out,
         seeds=config.seeds("test"),
         resume=resume,
+        retry=retry,
         replica_class=replica_class,
         verbose=verbose,
     )
@@ -74,6 +78,8 @@ def run_sweep(
     print(report(test or validation, choice, config.test_grid and config.test), flush=True)
     if unasked := refused(run.describe()["benchmarks"]):
         print(f"\n{unasked}", flush=True)
+    for line in money_lines(run):
+        print(f"\n{line}", flush=True)
     return rows
 
 

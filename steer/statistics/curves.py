@@ -55,6 +55,8 @@ def curve(
     the policy's whole curve on its benchmark and split (`gap_recovered`); NaN for `small` and `large`, and where the
     curve has none. These are over rows that answered all questions which any row there did.
 
+    If the traces have `usd_tokens`, so has each point, and `usd_tokens_correct`: dollars a right answer.
+
     `bar` is the accuracy of `random_query` at the same `flops_paper`, NaN if fewer than two points of the bar were
     measured. `of_bar` marks the rows that make up the bar. `chosen`: [benchmark, policy, setting] of the rows that
     validation chose. `bar_labels`: the `policy` of the bar's rows, which a sweep may call by other names.
@@ -81,6 +83,7 @@ def curve(
                 "share_large": _ratio(mine["steps_large"].sum(), mine["steps"].sum()),
                 "tokens_discarded": float(mine["tokens_discarded"].mean()),
                 "unanswered": float((mine["status"] != "answered").mean()),
+                **_dollars(mine),
             }
         )
     frame = pd.DataFrame(points)
@@ -129,6 +132,15 @@ def _recovered(points: pd.DataFrame) -> dict[str, GapRecovered]:
         str(policy): gap_recovered(list(mine["flops_full"]), list(mine["accuracy"]), ends["small"], ends["large"])
         for policy, mine in routed.groupby("policy", sort=False)
     }
+
+
+def _dollars(traces: pd.DataFrame) -> dict[str, float]:
+    """Dollars a question and a right answer by token prices. Nothing without prices; NaN if those of a trace are not
+    known, or no answer is right."""
+    if "usd_tokens" not in traces:
+        return {}
+    usd, right = float(traces["usd_tokens"].sum(skipna=False)), int(traces["correct"].sum())
+    return {"usd_tokens": usd / len(traces), "usd_tokens_correct": usd / right if right else math.nan}
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -19,6 +19,7 @@ from pathlib import PurePosixPath
 from time import monotonic_ns
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -96,6 +97,27 @@ class Parts:
         for size, batch in _batches((size, path) for size, path in small if self._may_merge(stem(path), only)):
             if len(batch) > 1 and (size >= FULL_BYTES or len(batch) >= least):
                 self._merge(batch, schema)
+
+    def remove_rows(self, schema: pa.Schema, doomed: Callable[[pa.RecordBatch], pa.BooleanArray]) -> None:
+        """Replace each part that has such rows by one without them, which may be empty: parts of other tables go by its
+        name. Call this only while no other process writes. Raises OSError if the folder cannot be written."""
+        for path in self.paths():
+            with self._fs.open_input_file(path) as file:
+                parquet = pq.ParquetFile(file)
+                held = (conformed(batch, schema) for batch in parquet.iter_batches())
+                if not any(pc.any(doomed(batch)).as_py() for batch in held):
+                    continue
+                metadata = (
+                    {REPLACES: json.dumps(sorted(replaced)).encode()} if (replaced := self.replaced_by(path)) else {}
+                )
+                hidden = f"{self._folder}/.{stem(path)}.{monotonic_ns()}"
+                with written_whole(self._fs, path, hidden):
+                    with pq.ParquetWriter(hidden, schema, filesystem=self._fs, compression="zstd") as writer:
+                        for batch in parquet.iter_batches():
+                            batch = conformed(batch, schema)
+                            writer.write_batch(batch.filter(pc.invert(doomed(batch))))
+                        writer.add_key_value_metadata(metadata)
+                    self._sync(hidden)
 
     @staticmethod
     def _may_merge(name: str, only: Callable[[str], bool] | None) -> bool:

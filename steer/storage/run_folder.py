@@ -7,8 +7,9 @@
     RUN/driver.json  the run lock (`pipelines/run/run_lock.py`)
 
 docs/tables.md describes every column. Invariants: a file is written under another name and renamed, so a reader sees it
-whole or not at all. A committed row stays: a part is replaced by one with the same rows and other verdicts (a regrade),
-or deleted once a merged part with its rows is in place (`steer.storage.parts`). What this class reads has every
+whole or not at all. A committed row stays, but for error rows that are asked again (`steer.storage.retry`): a part is
+replaced by one with the same rows and other verdicts (a regrade), or deleted once a merged part with its rows is in
+place (`steer.storage.parts`). What this class reads has every
 committed row once, also while parts are merged, and after a kill. The steps and mixtures of a trace are written before
 the trace. A part that cannot be written leaves nothing behind and raises OutputFailed.
 """
@@ -70,12 +71,15 @@ class CommittedRows(NamedTuple):
 class RunFolder:
     """Can be pickled, because it holds no open file. Parts are named by their content, so many writers do not clash."""
 
-    def __init__(self, root: str | Path):
+    def __init__(self, root: str | Path, retries: int = 0):
+        """`retries`: how often error rows were taken out of the tables. Parts that are committed afterwards have other
+        names: an earlier one with the same traces may be merged by now, and a part of its name counts as replaced."""
         self._fs, self._path, self.root = open_filesystem(root)
+        self.retries = retries
         self._parts = {table: Parts(self._fs, f"{self._path}/{table}") for table in ("questions", *SCHEMAS)}
 
-    def __reduce__(self) -> tuple[type["RunFolder"], tuple[str]]:
-        return RunFolder, (self.root,)
+    def __reduce__(self) -> tuple[type["RunFolder"], tuple[str, int]]:
+        return RunFolder, (self.root, self.retries)
 
     # --- run.json ---------------------------------------------------------------------------------------------------
 
@@ -251,7 +255,7 @@ class RunFolder:
     def commit(self, graded: pa.Table) -> None:
         """Write rows of `GRADED_SCHEMA`: their steps and mixtures first, the traces last. Raises OutputFailed."""
         self._refuse_unshared()
-        name = _name_of(graded)
+        name = _name_of(graded, self.retries)
         self._write_part("steps", name, _steps(graded))
         mixtures = _mixtures(graded)
         if mixtures.num_rows:
@@ -284,6 +288,15 @@ class RunFolder:
         replaced = self._parts["traces"].replaced_by(part)
         metadata = {REPLACES: json.dumps(sorted(replaced)).encode()} if replaced else None
         self._write_part("traces", stem(part), rows.select(TRACES_SCHEMA.names).cast(TRACES_SCHEMA), metadata)
+
+    def remove_traces(self, doomed: pa.Table) -> None:
+        """Remove the rows of these traces (columns cell and trace_id), and of their steps. Mixtures stay: others were
+        routed by them. Call this only while no other process writes, and again if it was cut off. Raises OutputFailed.
+        """
+        keys = _keys(doomed)
+        for table in ("traces", "steps"):
+            with self._named(f"{self._path}/{table}"):
+                self._parts[table].remove_rows(SCHEMAS[table], lambda batch: pc.is_in(_keys(batch), keys))
 
     def _write_part(
         self,
@@ -358,14 +371,21 @@ def _by_group(rows: pa.Table) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index("group"), "group", rows["group"].dictionary_encode())
 
 
+def _keys(rows: pa.Table | pa.RecordBatch) -> pa.Array:
+    """What names the trace of each row."""
+    keys = pc.binary_join_element_wise(rows["cell"], rows["trace_id"], "\0")
+    return keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
+
+
 def _with_large_strings(schema: pa.Schema) -> pa.Schema:
     """The schema with 64-bit offsets of texts."""
     return pa.schema([pa.field(f.name, pa.large_string()) if pa.types.is_string(f.type) else f for f in schema])
 
 
-def _name_of(graded: pa.Table) -> str:
-    """Name of a commit's parts. It depends on the traces alone, so a commit that is tried again replaces its parts."""
-    digest = hashlib.blake2b(digest_size=10)
+def _name_of(graded: pa.Table, retries: int) -> str:
+    """Name of a commit's parts. It depends on the traces alone, so a commit that is tried again replaces its parts; but
+    not those from before error rows were taken out."""
+    digest = hashlib.blake2b(f"retry {retries}\0".encode() if retries else b"", digest_size=10)
     for cell, trace in sorted(zip(graded["cell"].to_pylist(), graded["trace_id"].to_pylist(), strict=True)):
         digest.update(f"{cell}\0{trace}\0".encode())
     return f"part-{digest.hexdigest()}"

@@ -107,9 +107,11 @@ TRACE_FIELDS = [
     ("prefill_large", pa.int32()),
     ("cached_tokens", pa.int32()),
     ("tokens_signal", pa.int32()),
+    ("signal_role", pa.string()),
     ("flops_paper", pa.float64()),
     ("flops_signal", pa.float64()),
     ("flops_full", pa.float64()),
+    ("usd_tokens", pa.float64()),
     ("error", pa.string()),
 ]
 """A finished trace before grading: `steer.traces.Trace`, its question and its FLOPs."""

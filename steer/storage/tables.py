@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from steer.config.run import TokenPrices
 from steer.costs.flops import UNIT, flops_full, flops_paper
+from steer.costs.money import traces_usd
 from steer.storage.schemas import MIXTURE_STRUCT, ROUTED_SCHEMA, STEP_STRUCT, TOKEN_STRUCT, TRACE_FIELDS
 from steer.thoughts import answer_start
 from steer.traces import SCORES, Model, Role, Step, Trace, score_columns
@@ -16,11 +18,16 @@ _MODEL_LABELS = tuple(model.label for model in Model)
 _NOT_SCORED = (None,) * SCORES
 
 
-def routed_table(traces: Sequence[Trace], mixtures: Sequence[dict[str, Any]], parameters: Sequence[float]) -> pa.Table:
+def routed_table(
+    traces: Sequence[Trace],
+    mixtures: Sequence[dict[str, Any]],
+    parameters: Sequence[float],
+    prices: Mapping[Role, TokenPrices] | None = None,
+) -> pa.Table:
     """A row for each of `traces`, with nested steps. `mixtures` (MIXTURE_STRUCT rows) ride on the first row.
 
     `parameters`: the nominal parameter counts by `Role`, from which the FLOPs (units of 1e12) follow; 0 for a role that
-    the run does not have.
+    the run does not have. `prices`: of the pair's models, from which the dollars follow (`steer.costs.money`).
     """
     n_small, n_large = parameters[Role.SMALL], parameters[Role.LARGE]
     signal_tokens_LO = np.array([t.tokens_signal for t in traces], np.float64).reshape(-1, len(Role))
@@ -40,6 +47,7 @@ def routed_table(traces: Sequence[Trace], mixtures: Sequence[dict[str, Any]], pa
     tokens = np.array(by_field["tokens"], np.int64)
     steps_L = _counts(accepted, offsets)
     steps_large_L = _counts(accepted & (np.array(by_field["model"], np.int8) == Model.LARGE), offsets)
+    signals = [_signal_role(t) for t in traces]
     columns = {
         "trace_id": [t.question.trace_id for t in traces],
         "cell": [t.cell for t in traces],
@@ -67,13 +75,22 @@ def routed_table(traces: Sequence[Trace], mixtures: Sequence[dict[str, Any]], pa
         "prefill_large": prefill_large_L,
         "flops_paper": flops_paper(small_L, large_L, n_small, n_large),
         "tokens_signal": signal_tokens_LO.sum(axis=1).astype(np.int64),
+        "signal_role": signals,
         "flops_signal": flops_signal_L,
         "flops_full": flops_full(small_L, large_L, n_small, n_large, prefill_small_L, prefill_large_L) + flops_signal_L,
+        "usd_tokens": traces_usd(
+            small_L, large_L, prefill_small_L, prefill_large_L, signal_tokens_LO.sum(axis=1), signals, prices or {}
+        ),
     }
-    arrays = [pa.array(columns[name], kind) for name, kind in TRACE_FIELDS]
+    arrays = [pa.array(columns[name], kind, from_pandas=name == "usd_tokens") for name, kind in TRACE_FIELDS]
     mixture_rows = [list(mixtures)] + [[]] * (len(traces) - 1) if traces else []
     arrays += [_step_lists({**by_field, "thought": thought}, offsets), pa.array(mixture_rows, pa.list_(MIXTURE_STRUCT))]
     return pa.Table.from_arrays(arrays, schema=ROUTED_SCHEMA)
+
+
+def _signal_role(trace: Trace) -> str | None:
+    """The role whose model gave a trace's signals: a policy asks for one kind alone. None: no signal was charged."""
+    return next((role.label for role in Role if trace.tokens_signal[role]), None)
 
 
 def _thought(trace: Trace) -> list[bool]:

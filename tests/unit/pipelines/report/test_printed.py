@@ -6,8 +6,9 @@ import math
 import pyarrow as pa
 import pytest
 
-from pipelines.report.printed import best_on_test, tables, unit_for
-from pipelines.report.summary import Entry, Summary, note_seconds, read_json, summarise, write_json
+from pipelines.report.printed import best_on_test, dollars, tables, unit_for
+from pipelines.report.summary import Entry, Summary, cells_with_seconds, read_json, summarise, write_json
+from pipelines.report.totals import money_lines
 from steer.storage.run_folder import RunFolder
 
 
@@ -107,7 +108,7 @@ def test_a_row_is_the_mean_over_questions_and_seeds(tmp_path):
     traces(run, "c/seed0", [True, True, False, None], steps=4, steps_large=1, flops_paper=2.0, flops_full=3.0)
     traces(run, "c/seed1", [True, False, False, False], steps=4, steps_large=3, flops_paper=4.0, flops_full=5.0)
     run.update(cells=[{"name": name} for name in ("c/seed0", "c/seed1")])
-    note_seconds(run, ["c/seed0", "c/seed1"], 8.0)
+    run.update(cells=cells_with_seconds(run, ["c/seed0", "c/seed1"], 8.0))
     (got,) = summarise(run, [Entry("b", "test", "steer", "gamma=0.5", ("c/seed0", "c/seed1"), False)])
     assert (got.seeds, got.n, got.accuracy, got.share_large) == (2, 4, 3 / 8, 0.5)
     assert (got.flops_paper, got.flops_full, got.seconds) == (3.0, 4.0, 8.0)
@@ -177,3 +178,46 @@ def test_answers_without_a_kept_step_have_no_large_step(tmp_path):
     run.update(cells=[{"name": "c"}])
     (got,) = summarise(run, [Entry("b", "test", "small", "", ("c",), True)])
     assert (got.accuracy, got.share_large) == (0.0, 0.0) and math.isnan(got.random_query_accuracy)
+
+
+def priced_run(tmp_path, prices):
+    models = {name: {"path": name, "usd_per_million_tokens": price} for name, price in prices.items()}
+    run = RunFolder.create(tmp_path / "run", "run", {"pair": models}, [0])
+    # Two questions, one of them right: 200 small tokens written and 1,000 read; 100 large tokens and 2,000.
+    tokens = {"tokens_small": 100, "tokens_large": 50, "prefill_small": 500, "prefill_large": 1000, "tokens_signal": 0}
+    traces(run, "c", [True, False], **tokens)
+    return run
+
+
+def test_dollars_are_those_of_the_prices_in_run_json(tmp_path):
+    prices = {"small": {"input": 1.0, "output": 2.0}, "large": {"input": 10.0, "output": 40.0}}
+    run = priced_run(tmp_path, prices)
+    (found,) = summarise(run, [Entry("b", "test", "large", "", ("c",), False)])
+    a_question = (500 * 1 + 100 * 2 + 1000 * 10 + 50 * 40) / 1e6
+    assert (found.usd_tokens, found.usd_tokens_correct) == pytest.approx((a_question, 2 * a_question))
+    said = tables([found])
+    assert "0.0127" in said and "0.0254" in said and "$/question" in said and "prices of tokens" in said
+    write_json(run, [found])
+    assert read_json(run)[0].usd_tokens == found.usd_tokens
+
+
+def test_without_prices_nothing_speaks_of_dollars(tmp_path):
+    run = priced_run(tmp_path, {"small": None, "large": None})
+    (found,) = summarise(run, [Entry("b", "test", "large", "", ("c",), False)])
+    assert math.isnan(found.usd_tokens) and "$" not in tables([found])
+    assert money_lines(run) == []
+
+
+def test_gpu_hours_are_one_sum_of_the_run(tmp_path):
+    run = priced_run(tmp_path, {"small": None, "large": None})
+    pools = {"small": {"gpus": 1, "usd_per_gpu_hour": 2.0}, "large": {"gpus": 2, "usd_per_gpu_hour": 3.0}}
+    run.update(config={**run.describe()["config"], "pools": pools}, engines={"gpu_s": {"small": 1800, "large": 7200}})
+    (line,) = money_lines(run)
+    assert "$7.00 for 2.5 GPU-hours" in line and "$3.50 a question" in line and "$7.00 a right answer" in line
+
+
+@pytest.mark.parametrize(
+    ("usd", "said"), [(0.0, "0"), (0.0000123, "0.0000123"), (0.5, "0.500"), (12.3, "12.30"), (1234.5, "1,234.50")]
+)
+def test_dollars_have_cents_or_three_digits(usd, said):
+    assert dollars(usd) == said

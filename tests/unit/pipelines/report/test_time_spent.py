@@ -9,10 +9,13 @@ from handmade_runs import make
 
 from actors.router.stats import RouterStats
 from actors.router.trace_time import LiveTime
+from pipelines.report import totals
 from pipelines.report.tables import as_csv
-from pipelines.report.time_spent import added, lines, note_time, spent, table
+from pipelines.report.time_spent import added, lines, spent, table
+from pipelines.report.totals import Meter, add_uncounted, gpu_seconds_of
 from pipelines.report.write import time_section
 from pipelines.report.written import Written
+from steer.config.run import PoolConfig, PoolsConfig
 from steer.storage.run_folder import RunFolder
 from steer.traces import Role
 
@@ -81,10 +84,40 @@ def test_shares_of_a_whole_add_up_to_one_and_every_part_is_explained():
 
 def test_pipelines_of_one_run_are_added_up(tmp_path):
     run = RunFolder.open(make(tmp_path / "run"))
-    note_time(run, FOUND)
-    note_time(run, FOUND)
-    assert run.describe()["time"] == added(FOUND, FOUND)
-    assert run.describe()["time"]["wall"]["wall"] == 20.0
+    for _ in range(2):
+        meter = Meter(run, [], iter([BEFORE, AFTER]).__next__, PoolsConfig(large=PoolConfig(gpus=2)), RouterStats())
+        meter.end(grading_s=0.1)
+    described = run.describe()
+    assert described["time"]["traces"] == pytest.approx(added(FOUND, FOUND)["traces"])
+    # Loading before the first pipeline counts too: all replica-seconds since the routers started.
+    assert described["engines"]["replica_s"] == {"small": 26.0, "large": 52.0}
+    assert described["engines"]["gpu_s"] == {"small": 0.0, "large": 104.0}
+    assert run.read_file("uncounted.json") is None
+
+
+def test_what_a_killed_pipeline_took_is_added_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(totals, "KEPT_S", 0.0)
+    run = RunFolder.open(make(tmp_path / "run"))
+    meter = Meter(run, [], iter([BEFORE, AFTER]).__next__, PoolsConfig(), BEFORE)
+    meter()
+    kept = run.read_file("uncounted.json")
+    assert "time" not in run.describe(), "the pipeline has not ended"
+    add_uncounted(run)
+    assert run.describe()["engines"]["busy_s"] == {"small": 4.0, "large": 12.0}
+    run.write_file("uncounted.json", kept)  # as if the process was killed before it was removed
+    add_uncounted(run)
+    assert run.describe()["engines"]["busy_s"] == {"small": 4.0, "large": 12.0}
+    assert run.read_file("uncounted.json") is None
+
+
+def test_a_run_of_an_earlier_version_has_the_gpu_seconds_of_its_replicas(tmp_path):
+    run = RunFolder.open(make(tmp_path / "run"))
+    config = {"pools": PoolsConfig(small=PoolConfig(gpus=2)).model_dump(mode="json")}
+    run.update(config=config, engines={"replica_s": {"small": 10.0, "large": 5.0}})
+    assert gpu_seconds_of(run.describe()) == {"small": 20.0, "large": 0.0}
+    Meter(run, [], iter([BEFORE, AFTER]).__next__, PoolsConfig(), BEFORE).end()
+    assert run.describe()["engines"]["gpu_s"]["small"] == 20.0
+    assert run.describe()["engines"]["replica_s"]["small"] == 20.0
 
 
 def test_a_run_of_which_nothing_was_routed_has_shares_of_nothing():
