@@ -45,6 +45,10 @@ class EngineThread(ABC):
         self._busy_since_s: float | None = None
         threading.Thread(target=self._main, name=f"engine-{name}", daemon=True).start()
 
+    def __repr__(self) -> str:
+        """The name of the actor in Ray's logs and dashboard."""
+        return self._name
+
     async def describe(self) -> EngineInfo:
         """Wait until the model is loaded. RuntimeError with the reason if it cannot be."""
         return await asyncio.shield(asyncio.wrap_future(self._loaded))

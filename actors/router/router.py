@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from actors.router.journal import CellJournal, Journal
 from actors.router.journaled_group import JournaledGroup
+from actors.router.metrics.export import EXPORT_S, Exporter, samples
 from actors.router.nodes import watch_draining
 from actors.router.pool import Pool, Reply, WaitingRows
 from actors.router.roles import role_class, role_model
@@ -72,12 +73,19 @@ class Router:
         roles: Sequence[Role] = PAIR,
         journal: str | None = None,
         prefix: str = "",
+        run: str = "",
     ):
         """`replica_class`: the class of all replicas. None: what `role_class` says, which is vLLM unless a model's path
         names a simulated engine. `roles`: those that the policies need; each gets a pool. `journal`: path or URL of the
-        journal's folder. None: keep no journal. `prefix`: what the names of this router's replicas begin with."""
+        journal's folder. None: keep no journal. `prefix`: what the names of this router's replicas begin with. It is
+        the router's number and a slash, or "" if there is one router. `run`: the run's name in the metrics."""
         self._stats = RouterStats()
+        self._number = prefix.removesuffix("/")
+        self._exporter = Exporter(run, self._number or "0")
+        self._exporting: asyncio.Task[None] | None = None
         self._inboxes: dict[Group, asyncio.Queue[Reply | Exception]] = {}
+        self._round_from_s: dict[Group, float] = {}
+        """When each group last had an answer."""
         self._banks: dict[str, ScoreBank] = {}
         self._journal = None if journal is None else Journal(journal)
         self._cells: dict[str, asyncio.Task[CellJournal]] = {}
@@ -113,6 +121,10 @@ class Router:
             for role in roles
         }
 
+    def __repr__(self) -> str:
+        """The name of the actor in Ray's logs and dashboard."""
+        return f"router-{self._number}" if self._number else "router"
+
     async def start(self, policies: Sequence[PolicyConfig] = ()) -> dict[Role, EngineInfo]:
         """Start all pools. Raises ReplicaDied if a model cannot be loaded.
 
@@ -125,6 +137,7 @@ class Router:
         # A router holds millions of objects in no cycle. With Python's defaults a third of its time goes into looking
         # for cycles among them.
         gc.set_threshold(*GC_THRESHOLDS)
+        self._exporting = asyncio.get_running_loop().create_task(self._keep_exporting())
         await asyncio.gather(*(pool.start() for pool in self._pools.values()))
         hear = [pool.replica_set.drain for pool in self._pools.values()]
         self._watch = asyncio.get_running_loop().create_task(watch_draining(hear))
@@ -151,14 +164,28 @@ class Router:
         self._stats.busy_s = {role: replica_set.busy_s for role, replica_set in replica_sets.items()}
         self._stats.loop_s = time.thread_time() - self._loop_from_s
         self._stats.live_s = self._lived.note(self._stats.live)
+        rounds = [since_s for group, since_s in self._round_from_s.items() if group.live]
+        self._stats.oldest_round_s = time.monotonic() - min(rounds) if rounds else 0.0
         return self._stats
 
     async def close(self) -> None:
-        """Kill every replica."""
-        if self._watch is not None:
-            self._watch.cancel()
+        """Kill every replica, and export the last counts."""
+        for task in (self._watch, self._exporting):
+            if task is not None:
+                task.cancel()
         for pool in self._pools.values():
             pool.close()
+        await self._export()
+
+    async def _keep_exporting(self) -> None:
+        while True:
+            await self._export()
+            await asyncio.sleep(EXPORT_S)
+
+    async def _export(self) -> None:
+        pools = {role: pool.pool_config for role, pool in self._pools.items()}
+        parameters = {role: pool.parameters for role, pool in self._pools.items()}
+        self._exporter.export(samples(await self.stats(), pools, parameters))
 
     async def route(self, questions: pa.Table, job: Job, committed: Collection[str] = ()):
         """Route one group. Yields finished traces as they end, as tables of ROUTED_SCHEMA.
@@ -174,6 +201,7 @@ class Router:
         yielded = time.monotonic()
         try:
             while True:
+                self._round_from_s[group] = time.monotonic()
                 rows = await self._decide(journaled)
                 clock.lap(TimePart.DECIDING)
                 self._dispatch(group, rows, sampling)
@@ -197,6 +225,7 @@ class Router:
             journaled.end()
         finally:
             del self._inboxes[group]
+            self._round_from_s.pop(group, None)
             self._stats.live -= group.live
 
     async def committed(self, group: str, trace_ids: Sequence[str]) -> None:
@@ -255,6 +284,7 @@ class Router:
         self._stats.live += journaled.group.live
         self._lived.note(self._stats.live)
         self._stats.done += journaled.waiting
+        self._stats.errors += journaled.errors
         return journaled
 
     async def _open(self, cell: str) -> CellJournal:
@@ -325,7 +355,9 @@ class Router:
             stats.steps_large += steps
 
     def _retire(self, journaled: JournaledGroup) -> None:
+        errors = journaled.errors
         ended = journaled.retire()
+        self._stats.errors += journaled.errors - errors
         for pool in self._pools.values():
             pool.forget(journaled.group, ended)
         self._stats.done += len(ended)

@@ -44,6 +44,11 @@ class RouterStats:
     """Seconds that rows were at a role's engines, summed over rows. The key says whether the rows wrote text; the
     others were scored, rated or read by the probe."""
 
+    errors: int = 0
+    """Traces that ended as error rows, of those that are done."""
+    oldest_round_s: float = 0.0
+    """Seconds since the group that has waited longest last had an answer. 0: no group has a live trace."""
+
     @property
     def queued(self) -> int:
         return max(self.total - self.live - self.done, 0)

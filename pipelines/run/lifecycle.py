@@ -129,7 +129,14 @@ class Lifecycle:
             routers = self._config.pools.routers
             move_logs(journal, routers, router_of_groups(run.describe()["cells"], routers))
         start = partial(
-            session, self._pair, self._config.pools, self._replica_class, self._roles, self._policies, journal
+            session,
+            self._pair,
+            self._config.pools,
+            self._replica_class,
+            self._roles,
+            self._policies,
+            journal,
+            run.name,
         )
         self._supervisor = Supervisor(run, start)
         if new:

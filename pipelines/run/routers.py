@@ -26,6 +26,8 @@ from steer.traces import Role
 MEANS = ("outstanding_s", "live_s")
 """Counts of wall time. Every router counts the same seconds, so their mean stands for them all: its product with the
 replica-seconds of all routers is what `pipelines.report.time_spent` needs."""
+MAXIMA = ("oldest_round_s",)
+"""Counts of which the largest one stands for all routers."""
 
 Groups = Mapping[tuple[str, str], int]
 """Something counted by (cell, group)."""
@@ -125,12 +127,13 @@ def router_of_groups(cells: Sequence[Mapping[str, Any]], routers: int) -> dict[t
 
 
 def summed(counts: Sequence[RouterStats]) -> RouterStats:
-    """The counts of several routers as one: sums, also of what is counted by role or part, but means of `MEANS`. Texts
-    by role stand beside each other."""
+    """The counts of several routers as one: sums, also of what is counted by role or part, but means of `MEANS` and
+    `MAXIMA`. Texts by role stand beside each other."""
     if len(counts) == 1:
         return counts[0]
+    how = {**dict.fromkeys(MEANS, _mean), **dict.fromkeys(MAXIMA, max)}
     values = {each.name: [getattr(count, each.name) for count in counts] for each in fields(RouterStats)}
-    return RouterStats(**{name: _joined(held, _mean if name in MEANS else sum) for name, held in values.items()})
+    return RouterStats(**{name: _joined(held, how.get(name, sum)) for name, held in values.items()})
 
 
 def _joined(values: Sequence[Any], join: Callable[[Sequence[Any]], Any]) -> Any:

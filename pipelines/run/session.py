@@ -195,12 +195,14 @@ def session(
     roles: Sequence[Role] = PAIR,
     policies: Sequence[PolicyConfig] = (),
     journal: str | None = None,
+    run: str = "",
 ) -> Iterator[Session]:
     """Started routers with a pool for each of the `roles`, for as long as the block runs. Call this inside `cluster`.
 
     The replicas that the pools begin with are loaded when the block begins. `policies`: those of the run. The routers
     make the `custom` ones first, to see whether they can. `journal`: path or URL of the folder in which they keep live
-    traces. None: they keep none. Raises StartFailed, and ValueError for pools that cannot be shared among the routers.
+    traces. None: they keep none. `run`: the run's name in the metrics. Raises StartFailed, and ValueError for pools
+    that cannot be shared among the routers.
     """
     shares = pool_shares(pools, roles)
     # num_cpus=0: a router waits most of the time, and must find room on a node full of engines. All are beside the
@@ -213,7 +215,7 @@ def session(
     prefixes = [f"{number}/" if len(shares) > 1 else "" for number in range(len(shares))]
     routers = Routers(
         tuple(
-            router.remote(pair, share, replica_class, roles, folder, prefix)
+            router.remote(pair, share, replica_class, roles, folder, prefix, run)
             for share, folder, prefix in zip(shares, folders, prefixes, strict=True)
         )
     )

@@ -94,7 +94,14 @@ class EndpointDeployment:
         rank = serve.get_replica_context().rank.rank % len(shares)
         prefix = f"{rank}/" if len(shares) > 1 else ""
         router = LiveRouter(
-            what.pair, shares[rank], what.routing, what.tokens, options.max_live, roles=roles, prefix=prefix
+            what.pair,
+            shares[rank],
+            what.routing,
+            what.tokens,
+            options.max_live,
+            roles=roles,
+            prefix=prefix,
+            run=f"{NAME}/{what.name}",
         )
         self._endpoint = Endpoint(what, router, roles)
         self._thinks = {model.thinks.close for model in (what.pair.small, what.pair.large) if model.thinks}

@@ -174,6 +174,11 @@ class RunFolder:
         return CommittedRows(_by_group(traces), _by_group(mixtures))
 
     @property
+    def name(self) -> str:
+        """Name of the folder, without what leads to it."""
+        return self._path.rstrip("/").rpartition("/")[2]
+
+    @property
     def journal(self) -> str:
         """Path or URL of the journal's folder."""
         return f"{self.root}/journal"
