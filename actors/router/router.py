@@ -22,6 +22,7 @@ from actors.router.stats import RouterStats
 from actors.router.trace_time import LiveTime, TimePart, TraceClock
 from steer.config.policy import PolicyConfig
 from steer.config.run import PairConfig, PoolsConfig, RoutingOptions
+from steer.events import Event, EventLog
 from steer.messages import WRITING, EngineInfo, Sampling
 from steer.mixture.bank import ScoreBank
 from steer.policies import make_policy
@@ -77,6 +78,7 @@ class Router:
         names a simulated engine. `roles`: those that the policies need; each gets a pool. `journal`: path or URL of the
         journal's folder. None: keep no journal. `prefix`: what the names of this router's replicas begin with."""
         self._stats = RouterStats()
+        self._events = EventLog()
         self._inboxes: dict[Group, asyncio.Queue[Reply | Exception]] = {}
         self._banks: dict[str, ScoreBank] = {}
         self._journal = None if journal is None else Journal(journal)
@@ -109,6 +111,7 @@ class Router:
                 self._left,
                 self._learn,
                 prefix,
+                self._events,
             )
             for role in roles
         }
@@ -143,6 +146,7 @@ class Router:
         replica_sets = {role: pool.replica_set for role, pool in pools.items()}
         self._stats.replaced = sum(replica_set.replaced for replica_set in replica_sets.values())
         self._stats.replicas = {role: len(replica_set.live) for role, replica_set in replica_sets.items()}
+        self._stats.states = {role: replica_set.states for role, replica_set in replica_sets.items()}
         self._stats.starting = {role: replica_set.starting for role, replica_set in replica_sets.items()}
         self._stats.replica_s = {role: replica_set.replica_s for role, replica_set in replica_sets.items()}
         waiting = {role: replica_set.waiting for role, replica_set in replica_sets.items()}
@@ -152,6 +156,10 @@ class Router:
         self._stats.loop_s = time.thread_time() - self._loop_from_s
         self._stats.live_s = self._lived.note(self._stats.live)
         return self._stats
+
+    async def events(self, since: int) -> list[Event]:
+        """What happened to the replicas: the events from this number on."""
+        return self._events.since(since)
 
     async def close(self) -> None:
         """Kill every replica."""
