@@ -23,6 +23,7 @@ from actors.router.stats import RouterStats
 from actors.router.trace_time import LiveTime, TimePart, TraceClock
 from steer.config.policy import PolicyConfig
 from steer.config.run import PairConfig, PoolsConfig, RoutingOptions
+from steer.events import Event, EventLog
 from steer.messages import WRITING, EngineInfo, Sampling
 from steer.mixture.bank import ScoreBank
 from steer.policies import make_policy
@@ -83,6 +84,7 @@ class Router:
         self._number = prefix.removesuffix("/")
         self._exporter = Exporter(run, self._number or "0")
         self._exporting: asyncio.Task[None] | None = None
+        self._events = EventLog()
         self._inboxes: dict[Group, asyncio.Queue[Reply | Exception]] = {}
         self._round_from_s: dict[Group, float] = {}
         """When each group last had an answer."""
@@ -117,6 +119,7 @@ class Router:
                 self._left,
                 self._learn,
                 prefix,
+                self._events,
             )
             for role in roles
         }
@@ -156,6 +159,7 @@ class Router:
         replica_sets = {role: pool.replica_set for role, pool in pools.items()}
         self._stats.replaced = sum(replica_set.replaced for replica_set in replica_sets.values())
         self._stats.replicas = {role: len(replica_set.live) for role, replica_set in replica_sets.items()}
+        self._stats.states = {role: replica_set.states for role, replica_set in replica_sets.items()}
         self._stats.starting = {role: replica_set.starting for role, replica_set in replica_sets.items()}
         self._stats.replica_s = {role: replica_set.replica_s for role, replica_set in replica_sets.items()}
         waiting = {role: replica_set.waiting for role, replica_set in replica_sets.items()}
@@ -167,6 +171,10 @@ class Router:
         rounds = [since_s for group, since_s in self._round_from_s.items() if group.live]
         self._stats.oldest_round_s = time.monotonic() - min(rounds) if rounds else 0.0
         return self._stats
+
+    async def events(self, since: int) -> list[Event]:
+        """What happened to the replicas: the events from this number on."""
+        return self._events.since(since)
 
     async def close(self) -> None:
         """Kill every replica, and export the last counts."""

@@ -22,10 +22,14 @@ class RouterStats:
     replicas: dict[Role, int] = field(default_factory=dict)
     """Replicas that take rows now."""
     starting: dict[Role, int] = field(default_factory=dict)
+    states: dict[Role, dict[str, int]] = field(default_factory=dict)
+    """Replicas by `actors.router.replica.ReplicaState`: waiting, downloading, loading, live, leaving. Every state has a
+    number."""
     replica_s: dict[Role, float] = field(default_factory=dict)
     """Seconds that replicas held a place on a node, from being placed (loading included) until killed, or until now."""
     waiting: dict[Role, str] = field(default_factory=dict)
-    """What the replicas without a node wait for. Only roles that have such replicas."""
+    """What the replicas that start wait for: a node, packages, weights or their model. Only roles that have such
+    replicas."""
     outstanding_s: dict[Role, float] = field(default_factory=dict)
     """Seconds in which a pool had rows waiting or running."""
     busy_s: dict[Role, float] = field(default_factory=dict)
