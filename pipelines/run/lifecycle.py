@@ -35,15 +35,11 @@ from pipelines.run.supervisor import Supervisor
 from steer.config.check import needed_roles, usable_pair
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.policy import PolicyConfig
+from steer.config.resume import refused_changes, with_prices
 from steer.config.run import PairConfig
 from steer.config.shares import pool_shares
 from steer.storage.run_folder import RunFolder
 from steer.traces import Role
-
-MAY_DIFFER = ("pools", "journal")
-"""Keys of the configuration that may differ when a run is resumed."""
-MUST_AGREE = ("pools.measures",)
-"""Keys below those of `MAY_DIFFER` that may not differ, unless more is measured now than by an earlier version."""
 
 
 class Lifecycle:
@@ -229,13 +225,8 @@ def prepare_resuming(run: RunFolder, wanted: dict[str, Any], out: str | Path) ->
     The run may have been on another machine and may have had other pools. Raises SettingsError, with the key, if
     `wanted` is another configuration.
     """
-    changes = [
-        (key, was, now)
-        for key, was, now in changed(run.describe()["config"], json.loads(json.dumps(wanted)))
-        if not key.startswith(tuple(f"{free}." for free in MAY_DIFFER))
-        and key not in MAY_DIFFER
-        or (key.startswith(MUST_AGREE) and not _measures_more(was, now))
-    ]
+    held, wanted = run.describe()["config"], json.loads(json.dumps(wanted))
+    changes = list(refused_changes(held, wanted))
     if changes:
         key, was, now = changes[0]
         raise SettingsError(
@@ -243,27 +234,6 @@ def prepare_resuming(run: RunFolder, wanted: dict[str, Any], out: str | Path) ->
         )
     take_over_lock(run)
     run.clean()
-
-
-def changed(was: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(dotted key, earlier value, present value) of every difference between two configurations as JSON values.
-
-    A key that only one of them has counts as null there: a run that an earlier version began lacks keys that are new.
-    """
-    if isinstance(was, dict) and isinstance(now, dict):
-        for name in dict.fromkeys([*was, *now]):
-            yield from changed(was.get(name), now.get(name), f"{key}.{name}" if key else name)
-    elif _are_objects(was) and _are_objects(now) and len(was) == len(now):
-        for number, (earlier, present) in enumerate(zip(was, now, strict=True)):
-            yield from changed(earlier, present, f"{key}.{number}")
-    elif was != now:
-        yield key, was, now
-
-
-def _measures_more(was: Any, now: Any) -> bool:
-    return isinstance(was, list) and isinstance(now, list) and set(was) < set(now)
-
-
-def _are_objects(value: Any) -> bool:
-    """Whether a value is a list of objects, such as a sweep's benchmarks and variants."""
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+    priced = with_prices(held, wanted)
+    if priced != held:
+        run.update(config=priced)

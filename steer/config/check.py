@@ -12,6 +12,7 @@ from steer.config.policy import CustomPolicy, PolicyConfig
 from steer.config.run import PairConfig, PoolsConfig, RoutingOptions
 from steer.config.shares import share_problems
 from steer.costs.gpu_memory import memory_problems
+from steer.costs.money import prices_of, unpriced_pools
 from steer.policies import SIGNALS, Signal, make_policy
 from steer.traces import MEASURES, PAIR, Role
 
@@ -60,6 +61,7 @@ def usable_pair(config: Configured, policies: Sequence[PolicyConfig]) -> PairCon
         *_missing_signals(policies, pair),
         *_custom_measures(policies, config.pools),
         *_thought_problems(policies, pair, config.routing),
+        *_missing_prices(policies, pair, config.pools),
     ]
     if problems:
         raise ValueError("\n".join(dict.fromkeys(problems)))
@@ -131,6 +133,23 @@ def _thought_problems(policies: Iterable[PolicyConfig], pair: PairConfig, routin
         yield (
             f"policy {name} hands a trace over between its steps, but {why}: give both models the same thinks:, or "
             f"take a policy that gives whole questions ({', '.join(sorted(_WHOLE))})"
+        )
+
+
+def _missing_prices(policies: Sequence[PolicyConfig], pair: PairConfig, pools: PoolsConfig) -> Iterator[str]:
+    """What some of the run's models or pools have a price for, and others lack. Prices are all there, or none is."""
+    roles = needed_roles(policies, pair)
+    priced = prices_of(pair)
+    for role in roles if priced else ():
+        if role not in priced:
+            yield (
+                f"pair.{role.label} has no usd_per_million_tokens, and the pair's other models have: give it one too "
+                "({input: 0, output: 0} where tokens cost nothing)"
+            )
+    for label in unpriced_pools([role.label for role in roles], pools):
+        yield (
+            f"pools.{label} has GPUs and no usd_per_gpu_hour, and another pool has a price: give it one too (0 where "
+            "they cost nothing)"
         )
 
 

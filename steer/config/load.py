@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from steer.config.check import contradictions
+from steer.config.pairs import load_pair
 from steer.config.run import RunConfig
 from steer.config.strict import COUNTS, SEEDS
 from steer.config.sweep import SweepConfig
@@ -121,6 +122,8 @@ def _override(data: dict[str, Any], item: str, model: type[BaseModel]) -> None:
         if below is None or (part == "policy" and isinstance(below, str)):
             below = {} if below is None else {"name": below}
             here[part if isinstance(here, dict) else int(part)] = below
+        elif part == "pair" and isinstance(below, str):
+            below = here[part] = _spelled_out(below, item)
         if not isinstance(below, dict | list):
             taken = ".".join(parts[: depth + 1])
             raise SettingsError(f"--set {item}: {taken} is {below!r} here, it has no keys; set {taken} as a whole")
@@ -130,6 +133,14 @@ def _override(data: dict[str, Any], item: str, model: type[BaseModel]) -> None:
         here[int(parts[-1])] = value
     else:
         here[parts[-1]] = value
+
+
+def _spelled_out(pair: str, item: str) -> dict[str, Any]:
+    """The models of a pair that is given by its name or file, so that an override can change a key of one."""
+    try:
+        return load_pair(pair).model_dump(mode="json")
+    except ValueError as failure:
+        raise SettingsError(f"--set {item}: {failure}") from None
 
 
 _TAKEN_AS: dict[type, tuple[type, ...]] = {int: (float,), float: (int,), list: (tuple,), dict: (BaseModel,)}

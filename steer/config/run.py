@@ -170,6 +170,15 @@ class ThoughtTags(Strict):
     """Ends the thought. What follows is the answer, and the answer alone is graded."""
 
 
+class TokenPrices(Strict):
+    """What a model's tokens cost, in US dollars a million (docs/report.md, Money)."""
+
+    input: Annotated[float, Field(ge=0)]
+    """A million prompt tokens that the model computes. Those that its prefix cache holds cost nothing."""
+    output: Annotated[float, Field(ge=0)]
+    """A million generated tokens, discarded ones included."""
+
+
 class ModelConfig(Strict):
     """One model of a pair."""
 
@@ -189,6 +198,8 @@ class ModelConfig(Strict):
     it writes is its answer."""
     engine: dict[str, Any] = Field(default_factory=dict)
     """Further vLLM engine arguments, e.g. `tensor_parallel_size`, `gpu_memory_utilization`."""
+    usd_per_million_tokens: TokenPrices | None = None
+    """Price of this model's tokens, e.g. `{input: 0.1, output: 0.4}`. None: this run's tokens have no price."""
 
     @field_validator("template")
     @classmethod
@@ -245,6 +256,9 @@ class PoolConfig(Strict):
     """Seconds after which a replica that has not loaded is given up."""
     step_timeout_s: Annotated[float, Field(gt=0)] = 900.0
     """Seconds after which a replica that has not answered a call counts as dead."""
+    usd_per_gpu_hour: Annotated[float, Field(ge=0)] | None = None
+    """Price of one GPU for an hour, in US dollars. A replica costs this times `gpus`, from its place on a node until it
+    is stopped. None: this pool's GPUs have no price."""
 
     @property
     def least(self) -> int:

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from pipelines.run.lifecycle import changed, held_run, prepare_resuming
+from pipelines.run.lifecycle import held_run, prepare_resuming
 from pipelines.run.stages import without_mixtures
 from steer.config.load import SettingsError
 from steer.config.policy import SteerPolicy
@@ -47,13 +47,6 @@ def test_a_folder_without_a_run_and_one_of_another_kind(tmp_path, run):
     assert held_run(run.root, "run") is not None
     with pytest.raises(SettingsError, match="holds a run, not a sweep"):
         held_run(run.root, "sweep")
-
-
-def test_every_difference_is_named():
-    was, now = {"a": {"b": 1, "c": [1]}, "d": 2}, {"a": {"b": 1, "c": [2]}, "e": 3}
-    assert list(changed(was, now)) == [("a.c", [1], [2]), ("d", 2, None), ("e", None, 3)]
-    was, now = {"f": [{"g": 1}, {"g": 2}], "h": [{"i": 1}]}, {"f": [{"g": 1, "new": None}, {"g": 3}], "h": []}
-    assert list(changed(was, now)) == [("f.1.g", 2, 3), ("h", [{"i": 1}], [])]
 
 
 def test_going_on_removes_what_was_not_committed_and_nothing_else(tmp_path, run):

@@ -122,9 +122,9 @@ def test_an_override_that_cannot_be_read_is_named(item):
 
 def test_an_override_below_a_plain_value_is_refused(tmp_path):
     path = tmp_path / "run.yaml"
-    path.write_text("pair: embedded\n")
-    with pytest.raises(SettingsError, match="pair is 'embedded' here, it has no keys"):
-        load_config(path, ["pair.small.path=x"])
+    path.write_text("seed: 3\n")
+    with pytest.raises(SettingsError, match="seed is 3 here, it has no keys"):
+        load_config(path, ["seed.first=4"])
 
 
 def test_a_missing_file_names_the_nearest(tmp_path):

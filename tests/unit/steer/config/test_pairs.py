@@ -77,7 +77,8 @@ def test_a_pair_is_found_by_name_or_taken_as_it_is():
 
 def test_a_pair_file_holds_every_key_of_the_two_models(tmp_path):
     content = """
-small: {path: org/small, parameters: 1.0e9, system_role: false, dtype: bfloat16, max_model_len: 8192}
+small: {path: org/small, parameters: 1.0e9, system_role: false, dtype: bfloat16, max_model_len: 8192,
+        usd_per_million_tokens: {input: 0.1, output: 0.4}}
 large: {path: /models/large, engine: {quantization: awq, hf_overrides: {rope_theta: 500000.0}}}
 """
     pair = load_pair(write(tmp_path / "pair.yaml", content))
@@ -90,6 +91,7 @@ large: {path: /models/large, engine: {quantization: awq, hf_overrides: {rope_the
         "template": None,
         "thinks": None,
         "engine": None,
+        "usd_per_million_tokens": {"input": 0.1, "output": 0.4},
     }
     assert pair.large.engine == {"quantization": "awq", "hf_overrides": {"rope_theta": 5e5}}
     assert load_pair(PairConfig.model_validate(pair.model_dump())) == pair
