@@ -23,6 +23,7 @@ from actors.router.stats import RouterStats
 from actors.router.trace_time import LiveTime, TimePart, TraceClock
 from steer.config.policy import PolicyConfig
 from steer.config.run import PairConfig, PoolsConfig, RoutingOptions
+from steer.costs.money import prices_of
 from steer.events import Event, EventLog
 from steer.messages import WRITING, EngineInfo, Sampling
 from steer.mixture.bank import ScoreBank
@@ -83,6 +84,7 @@ class Router:
         self._stats = RouterStats()
         self._number = prefix.removesuffix("/")
         self._exporter = Exporter(run, self._number or "0")
+        self._prices = prices_of(pair)
         self._exporting: asyncio.Task[None] | None = None
         self._events = EventLog()
         self._inboxes: dict[Group, asyncio.Queue[Reply | Exception]] = {}
@@ -168,6 +170,7 @@ class Router:
         self._stats.busy_s = {role: replica_set.busy_s for role, replica_set in replica_sets.items()}
         self._stats.loop_s = time.thread_time() - self._loop_from_s
         self._stats.live_s = self._lived.note(self._stats.live)
+        self._stats.parameters = {role: pool.parameters for role, pool in pools.items()}
         rounds = [since_s for group, since_s in self._round_from_s.items() if group.live]
         self._stats.oldest_round_s = time.monotonic() - min(rounds) if rounds else 0.0
         return self._stats
@@ -192,8 +195,7 @@ class Router:
 
     async def _export(self) -> None:
         pools = {role: pool.pool_config for role, pool in self._pools.items()}
-        parameters = {role: pool.parameters for role, pool in self._pools.items()}
-        self._exporter.export(samples(await self.stats(), pools, parameters))
+        self._exporter.export(samples(await self.stats(), pools, self._prices))
 
     async def route(self, questions: pa.Table, job: Job, committed: Collection[str] = ()):
         """Route one group. Yields finished traces as they end, as tables of ROUTED_SCHEMA.
@@ -352,6 +354,8 @@ class Router:
         finishes = zip(reply.rows, reply.results.finish_R, strict=True)
         steps = sum(row.op in WRITING and finish != Finish.CUT for row, finish in finishes) + len(more)
         role = reply.rows[0].role
+        computed = sum(reply.results.prompt_tokens_R) - sum(reply.results.cached_tokens_R)
+        stats.computed[role] = stats.computed.get(role, 0) + computed
         for row, seconds in zip(reply.rows, reply.results.seconds_R, strict=True):
             kind = (role, row.op in WRITING)
             stats.row_s[kind] = stats.row_s.get(kind, 0.0) + seconds

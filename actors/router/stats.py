@@ -48,6 +48,10 @@ class RouterStats:
     """Seconds that rows were at a role's engines, summed over rows. The key says whether the rows wrote text; the
     others were scored, rated or read by the probe."""
 
+    computed: dict[Role, int] = field(default_factory=dict)
+    """Prompt tokens that a role's engines computed: those that their prefix caches did not hold."""
+    parameters: dict[Role, float] = field(default_factory=dict)
+    """Parameters of each role's model; 0 if it was never loaded and its configuration does not say."""
     errors: int = 0
     """Traces that ended as error rows, of those that are done."""
     oldest_round_s: float = 0.0

@@ -32,6 +32,7 @@ from pipelines.run.routers import router_of_groups
 from pipelines.run.run_lock import run_lock_held, take_over_lock
 from pipelines.run.session import Session, StartFailed, cluster, engine_cpus, session
 from pipelines.run.supervisor import Supervisor
+from pipelines.watch.live_file import LiveFile
 from steer.config.check import needed_roles, usable_pair
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.policy import PolicyConfig
@@ -163,7 +164,7 @@ class Lifecycle:
 def evaluate_with_progress(cells: Sequence[Cell], started: Session, run: RunFolder) -> None:
     """Route, grade and commit the cells, with progress on standard error. Writes the time it took to `run.json`."""
     before, started_s = started.stats(), time.monotonic()
-    with Progress(started.stats, sys.stderr):
+    with Progress(started.stats, sys.stderr, live=LiveFile(run)):
         grading_s = evaluate(cells, started.routers, run)
     wall_s = time.monotonic() - started_s
     note_seconds(run, [cell.name for cell in cells], wall_s)

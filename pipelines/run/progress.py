@@ -11,6 +11,8 @@ from contextlib import suppress
 from typing import NamedTuple, TextIO
 
 from actors.router.stats import RouterStats
+from pipelines.watch.frame import duration
+from pipelines.watch.live_file import ROUTED, STOPPED, LiveFile
 
 LINE_S = 10.0
 """Seconds between two lines in a log: often enough to see that a run is alive, seldom enough for a run of days."""
@@ -78,21 +80,20 @@ def eta_s(now: ProgressSnapshot) -> float | None:
     return now.at_s * max(now.total - now.done, 0) / now.done
 
 
-def duration(seconds: float | None) -> str:
-    """`1:02:03`, `2:03`, or a dash for None."""
-    if seconds is None:
-        return "–"
-    whole = round(seconds)
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
 class Progress:
     """Context manager that shows the run's progress on `stream` until the block ends."""
 
-    def __init__(self, read: Callable[[], RouterStats], stream: TextIO = sys.stderr, line_s: float = LINE_S):
-        """`read` may raise, because the router is starting or has died. Then the last counts are shown again."""
-        self._read, self._stream, self._line_s = read, stream, line_s
+    def __init__(
+        self,
+        read: Callable[[], RouterStats],
+        stream: TextIO = sys.stderr,
+        line_s: float = LINE_S,
+        live: LiveFile | None = None,
+    ):
+        """`read` may raise, because the router is starting or has died. Then the last counts are shown again. `live`:
+        gets the counts, too."""
+        self._read, self._stream, self._line_s, self._live = read, stream, line_s, live
+        self._counts: RouterStats | None = None
         self._stop = threading.Event()
         self._base = self._last = ProgressSnapshot(0.0)
         self._started = 0.0
@@ -107,25 +108,34 @@ class Progress:
         self._thread.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, failure: type[BaseException] | None, *_) -> None:
         self._stop.set()
         self._thread.join(timeout=5)
+        if self._live is not None:
+            last = self._reading()
+            with suppress(Exception):  # As in `_reading`.
+                if self._counts is not None:
+                    self._live.end(STOPPED if failure else ROUTED, self._counts, last.at_s, last.done, last.total)
 
     def _reading(self) -> ProgressSnapshot:
         at_s = time.monotonic() - self._started
         try:
-            self._last = ProgressSnapshot.of(self._read(), at_s).since(self._base)
+            self._counts = self._read()
+            self._last = now = ProgressSnapshot.of(self._counts, at_s).since(self._base)
+            if self._live is not None and not self._stop.is_set():
+                self._live.write_if_due(self._counts, at_s, now.done, now.total, eta_s(now))
         except Exception:
-            # Whatever stops the router also stops the pipeline, which reports it.
+            # Whatever stops the router also stops the pipeline, which reports it. So does a full disk.
             self._last = self._last._replace(at_s=at_s)
         return self._last
 
     def _watch_log(self) -> None:
-        before = ProgressSnapshot(0.0)
-        while not self._stop.wait(self._line_s):
+        before, line_s = ProgressSnapshot(0.0), self._line_s
+        while not self._stop.wait(self._line_s if self._live is None else min(self._line_s, self._live.every_s)):
             now = self._reading()
-            print(f"[{duration(now.at_s)}] {progress_text(now, before)}", file=self._stream, flush=True)
-            before = now
+            if now.at_s >= line_s:
+                print(f"[{duration(now.at_s)}] {progress_text(now, before)}", file=self._stream, flush=True)
+                before, line_s = now, line_s + self._line_s
 
     def _watch_terminal(self) -> None:
         from rich.console import Console

@@ -26,8 +26,8 @@ from steer.traces import Role
 MEANS = ("outstanding_s", "live_s")
 """Counts of wall time. Every router counts the same seconds, so their mean stands for them all: its product with the
 replica-seconds of all routers is what `pipelines.report.time_spent` needs."""
-MAXIMA = ("oldest_round_s",)
-"""Counts of which the largest one stands for all routers."""
+MAXIMA = ("oldest_round_s", "parameters")
+"""Numbers of which the largest one stands for all routers."""
 
 Groups = Mapping[tuple[str, str], int]
 """Something counted by (cell, group)."""

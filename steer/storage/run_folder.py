@@ -4,6 +4,7 @@
     RUN/steps/       one row a generated step              RUN/mixtures/  one row a fitted mixture
     RUN/run.json     configuration, versions, git commit, seeds, times
     RUN/journal/     live traces, until the run ends (`actors/router/journal.py`)
+    RUN/live.json    what the run counts now, until it ends (`pipelines/watch/live_file.py`)
     RUN/driver.json  the run lock (`pipelines/run/run_lock.py`)
 
 docs/tables.md describes every column. Invariants: a file is written under another name and renamed, so a reader sees it
@@ -40,6 +41,7 @@ _SORTED_BYTES = 2**30
 exceed the 32-bit offsets of strings."""
 
 
+LIVE_FILE = "live.json"
 READINGS = 10
 """Times that a table is read, if parts of it are merged each time meanwhile. Merges are minutes apart."""
 
@@ -164,6 +166,7 @@ class RunFolder:
                     self._fs.delete_file(info.path)
         for table in SCHEMAS:
             self._parts[table].remove_replaced()
+        self.remove_file(LIVE_FILE)
         self._lay_out()
 
     def committed(self, cells: Iterable[str]) -> CommittedRows:
@@ -172,6 +175,11 @@ class RunFolder:
         traces = self.read_unsorted("traces", names, ["group", "trace_id"])
         mixtures = self.read_unsorted("mixtures", names, ["group", *MIXTURE_KEYS])
         return CommittedRows(_by_group(traces), _by_group(mixtures))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder is in a file system of this machine, network file systems included."""
+        return isinstance(self._fs, fs.LocalFileSystem)
 
     @property
     def name(self) -> str:
@@ -188,9 +196,10 @@ class RunFolder:
             self._fs.delete_dir(f"{self._path}/journal")
 
     def finish(self, **entries: Any) -> None:
-        """Remove the journal, and set `entries` of `run.json`, and `finished` and `seconds` if the run was not finished
-        before."""
+        """Remove the journal and the live counts, and set `entries` of `run.json`, and `finished` and `seconds` if the
+        run was not finished before."""
         self.remove_journal()
+        self.remove_file(LIVE_FILE)
         if self.describe()["finished"]:
             self.update(**entries)
             return

@@ -58,6 +58,7 @@ def test_the_page_holds_the_values_of_the_finished_run(finished):
     for role in PAIR:
         tokens = asked[f"tokens_{role.label}"].sum()
         assert total(page["steer_tokens_total"], role) == tokens > 0
+        assert total(page["steer_prompt_tokens_total"], role) == asked[f"prefill_{role.label}"].sum() > 0
         assert total(page["steer_flops_total"], role) == 2 * infos[role].parameters * tokens
         assert total(page["steer_steps_total"], role) == getattr(stats, f"steps_{role.label}") > 0
         assert total(page["steer_replicas"], role) == 0
@@ -68,7 +69,12 @@ def test_the_page_holds_the_values_of_the_finished_run(finished):
 
 def test_each_router_has_its_own_series_of_every_metric(finished):
     *_, page = finished
-    never = {names.FAILED.name, names.REPLACED.name, names.GPU_S.name}  # a counter that counted nothing has no series
+    never = {
+        names.FAILED.name,
+        names.REPLACED.name,
+        names.GPU_S.name,
+        names.USD.name,
+    }  # a counter that counted nothing has no series
     assert set(page) == {metric.name for metric in names.METRICS} - never
     for values in page.values():
         assert {router for router, _, _ in values} == {"0", "1"}

@@ -11,8 +11,9 @@ from ray.util.metrics import Counter, Gauge
 
 from actors.router.metrics import names
 from actors.router.stats import RouterStats
-from steer.config.run import PoolConfig
+from steer.config.run import PoolConfig, TokenPrices
 from steer.costs.flops import UNIT, flops_paper
+from steer.costs.money import HOUR_S, tokens_usd
 from steer.traces import PAIR, Role
 
 EXPORT_S = 5.0
@@ -27,8 +28,13 @@ class Sample(NamedTuple):
     labels: dict[str, str]
 
 
-def samples(stats: RouterStats, pools: Mapping[Role, PoolConfig], parameters: Mapping[Role, float]) -> list[Sample]:
-    """All that a router exports of its counts. `pools`: by role, those that there are. `parameters`: of the models."""
+def samples(
+    stats: RouterStats,
+    pools: Mapping[Role, PoolConfig],
+    prices: Mapping[Role, TokenPrices],
+) -> list[Sample]:
+    """All that a router exports of its counts. By role: `pools`, those that there are; `prices` of the models'
+    tokens, of those that have one."""
     steps = stats.steps_small + stats.steps_large
     alone: list[tuple[names.Metric, float]] = [
         (names.LIVE, stats.live),
@@ -43,25 +49,33 @@ def samples(stats: RouterStats, pools: Mapping[Role, PoolConfig], parameters: Ma
         (names.JOURNAL_S, stats.journal_s),
     ]
     found = [Sample(metric, value, {}) for metric, value in alone]
-    written = zip(PAIR, (stats.tokens_small, stats.tokens_large), (stats.steps_small, stats.steps_large), strict=True)
-    for role, tokens, role_steps in written:
+    tokens_O = {Role.SMALL: stats.tokens_small, Role.LARGE: stats.tokens_large}
+    steps_O = {Role.SMALL: stats.steps_small, Role.LARGE: stats.steps_large}
+    for role in PAIR:
         of_role = {names.ROLE: role.label}
-        flops = flops_paper(tokens, 0, parameters.get(role, 0.0), 0.0) * UNIT
+        flops = flops_paper(tokens_O[role], 0, stats.parameters.get(role, 0.0), 0.0) * UNIT
         found += [
-            Sample(names.TOKENS, tokens, of_role),
-            Sample(names.STEPS, role_steps, of_role),
+            Sample(names.TOKENS, tokens_O[role], of_role),
+            Sample(names.STEPS, steps_O[role], of_role),
             Sample(names.FLOPS, flops, of_role),
         ]
     for role, pool in pools.items():
         of_role = {names.ROLE: role.label}
-        replica_s = stats.replica_s.get(role, 0.0)
-        states = {"live": stats.replicas.get(role, 0), "starting": stats.starting.get(role, 0)}
+        computed, replica_s = stats.computed.get(role, 0), stats.replica_s.get(role, 0.0)
         found += [
+            Sample(names.PROMPT_TOKENS, computed, of_role),
             Sample(names.REPLICA_S, replica_s, of_role),
             Sample(names.GPU_S, replica_s * pool.gpus, of_role),
             Sample(names.BUSY_S, stats.busy_s.get(role, 0.0), of_role),
-            *(Sample(names.REPLICAS, count, of_role | {names.STATE: state}) for state, count in states.items()),
         ]
+        for state, count in stats.states.get(role, {}).items():
+            found.append(Sample(names.REPLICAS, count, of_role | {names.STATE: state}))
+        if pool.usd_per_gpu_hour is not None:
+            usd = replica_s * pool.gpus / HOUR_S * pool.usd_per_gpu_hour
+            found.append(Sample(names.USD, usd, of_role | {names.BY: names.GPU_PRICES}))
+        if role in prices:
+            usd = tokens_usd(computed, tokens_O.get(role, 0), prices[role])
+            found.append(Sample(names.USD, usd, of_role | {names.BY: names.TOKEN_PRICES}))
     return found
 
 

@@ -7,8 +7,11 @@ counter counts since its router started. A run that starts its routers again, or
 
 from typing import NamedTuple
 
-RUN, ROUTER, ROLE, STATE = "run", "router", "role", "state"
-"""Labels: name of the run's folder, number of the router, role of a model (`small`, `large`), state of a replica."""
+RUN, ROUTER, ROLE, STATE, BY = "run", "router", "role", "state", "by"
+"""Labels: name of the run's folder, number of the router, role of a model (`small`, `large`), state of a replica
+(`actors.router.replica.ReplicaState`), way of counting money."""
+TOKEN_PRICES, GPU_PRICES = "tokens", "gpu_hours"
+"""Values of BY. The two are never added."""
 
 
 class Metric(NamedTuple):
@@ -28,6 +31,11 @@ QUEUED = Metric("steer_traces_queued", "Traces that were announced and have not 
 DONE = Metric("steer_traces_done_total", "Traces that ended, whatever way.")
 FAILED = Metric("steer_traces_failed_total", "Traces that ended as error rows.")
 TOKENS = Metric("steer_tokens_total", "Tokens that a model generated, discarded ones included.", (ROLE,))
+PROMPT_TOKENS = Metric(
+    "steer_prompt_tokens_total",
+    "Prompt tokens that a model computed: those that its prefix cache did not hold.",
+    (ROLE,),
+)
 STEPS = Metric("steer_steps_total", "Steps that a model wrote, discarded ones included.", (ROLE,))
 LARGE_SHARE = Metric(
     "steer_large_steps_ratio", "Share of the large model in all steps since the router started, 0 to 1."
@@ -44,6 +52,7 @@ FLOPS = Metric("steer_flops_total", "FLOPs of generated tokens: 2N each, N the m
 REPLICA_S = Metric("steer_replica_seconds_total", "Seconds that replicas held a place on a node.", (ROLE,))
 GPU_S = Metric("steer_gpu_seconds_total", "The same seconds times the GPUs of a replica.", (ROLE,))
 BUSY_S = Metric("steer_engine_busy_seconds_total", "Seconds in which engines had work.", (ROLE,))
+USD = Metric("steer_cost_usd_total", "US dollars by the configuration's prices. No series without a price.", (ROLE, BY))
 
 METRICS = (
     LIVE,
@@ -51,6 +60,7 @@ METRICS = (
     DONE,
     FAILED,
     TOKENS,
+    PROMPT_TOKENS,
     STEPS,
     LARGE_SHARE,
     REPLICAS,
@@ -63,4 +73,5 @@ METRICS = (
     REPLICA_S,
     GPU_S,
     BUSY_S,
+    USD,
 )

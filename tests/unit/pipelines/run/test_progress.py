@@ -4,7 +4,7 @@ import io
 import threading
 from types import SimpleNamespace
 
-from pipelines.run.progress import Progress, ProgressSnapshot, duration, eta_s, progress_text
+from pipelines.run.progress import Progress, ProgressSnapshot, eta_s, progress_text
 from steer.traces import Role
 
 
@@ -44,10 +44,6 @@ def test_eta_follows_the_mean_pace_and_ends_at_zero():
     assert eta_s(ProgressSnapshot(30.0, total=40, done=50)) == 0
     assert eta_s(ProgressSnapshot(30.0, total=40, done=0)) is None
     assert eta_s(ProgressSnapshot(30.0, total=0, done=3)) is None
-
-
-def test_durations():
-    assert [duration(s) for s in (None, 5, 65, 3725)] == ["–", "0:05", "1:05", "1:02:05"]
 
 
 class Log(io.StringIO):
