@@ -166,3 +166,18 @@ def prepare_process(pool: PoolConfig) -> None:
 
     if pool.gpus > 0 and not torch.cuda.is_available():
         raise RuntimeError("the pool asks for GPUs and this process sees none: set `gpus: 0`, or install CUDA's vllm")
+
+
+def started_engine(arguments: dict[str, Any], pool: PoolConfig):
+    """A `vllm.LLMEngine` with these arguments of `vllm.EngineArgs`.
+
+    With `pool.engine_metrics` vLLM's own metrics go to the metrics page of the node, as the router's do.
+    """
+    import vllm
+
+    if not pool.engine_metrics:
+        return vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
+    from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
+
+    counted = vllm.EngineArgs(**arguments | {"disable_log_stats": False})
+    return vllm.LLMEngine.from_engine_args(counted, stat_loggers=[RayPrometheusStatLogger])

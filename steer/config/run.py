@@ -256,6 +256,9 @@ class PoolConfig(Strict):
     """Seconds after which a replica that has not loaded is given up."""
     step_timeout_s: Annotated[float, Field(gt=0)] = 900.0
     """Seconds after which a replica that has not answered a call counts as dead."""
+    engine_metrics: bool | None = None
+    """Export vLLM's own metrics, too (docs/monitoring.md): queue, cache, latencies. None: no, since vLLM counts them in
+    Python at every engine step."""
     usd_per_gpu_hour: Annotated[float, Field(ge=0)] | None = None
     """Price of one GPU for an hour, in US dollars. A replica costs this times `gpus`, from its place on a node until it
     is stopped. None: this pool's GPUs have no price."""
