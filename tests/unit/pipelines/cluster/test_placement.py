@@ -36,9 +36,7 @@ def test_a_mistyped_label_is_named_beside_those_that_there_are():
 def test_a_replica_that_is_larger_than_any_node_is_told_what_nodes_there_are():
     said = missing(pools(large={"cpus": 16}), [node(8), node(8), node(4, 1)])
     assert "pools.large.cpus = 16" in said and "2 nodes with 8 CPUs; 1 node with 4 CPUs, 1 GPU" in said
-    said = missing(
-        pools(large={"cpus": 8, "gpus": 1}), [node(8), node(4, 1)]
-    )  # each of them somewhere, but not together
+    said = missing(pools(large={"cpus": 8, "gpus": 1}), [node(8), node(4, 1)])  # not on one node
     assert "pools.large: 8 CPUs, 1 GPU" in said
 
 
