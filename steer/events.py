@@ -1,5 +1,4 @@
-"""What happens to the replicas of a router, one event after the other: for the operator's terminal and the table
-`events/`.
+"""What happens to replicas, one event after the other: for the operator's terminal and the table `events/`.
 
 Invariant: events are numbered in their order, from 0, so whoever asks for those after a number misses none of the last
 `KEPT`.
@@ -8,11 +7,14 @@ Invariant: events are numbered in their order, from 0, so whoever asks for those
 import time
 from collections import deque
 from enum import StrEnum
+from textwrap import shorten
 from typing import NamedTuple
 
 KEPT = 10_000
 """Events that are kept until they are asked for. The driver asks every second or two; a large pool that starts makes
 some hundred."""
+REASON_CHARS = 500
+"""Longest reason. Ray's own may hold a stack trace."""
 
 
 class What(StrEnum):
@@ -51,6 +53,14 @@ class Event(NamedTuple):
     reason: str
 
 
+def event_of(
+    what: What, role: str = "", replica: str = "", node: str | None = None, reason: str = "", number: int = 0
+) -> Event:
+    """The event that happens now."""
+    said = shorten(reason.removeprefix(f"{replica} died: "), REASON_CHARS, placeholder=" ...")
+    return Event(number, time.time(), what, role, replica, node or "", said)
+
+
 class EventLog:
     """Events of one router. Not thread-safe: its event loop alone uses it."""
 
@@ -59,7 +69,7 @@ class EventLog:
         self._noted = 0
 
     def note(self, what: What, role: str, replica: str = "", node: str | None = None, reason: str = "") -> None:
-        self._events.append(Event(self._noted, time.time(), what, role, replica, node or "", reason))
+        self._events.append(event_of(what, role, replica, node, reason, self._noted))
         self._noted += 1
 
     def since(self, number: int) -> list[Event]:

@@ -1,7 +1,7 @@
 """Which nodes of the cluster are lost, which are about to leave (spot notice, scale-in, drain), and what waits for one.
 
-This file and `pipelines/run/autoscaler.py` alone use what Ray keeps private. Invariant: calls to Ray's GCS block, so
-they run in a thread and not on the event loop.
+This file and `pipelines/cluster/autoscaler.py` alone use what Ray keeps private. Invariant: calls to Ray's GCS block,
+so they run in a thread and not on the event loop.
 """
 
 import asyncio

@@ -10,6 +10,7 @@ is left behind. A cell whose rows are all committed starts no model.
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from typing import Any, Self
 from pydantic import BaseModel
 
 from actors.router.journal_folders import move_logs
+from pipelines.cluster.autoscaler import refuse_unplaceable
 from pipelines.report.summary import note_seconds
 from pipelines.report.time_spent import note_time, spent
 from pipelines.run.cells import Cell, refuse_uncuttable
@@ -39,6 +41,7 @@ from steer.config.policy import PolicyConfig
 from steer.config.resume import refused_changes, with_prices
 from steer.config.run import PairConfig
 from steer.config.shares import pool_shares
+from steer.events import What
 from steer.storage.run_folder import RunFolder
 from steer.traces import Role
 
@@ -96,8 +99,15 @@ class Lifecycle:
         with ExitStack() as entered:
             entered.enter_context(cluster(self._verbose, engine_cpus(self._config.pools, self._roles)))
             entered.enter_context(prewarmed(self._config.pools, self._roles))
+            if self.resumed is None:
+                self._refuse_unplaceable()
             self._stack = entered.pop_all()
         return self
+
+    def _refuse_unplaceable(self) -> None:
+        """Refuse pools for which the cluster can never have a place. A run that is resumed may wait for its nodes."""
+        own = not os.environ.get("RAY_ADDRESS")
+        refuse_unplaceable(self._config.pools, self._roles, own, may_wait=self.resumed is not None and not own)
 
     def __exit__(self, *failure: Any) -> bool | None:
         return self._stack.__exit__(*failure)
@@ -134,6 +144,7 @@ class Lifecycle:
             self._policies,
             journal,
             run.name,
+            run.write_events,
         )
         self._supervisor = Supervisor(run, start)
         if new:
@@ -157,22 +168,27 @@ class Lifecycle:
         assert self._supervisor is not None, "begin() comes first"
         left = [cell for cell in cells if cell.name not in self._finished]
         if left:
+            if self.resumed is not None and not self._supervisor.started:
+                self._refuse_unplaceable()
             self._supervisor.evaluate(left, evaluate_with_progress)
-            self.run.update(engines=described(self._supervisor.session()))
+            started = self._supervisor.session()
+            started.events.flush()
+            self.run.update(engines=described(started, self.run.count_events(What.DIED)))
 
 
 def evaluate_with_progress(cells: Sequence[Cell], started: Session, run: RunFolder) -> None:
     """Route, grade and commit the cells, with progress on standard error. Writes the time it took to `run.json`."""
     before, started_s = started.stats(), time.monotonic()
-    with Progress(started.stats, sys.stderr, live=LiveFile(run)):
+    with Progress(started.stats, sys.stderr), LiveFile(run, started.stats):
         grading_s = evaluate(cells, started.routers, run)
     wall_s = time.monotonic() - started_s
     note_seconds(run, [cell.name for cell in cells], wall_s)
     note_time(run, spent(before, started.stats(), wall_s, grading_s))
 
 
-def described(started: Session) -> dict[str, Any]:
-    """The entry of `run.json` about the engines and the router. A model that was never started is not in it."""
+def described(started: Session, replaced: int) -> dict[str, Any]:
+    """The entry of `run.json` about the engines and the router. A model that was never started is not in it.
+    `replaced`: replicas that died and were replaced."""
     stats = started.stats()
     return {
         **{
@@ -184,7 +200,7 @@ def described(started: Session) -> dict[str, Any]:
             }
             for role, info in started.infos.items()
         },
-        "replaced_replicas": stats.replaced,
+        "replaced_replicas": replaced,
         "outstanding_s": {role.label: seconds for role, seconds in stats.outstanding_s.items()},
         "busy_s": {role.label: seconds for role, seconds in stats.busy_s.items()},
         "replica_s": {role.label: seconds for role, seconds in stats.replica_s.items()},

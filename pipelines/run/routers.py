@@ -20,6 +20,7 @@ from ray.actor import ActorHandle
 from actors.router.stats import RouterStats
 from pipelines.run.cells import group_name, group_number
 from steer.config.policy import PolicyConfig
+from steer.events import Event
 from steer.messages import EngineInfo
 from steer.traces import Role
 
@@ -62,6 +63,12 @@ class Routers:
         """The counts of all routers together."""
         return summed(ray.get([handle.stats.remote() for handle in self.handles], timeout=timeout_s))
 
+    def events(self, since: Sequence[int], timeout_s: float) -> list[list[Event]]:
+        """What happened to the replicas of each router, from a number on. Nothing of a router that does not answer."""
+        asked = [handle.events.remote(number) for handle, number in zip(self.handles, since, strict=True)]
+        ready, _ = ray.wait(asked, num_returns=len(asked), timeout=timeout_s)
+        return [_events(told) if told in ready else [] for told in asked]
+
     def expect(self, traces: Groups) -> None:
         """Announce how many traces of each group will come."""
         shares: Counter[int] = Counter()
@@ -93,6 +100,14 @@ class Routers:
         if len(self.handles) == 1:
             return 0
         return dealt_to(self.first_groups[cell], group, len(self.handles))
+
+
+def _events(told: ray.ObjectRef) -> list[Event]:
+    try:
+        events: list[Event] = ray.get(told)
+    except ray.exceptions.RayError:
+        return []
+    return events
 
 
 # --- dealing ----------------------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ def _columns(cells: list[str], widths: list[int]) -> str:
 def _router(live: Mapping[str, Any]) -> list[str]:
     lines = [
         f"speed    {live['tokens_per_s']:,.0f} tokens/s",
-        f"router   loop {100 * live['loop_ratio']:.0f} % of its limit · oldest round {live['oldest_round_s']:.1f} s · "
+        f"router   loop {100 * live['loop_ratio']:.0f} % of a core · oldest round {live['oldest_round_s']:.1f} s · "
         f"fits {live['fit_s']:.1f} s · journal {live['journal_s']:.1f} s",
         f"deaths   {live['replaced']} replicas died and were replaced",
     ]

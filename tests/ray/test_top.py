@@ -19,7 +19,9 @@ def test_top_shows_a_live_run_and_then_the_finished_one(local_ray, tmp_path, cap
     mark, config, out = tmp_path / "mark", tmp_path / "run.yaml", tmp_path / "run"
     benchmark = {"name": "hops", "limit": 12}
     pair = simulated_pair(step_s=0.05, steps=3, exact=True, end_mark=str(mark))
-    config.write_text(yaml.safe_dump({"pair": pair, "benchmark": benchmark, "policy": {"name": "small"}}))
+    config.write_text(
+        yaml.safe_dump({"pair": pair, "benchmark": benchmark, "policy": {"name": "steer", "preset": "stepwise"}})
+    )
     run = RunFolder(out)
     with start(["run", config, "--out", out], local_ray, stderr=subprocess.DEVNULL) as running:
         try:

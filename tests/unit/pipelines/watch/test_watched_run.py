@@ -1,12 +1,13 @@
 """What `steer top` says of a run, by the files of its folder."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from actors.router.stats import RouterStats
-from pipelines.watch.frame import duration, frame
-from pipelines.watch.live_file import ROUTED, STOPPED, LiveFile, read_live
+from pipelines.watch.frame import frame
+from pipelines.watch.live_file import ROUTED, ROUTING, STOPPED, LiveFile, counted, read_live
 from steer.config.pairs import load_pair
 from steer.config.run import PoolConfig, PoolsConfig, TokenPrices
 from steer.storage.run_folder import RunFolder
@@ -47,8 +48,9 @@ def shown(run, later_s=0.0, driver=True):
     return frame("first", run.describe(), live, driver, now_s)
 
 
-def note(run, at_s=60.0):
-    LiveFile(run).write_if_due(COUNTS, at_s, done=430, total=1000, eta_s=80.0)
+def note(run, state=ROUTING):
+    values = counted(COUNTS, 0, 60.0) | {"state": state, "every_s": 2.0, "written_s": 1e9}
+    run.write_file("live.json", json.dumps(values).encode())
 
 
 def test_a_live_run_shows_traces_models_money_and_what_it_waits_for(run):
@@ -71,10 +73,10 @@ def test_counts_of_a_driver_that_writes_no_more_are_called_old(run):
 
 
 def test_the_last_word_of_a_stopped_driver_is_that_it_stopped(run):
-    LiveFile(run).end(STOPPED, COUNTS, 60.0, 430, 1000)
+    note(run, STOPPED)
     text, over = shown(run, later_s=5.0)
     assert "stopped 0:05 ago; go on with: steer run --resume first" in text and over
-    LiveFile(run).end(ROUTED, COUNTS, 60.0, 1000, 1000)
+    note(run, ROUTED)
     text, over = shown(run, later_s=500.0)
     assert "all traces are committed" in text and not over
 
@@ -98,17 +100,22 @@ def test_a_run_that_is_prepared_for_resuming_forgets_the_counts_of_the_last_driv
     assert read_live(run) is None
 
 
-def test_the_file_is_written_once_in_two_seconds_and_has_the_rates_between(run):
-    live = LiveFile(run)
-    live.write_if_due(COUNTS, 10.0, 430, 1000, None)
-    more = RouterStats(tokens_small=2_000_500, tokens_large=1_000_000, loop_s=5.0)
-    live.write_if_due(more, 11.0, 440, 1000, None)
-    assert read_live(run)["traces"]["done"] == 430
-    live.write_if_due(more, 12.0, 440, 1000, None)
-    written = json.loads(run.read_file("live.json"))
-    assert written["traces"]["done"] == 440
+def test_rates_are_those_since_the_last_write_and_traces_those_of_this_pipeline():
+    more = replace(COUNTS, tokens_small=COUNTS.tokens_small + 500, loop_s=5.0)
+    written = counted(more, 30, 12.0, (10.0, COUNTS))
     assert (written["tokens_per_s"], written["loop_ratio"]) == (250.0, 0.5)
+    assert (written["traces"]["done"], written["traces"]["total"]) == (400, 970)
+    assert counted(COUNTS, 0, 2.0)["tokens_per_s"] == 0, "the counts before the first write say no rate"
 
 
-def test_durations():
-    assert [duration(s) for s in (None, 5, 65, 3725)] == ["–", "0:05", "1:05", "1:02:05"]
+def test_the_file_says_how_the_block_ended_and_a_dead_router_stops_nothing(run):
+    with LiveFile(run, lambda: COUNTS):
+        pass
+    assert read_live(run) is not None and read_live(run)["state"] == ROUTED
+    with pytest.raises(KeyboardInterrupt), LiveFile(run, lambda: COUNTS):
+        raise KeyboardInterrupt
+    assert read_live(run)["state"] == STOPPED
+    run.clean()
+    with LiveFile(run, lambda: 1 / 0):
+        pass
+    assert read_live(run) is None
