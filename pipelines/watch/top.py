@@ -21,10 +21,12 @@ def add_command(commands: Any) -> None:
 
 
 def show(args: argparse.Namespace) -> None:
-    """Show frames until the run is finished or stopped, or until Ctrl-C. FileNotFoundError if there is no run."""
+    """Show frames until the run is finished or stopped, or until Ctrl-C. Raises SettingsError if there is no run."""
+    from steer.config.load import refusals_as_settings_errors
     from steer.storage.run_folder import RunFolder
 
-    run = RunFolder.open(args.run)
+    with refusals_as_settings_errors():
+        run = RunFolder.open(args.run)
     if args.once:
         print(_look(run, args.run).text)
         return

@@ -44,7 +44,7 @@ def test_only_metrics_that_the_code_exports_are_asked_for():
     asked = {name for expression in EXPRESSIONS for name in metrics_in(expression)}
     of_vllm = {name for name in asked if name.startswith("ray_vllm_")}
     assert asked - of_vllm <= set(EXPORTED)
-    assert set(EXPORTED) <= asked | {"ray_steer_replica_seconds_total"}, "a metric that nobody looks at"
+    assert set(EXPORTED) <= asked, "a metric that nobody looks at"
     spec = find_spec("vllm")
     source = (Path(spec.origin).parent / "v1/metrics/loggers.py").read_text()
     for name in of_vllm:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from actors.router.stats import RouterStats
+from pipelines.cli import main
 from pipelines.watch.frame import frame
 from pipelines.watch.live_file import ROUTED, ROUTING, STOPPED, LiveFile, counted, read_live
 from steer.config.pairs import load_pair
@@ -119,3 +120,8 @@ def test_the_file_says_how_the_block_ended_and_a_dead_router_stops_nothing(run):
     with LiveFile(run, lambda: 1 / 0):
         pass
     assert read_live(run) is None
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
+    assert main(["top", str(tmp_path)]) == 2
+    assert "holds no run.json: give the --out folder of a run" in capsys.readouterr().err
