@@ -1,5 +1,6 @@
-"""The command line: `steer run | sweep | prefixes | search | tune | serve | experiment | report | grade | regrade |
-data | show-prompt | sweep-pairs | tune-pairs | bench | train-pair | train-signals | train-router | show-config`.
+"""The command line: `steer run | top | sweep | prefixes | search | tune | serve | experiment | report | grade |
+regrade | data | show-prompt | sweep-pairs | tune-pairs | bench | train-pair | train-signals | train-router |
+show-config`.
 
 Invariant: nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration
 or usage, 130 stopped by Ctrl-C or SIGTERM.
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pipelines.arguments import NEW_FOLDER, VERBOSE, configured, count, into_folder, retried, seed, seed_pairs, settable
 from pipelines.serve.command import add_command as add_serving
 from pipelines.tune.commands import add_commands as add_tuning
+from pipelines.watch.top import add_command as add_watching
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 ROUTER_KEYS = ("live", "policies", "routers")
@@ -63,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     retried(sweep)
     sweep.set_defaults(command=_sweep)
 
+    add_watching(commands)
     add_tuning(commands)
     add_serving(commands)
 

@@ -1,9 +1,14 @@
-"""A model's checkpoint: the folder of its weights, its parameter count, and a fingerprint of its weights."""
+"""A model's checkpoint: its download, the folder of its weights, its parameter count, and a fingerprint of its
+weights."""
 
 import hashlib
 import json
 import math
+import os
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 EMBEDDED_PREFIX = "embedded:"
 """Prefix of the paths of models that ship with STEER."""
@@ -16,6 +21,16 @@ OTHER_PARTS = ("vision_tower.", "multi_modal_projector.", "model.vision_tower.",
 CONVERTED = ("F64", "F32", "F16", "BF16")
 """Dtypes, as safetensors names them, of weights that an engine converts to its own dtype."""
 
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
+"""Kinds of weights in vLLM's order of preference. It loads the first that a checkpoint has."""
+BESIDE_WEIGHTS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py")
+"""Configuration, tokenizer, chat template and the code of a model of its own."""
+HUB_FORMATS = ("auto", "hf", "safetensors", "pt")
+"""Values of vLLM's `load_format` with which it reads the files of a Hub repository."""
+
+_REFUSED = "check the model's path; a gated model needs your access and HF_TOKEN on every node"
+_UNREACHED = "see that the node reaches huggingface.co (HF_ENDPOINT: a mirror) and has room in HF_HOME"
+"""Remedies for a download that the Hub refused, and for one that did not get there."""
 _SAMPLE_BYTES = 2**20
 """Bytes that a fingerprint reads at each of three places in a file of weights."""
 
@@ -34,6 +49,59 @@ def model_folder(path: str) -> str:
         known = ", ".join(EMBEDDED_PREFIX + each for each in EMBEDDED)
         raise ValueError(f"model path {path!r}: the embedded models are {known}")
     return str(weights_path(name))
+
+
+class DownloadFailed(Exception):
+    """The weights of a Hub id cannot be had. The message says why, and what to do."""
+
+
+def on_hub(path: str) -> bool:
+    """Whether a model's path is an id of the Hugging Face Hub. A folder on this machine is none."""
+    folder = path.startswith((EMBEDDED_PREFIX, "/", ".", "~")) or path.count("/") > 1 or Path(path).exists()
+    return not folder and "://" not in path
+
+
+def download(path: str, engine: Mapping[str, Any]) -> None:
+    """Have the files that vLLM will read of a Hub id in this machine's cache. Any other path is left alone, and so is a
+    source of weights that `engine`, the model's `engine:` entry, names (`load_format`).
+
+    Without a connection the files that were downloaded earlier do. Raises DownloadFailed.
+    """
+    if (
+        not on_hub(path)
+        or engine.get("load_format", "auto") not in HUB_FORMATS
+        or os.environ.get("VLLM_USE_MODELSCOPE")
+    ):
+        return
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if constants.HF_HUB_OFFLINE:
+        return  # vLLM says what its cache lacks
+    where = {"revision": engine.get("revision"), "token": engine.get("hf_token")}
+    try:
+        names = HfApi().list_repo_files(path, **where)
+        snapshot_download(path, allow_patterns=needed_files(names), cache_dir=engine.get("download_dir"), **where)
+    except (
+        Exception
+    ) as failure:  # a connection's errors are of classes of the client that the Hub's library is built on
+        try:
+            snapshot_download(path, local_files_only=True, cache_dir=engine.get("download_dir"), **where)
+        except Exception:
+            answered = isinstance(failure, HfHubHTTPError | HFValidationError)
+            raise DownloadFailed(f"{_first_line(failure)}; {_REFUSED if answered else _UNREACHED}") from failure
+
+
+def needed_files(names: Iterable[str]) -> list[str]:
+    """Of a repository's files those that vLLM reads: not its subfolders, and of several kinds of weights the first."""
+    top = [name for name in names if "/" not in name]
+    kinds = ([name for name in top if fnmatch(name, kind)] for kind in WEIGHTS)
+    beside = [name for name in top if any(fnmatch(name, kind) for kind in BESIDE_WEIGHTS)]
+    return [*next((kind for kind in kinds if kind), []), *beside]
+
+
+def _first_line(failure: Exception) -> str:
+    return (str(failure).strip() or type(failure).__name__).splitlines()[0].rstrip(".")
 
 
 def count_parameters(path: str) -> float:

@@ -19,7 +19,7 @@ from actors.engine.loop import EngineLoop, EngineRow
 from actors.engine.prefixes import Prefix, Prefixes
 from actors.engine.requests import Intake, pooling_params
 from actors.engine.rewards import RewardPrefixes, layout_of
-from actors.engine.thread import EngineThread, prepare_process
+from actors.engine.thread import EngineThread, prepare_process, started_engine
 from actors.engine.tokenizer import Tokenizer
 from steer.config.run import ModelConfig, PoolConfig
 from steer.messages import EngineInfo, Op, Prompt
@@ -115,9 +115,7 @@ def load_pooling(model: ModelConfig, pool: PoolConfig, rewards: bool) -> tuple:
 
     `rewards`: the model is a process reward model; otherwise the engine returns states.
     """
-    import vllm
-
-    engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**pooling_arguments(model, pool, rewards)))
+    engine = started_engine(pooling_arguments(model, pool, rewards), pool)
     return engine, Tokenizer.of_engine(engine, model), engine.model_config.max_model_len
 
 

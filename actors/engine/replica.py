@@ -8,7 +8,7 @@ from actors.engine.arguments import engine_arguments
 from actors.engine.judge import Judge
 from actors.engine.prefixes import Prefixes
 from actors.engine.requests import Requests
-from actors.engine.thread import EngineThread, prepare_process
+from actors.engine.thread import EngineThread, prepare_process, started_engine
 from actors.engine.tokenizer import Tokenizer
 from actors.engine.writer import Writer
 from steer.config.run import ModelConfig, PoolConfig
@@ -24,11 +24,9 @@ class EngineReplica(EngineThread):
 
     def _load(self) -> tuple[Writer, EngineInfo]:
         prepare_process(self._pool)
-        import vllm
-
         vllm_hooks.speed_up_logprobs()
         arguments = engine_arguments(self._model, self._pool, self._measures)
-        engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
+        engine = started_engine(arguments, self._pool)
         recorder, judges_among_writers = None, False
         if self._hook:
             vllm_hooks.install_confidence_hook(engine)

@@ -4,6 +4,7 @@ The thread loads the engine and runs its loop (`inbox -> admit -> advance -> ans
 touch the engine. Any exception in the thread after loading ends the process, so that nobody waits for a dead engine:
 the router's calls fail, and its replica set starts a successor. No replica is restarted in place. If the model cannot
 be loaded, `describe` raises instead and the process stays, because a new process could not load the model either.
+Loading begins with the first call of `describe`: the weights are downloaded before, by `download`, and take their time.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from actors.engine.arguments import set_environment
-from actors.engine.checkpoint import count_parameters, model_folder
+from actors.engine.checkpoint import DownloadFailed, count_parameters, download, model_folder
 from actors.engine.in_flight import Answer, Outbox, in_columns
 from steer.config.run import ModelConfig, PoolConfig
 from steer.messages import CallAnswers, EngineInfo, StepBatch, StepResults
@@ -43,10 +44,25 @@ class EngineThread(ABC):
         self._loaded: Future[EngineInfo] = Future()
         self._busy_s = 0.0
         self._busy_since_s: float | None = None
-        threading.Thread(target=self._main, name=f"engine-{name}", daemon=True).start()
+        self._thread = threading.Thread(target=self._main, name=f"engine-{name}", daemon=True)
+
+    async def download(self) -> None:
+        """Have the model's weights on this machine: those of a Hub id are downloaded, any other path is left alone.
+        RuntimeError with the reason and the remedy if they cannot be had."""
+        try:
+            await asyncio.to_thread(download, self._model.path, self._model.engine)
+        except DownloadFailed as failure:
+            raise RuntimeError(f"replica {self._name} cannot download {self._model.path}: {failure}") from failure
+
+    def __repr__(self) -> str:
+        """The name of the actor in Ray's logs and dashboard."""
+        return self._name
 
     async def describe(self) -> EngineInfo:
-        """Wait until the model is loaded. RuntimeError with the reason if it cannot be."""
+        """Wait until the model is loaded; the first call begins to load it. RuntimeError with the reason if it cannot
+        be."""
+        if self._thread.ident is None:  # not begun; no other call comes between, because all are on one event loop
+            self._thread.start()
         return await asyncio.shield(asyncio.wrap_future(self._loaded))
 
     async def submit(self, call: int, batch: StepBatch) -> None:
@@ -150,3 +166,18 @@ def prepare_process(pool: PoolConfig) -> None:
 
     if pool.gpus > 0 and not torch.cuda.is_available():
         raise RuntimeError("the pool asks for GPUs and this process sees none: set `gpus: 0`, or install CUDA's vllm")
+
+
+def started_engine(arguments: dict[str, Any], pool: PoolConfig):
+    """A `vllm.LLMEngine` with these arguments of `vllm.EngineArgs`.
+
+    With `pool.engine_metrics` vLLM's own metrics go to the metrics page of the node, as the router's do.
+    """
+    import vllm
+
+    if not pool.engine_metrics:
+        return vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
+    from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
+
+    counted = vllm.EngineArgs(**arguments | {"disable_log_stats": False})
+    return vllm.LLMEngine.from_engine_args(counted, stat_loggers=[RayPrometheusStatLogger])

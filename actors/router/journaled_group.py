@@ -12,7 +12,7 @@ from actors.router.pool import Reply
 from steer.routing.group import Group
 from steer.routing.replay import Answered, GroupSnapshot, LoggedRound, Lost, dump
 from steer.routing.rows import Row
-from steer.traces import Question, Trace
+from steer.traces import Question, Status, Trace
 
 
 class JournaledGroup:
@@ -26,6 +26,8 @@ class JournaledGroup:
         self._policy = b""
         """The policy as it was last logged."""
         self._finished: list[Trace] = list(snapshot.finished.values())
+        self.errors = sum(trace.status == Status.ERROR for trace in self._finished)
+        """Finished traces that are error rows, of those that were not committed when the group began."""
         """Finished traces that have not been handed on."""
         self._mixtures_handed = 0
         self._over = False
@@ -106,6 +108,7 @@ class JournaledGroup:
         finished = self.group.take_finished()
         for _, trace in finished:
             self._finished.append(trace)
+            self.errors += trace.status == Status.ERROR
             if self._log is not None:
                 self._snapshot.finished[trace.question.trace_id] = trace
         return [i for i, _ in finished]

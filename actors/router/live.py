@@ -107,10 +107,11 @@ class LiveRouter(Router):
         replica_class: type | None = None,
         roles: Sequence[Role] = PAIR,
         prefix: str = "",
+        run: str = "",
     ):
         """`tokens`: which tokens a step's score averages over. `places`: most live requests of one policy setting. The
         others: as of a router."""
-        super().__init__(pair, pools, replica_class, roles, None, prefix)
+        super().__init__(pair, pools, replica_class, roles, None, prefix, run)
         self.totals = Totals()
         self._routing, self._tokens, self._places = routing, tokens, places
         self._live: dict[str, _Live] = {}
@@ -187,6 +188,7 @@ class LiveRouter(Router):
                 self._take(live, await live.inbox.get())
                 while not live.inbox.empty():
                     self._take(live, live.inbox.get_nowait())
+                self._round_from_s[group] = time.monotonic()
                 rows = await asyncio.to_thread(group.decide)
                 group.policy.mixtures()  # kept for tables, and there are none here
                 group.decisions.take()
@@ -196,6 +198,7 @@ class LiveRouter(Router):
             self._give_up(live, failure)
         finally:
             self._inboxes.pop(group, None)
+            self._round_from_s.pop(group, None)
 
     def _take(self, live: _Live, what: Reply | Exception | LiveRequest | _Leaves) -> None:
         group = live.group
@@ -249,6 +252,7 @@ class LiveRouter(Router):
             self.totals.add(trace)
             self._stats.live -= 1
             self._stats.done += 1
+            self._stats.errors += trace.status == Status.ERROR and trace.error != CANCELLED
             request.events.put_nowait(trace)
 
     def _give_up(self, live: _Live, failure: Exception) -> None:

@@ -26,6 +26,7 @@ from actors.router.held_prefixes import HeldPrefixes
 from actors.router.replica import OpenCall, Replica, ReplicaDied
 from actors.router.replica_set import ReplicaSet
 from steer.config.run import ModelConfig, PoolConfig
+from steer.events import EventLog
 from steer.messages import WRITING, EngineInfo, Op, Sampling, StepBatch, StepResults
 from steer.routing.group import Group
 from steer.routing.rows import ALONE, Row
@@ -65,10 +66,11 @@ class Pool:
         left: Callable[[], tuple[int, int, int]] = lambda: (0, 0, 0),
         learn: Callable[[Role, EngineInfo], None] = lambda role, info: None,
         prefix: str = "",
+        events: EventLog | None = None,
     ):
         """`deliver` takes every reply. `fail` is called when no replica can be started. `left` returns how many traces
         are live, queued and done. `learn` is called once a model is loaded for the first time. `prefix`: what the
-        replicas' names begin with."""
+        replicas' names begin with. `events`: notes what happens to the replicas."""
         self.role, self.config, self.pool_config = role, config, pool
         self.info: EngineInfo | None = None
         """What the first loaded replica said of itself. None: there was none yet."""
@@ -76,7 +78,7 @@ class Pool:
         """Seconds in which at least one row was outstanding: submitted and not yet answered or lost."""
         self._fail = fail
         told = (self._loaded, fail, self._leaves)
-        self.replica_set = ReplicaSet(role, config, pool, measures, replica_class, *told, prefix)
+        self.replica_set = ReplicaSet(role, config, pool, measures, replica_class, *told, prefix, events)
         self._autoscaler = None if pool.max_replicas is None else Autoscaler(pool.least, pool.most, pool.max_num_seqs)
         self._deliver, self._left, self._learn = deliver, left, learn
         self._prefixes = HeldPrefixes()
@@ -392,7 +394,7 @@ class Pool:
 
     def _died(self, replica: Replica, death: str) -> None:
         """Take the rows back that were out at a replica. May be called more than once."""
-        self.replica_set.replace_dead(replica)
+        self.replica_set.replace_dead(replica, death)
         calls, replica.calls = replica.calls, {}
         for call in calls.values():
             sent, left = call.rows, [call.rows.rows[i] for i in sorted(call.open)]

@@ -10,10 +10,12 @@ import math
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import ray
 
+from actors.router.nodes import waits_for_node
 from steer.config.run import ModelConfig, PoolConfig
 from steer.messages import CallAnswers, EngineInfo, StepBatch
 
@@ -23,6 +25,8 @@ STALE_S = 60.0
 """A measured `step_s` is forgotten after so many seconds without a call, so a replica that was slow is tried again."""
 ASK_AGAIN_S = 1.0
 """Seconds between two calls to a process that Ray cannot reach and does not know to be dead."""
+LOOK_S = 2.0
+"""Seconds between two looks whether a replica without a process still waits for a node."""
 
 _numbers = itertools.count()
 
@@ -37,6 +41,21 @@ class ModelUnusable(ReplicaDied):
 
 class NotPlaced(ReplicaDied):
     """No node had room for the replica in time."""
+
+
+class ReplicaState(StrEnum):
+    """Where a replica is in its life. It may skip states, but never goes back."""
+
+    WAITING = "waiting"
+    """No process yet: it waits for a node, or Ray prepares the process there (packages of the job's environment)."""
+    DOWNLOADING = "downloading"
+    """Its node downloads the weights."""
+    LOADING = "loading"
+    """The engine loads the model."""
+    LIVE = "live"
+    """It takes rows."""
+    LEAVING = "leaving"
+    """It answers the rows that it has and takes no new ones."""
 
 
 @dataclass
@@ -55,11 +74,17 @@ class OpenCall:
 
 
 class Replica:
-    def __init__(self, name: str, actor, config: PoolConfig):
+    def __init__(self, name: str, actor, config: PoolConfig, downloads: bool = False):
+        """`downloads`: whether the actor has a method `download` (`actors.engine.thread.EngineThread`)."""
         self.number = next(_numbers)
         self.name = name
         self.node: str | None = None
-        """Ray's id of the node that the replica is placed on. None: it waits for one."""
+        """Ray's id of the node that the replica's process runs on. None: there is no process yet."""
+        self.state = ReplicaState.WAITING
+        self.since_s = time.monotonic()
+        """When the state began."""
+        self.queued = True
+        """Of a replica that waits: whether it waits for a node. If not, Ray has one and prepares the process there."""
         self.in_flight = 0
         """Rows that are out at this replica."""
         self.calls: dict[int, OpenCall] = {}
@@ -75,6 +100,7 @@ class Replica:
         self._killed_s: float | None = None
         self._actor = actor
         self._config = config
+        self._downloads = downloads
 
     @classmethod
     def spawn(cls, name: str, replica_class: type, model: ModelConfig, pool: PoolConfig, measures) -> "Replica":
@@ -91,39 +117,54 @@ class Replica:
             )
             .remote(name, model, pool, measures)
         )
-        return cls(name, actor, pool)
+        return cls(name, actor, pool, hasattr(replica_class, "download"))
 
     async def load(self, patient: bool) -> EngineInfo:
         """Wait until the engine is loaded. Raises ReplicaDied with the reason if it cannot be.
 
-        `patient`: wait for a node without end; `start_timeout_s` counts from the placement. Otherwise it counts from
-        now.
+        Loading may take `start_timeout_s`, from the moment at which the process is up and the weights are on its node:
+        a package or a download that takes an hour is no failed start. `patient`: wait for a node without end.
+        Otherwise waiting for one may take `start_timeout_s` too.
         """
         timeout_s = self._config.start_timeout_s
         try:
-            if patient:
-                await self._place()
+            await self._place(math.inf if patient else timeout_s)
+            if self._downloads:
+                self.becomes(ReplicaState.DOWNLOADING)
+                await self._answer(lambda: self._actor.download.remote())
+            self.becomes(ReplicaState.LOADING)
             async with asyncio.timeout(timeout_s):
-                await self._place()
-                return await self._describe()
+                return await self._answer(lambda: self._actor.describe.remote())
         except TimeoutError:
-            late = f"replica {self.name} was not ready after {timeout_s:g} s"
-            remedy = "Otherwise raise pools.*.start_timeout_s."
-            if self.node is None:
-                raise NotPlaced(f"{late}: is there a node with {needs(self._config)}? {remedy}") from None
-            raise ReplicaDied(f"{late}: its model was still loading. {remedy}") from None
+            late = f"replica {self.name} was not ready after {timeout_s:g} s: its model was still loading"
+            raise ReplicaDied(f"{late}. Otherwise raise pools.*.start_timeout_s.") from None
         except ray.exceptions.RayTaskError as error:
             raise ModelUnusable(str(error.cause)) from error
         except ray.exceptions.RayError as error:
             raise ReplicaDied(f"replica {self.name} did not start: {error}") from error
 
-    async def _place(self) -> None:
-        if self.node is None:
-            self.node = await self._answer(lambda: self._actor.__ray_call__.remote(_node))
+    async def _place(self, timeout_s: float) -> None:
+        """Wait until the process is up. Raises NotPlaced after `timeout_s` without a node. The time in which Ray has a
+        node and installs packages there does not count."""
+        up = asyncio.ensure_future(self._answer(lambda: self._actor.__ray_call__.remote(_node)))
+        queued_s, looked_s = 0.0, time.monotonic()
+        try:
+            while not (await asyncio.wait({up}, timeout=min(LOOK_S, timeout_s)))[0]:
+                self.queued = await waits_for_node(resources(self._config), self._config.label)
+                now_s = time.monotonic()
+                queued_s, looked_s = queued_s + self.queued * (now_s - looked_s), now_s
+                if queued_s >= timeout_s:
+                    raise NotPlaced(
+                        f"replica {self.name} was not ready after {timeout_s:g} s: is there a node with "
+                        f"{needs(self._config)}? Otherwise raise pools.*.start_timeout_s."
+                    )
+            self.node = up.result()
             self._placed_s = time.monotonic()
+        finally:
+            up.cancel()
 
-    async def _describe(self) -> EngineInfo:
-        return await self._answer(lambda: self._actor.describe.remote())
+    def becomes(self, state: ReplicaState) -> None:
+        self.state, self.since_s = state, time.monotonic()
 
     async def _answer(self, ask):
         """The answer to `ask()`, which is asked again while Ray cannot reach the process: that does not mean it is
@@ -218,10 +259,20 @@ class Replica:
         ray.kill(self._actor, no_restart=True)
 
 
+def resources(pool: PoolConfig) -> dict[str, float]:
+    """What a replica of this pool takes of its node, as Ray names it. Empty if it takes nothing."""
+    return {name: amount for name, amount in (("CPU", pool.cpus), ("GPU", pool.gpus)) if amount}
+
+
 def needs(pool: PoolConfig) -> str:
     """What a node must have to take a replica of this pool, in words."""
-    text = f"{pool.cpus:g} CPUs, {pool.gpus:g} GPUs"
-    return f"{text}, node label steer-pool={pool.label}" if pool.label else text
+    parts = [counted(pool.cpus, "CPU"), *([counted(pool.gpus, "GPU")] if pool.gpus else [])]
+    return ", ".join(parts + ([f"node label steer-pool={pool.label}"] if pool.label else []))
+
+
+def counted(amount: float, what: str) -> str:
+    """`1 CPU`, `0.5 CPUs`."""
+    return f"{amount:g} {what}{'s' * (amount != 1)}"
 
 
 def _node(_actor) -> str:

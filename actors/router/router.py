@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from actors.router.journal import CellJournal, Journal
 from actors.router.journaled_group import JournaledGroup
+from actors.router.metrics.export import EXPORT_S, Exporter, samples
 from actors.router.nodes import watch_draining
 from actors.router.pool import Pool, Reply, WaitingRows
 from actors.router.roles import role_class, role_model
@@ -23,6 +24,7 @@ from actors.router.trace_time import LiveTime, TimePart, TraceClock
 from steer.config.policy import PolicyConfig
 from steer.config.run import PairConfig, PoolsConfig, RoutingOptions
 from steer.costs.money import prices_of
+from steer.events import Event, EventLog
 from steer.messages import WRITING, EngineInfo, Sampling
 from steer.mixture.bank import ScoreBank
 from steer.policies import make_policy
@@ -73,12 +75,21 @@ class Router:
         roles: Sequence[Role] = PAIR,
         journal: str | None = None,
         prefix: str = "",
+        run: str = "",
     ):
         """`replica_class`: the class of all replicas. None: what `role_class` says, which is vLLM unless a model's path
         names a simulated engine. `roles`: those that the policies need; each gets a pool. `journal`: path or URL of the
-        journal's folder. None: keep no journal. `prefix`: what the names of this router's replicas begin with."""
+        journal's folder. None: keep no journal. `prefix`: what the names of this router's replicas begin with. It is
+        the router's number and a slash, or "" if there is one router. `run`: the run's name in the metrics."""
         self._stats = RouterStats()
+        self._number = prefix.removesuffix("/")
+        self._exporter = Exporter(run, self._number or "0")
+        self._prices = prices_of(pair)
+        self._exporting: asyncio.Task[None] | None = None
+        self._events = EventLog()
         self._inboxes: dict[Group, asyncio.Queue[Reply | Exception]] = {}
+        self._round_from_s: dict[Group, float] = {}
+        """When each group last had an answer."""
         self._banks: dict[str, ScoreBank] = {}
         self._journal = None if journal is None else Journal(journal)
         self._cells: dict[str, asyncio.Task[CellJournal]] = {}
@@ -92,7 +103,6 @@ class Router:
         self._lived = LiveTime()
         self._broken: Exception | None = None
         self._judge_prompt = pair.judge_prompt
-        self._prices = prices_of(pair)
         self._closing_tags = [model.thinks.close if model.thinks else "" for model in (pair.small, pair.large)]
         """By model. Empty: it does not think."""
         self._tokenizers = ["" for _ in PAIR]
@@ -111,9 +121,14 @@ class Router:
                 self._left,
                 self._learn,
                 prefix,
+                self._events,
             )
             for role in roles
         }
+
+    def __repr__(self) -> str:
+        """The name of the actor in Ray's logs and dashboard."""
+        return f"router-{self._number}" if self._number else "router"
 
     async def start(self, policies: Sequence[PolicyConfig] = ()) -> dict[Role, EngineInfo]:
         """Start all pools. Raises ReplicaDied if a model cannot be loaded.
@@ -127,6 +142,7 @@ class Router:
         # A router holds millions of objects in no cycle. With Python's defaults a third of its time goes into looking
         # for cycles among them.
         gc.set_threshold(*GC_THRESHOLDS)
+        self._exporting = asyncio.get_running_loop().create_task(self._keep_exporting())
         await asyncio.gather(*(pool.start() for pool in self._pools.values()))
         hear = [pool.replica_set.drain for pool in self._pools.values()]
         self._watch = asyncio.get_running_loop().create_task(watch_draining(hear))
@@ -145,6 +161,7 @@ class Router:
         replica_sets = {role: pool.replica_set for role, pool in pools.items()}
         self._stats.replaced = sum(replica_set.replaced for replica_set in replica_sets.values())
         self._stats.replicas = {role: len(replica_set.live) for role, replica_set in replica_sets.items()}
+        self._stats.states = {role: replica_set.states for role, replica_set in replica_sets.items()}
         self._stats.starting = {role: replica_set.starting for role, replica_set in replica_sets.items()}
         self._stats.replica_s = {role: replica_set.replica_s for role, replica_set in replica_sets.items()}
         waiting = {role: replica_set.waiting for role, replica_set in replica_sets.items()}
@@ -153,14 +170,32 @@ class Router:
         self._stats.busy_s = {role: replica_set.busy_s for role, replica_set in replica_sets.items()}
         self._stats.loop_s = time.thread_time() - self._loop_from_s
         self._stats.live_s = self._lived.note(self._stats.live)
+        self._stats.parameters = {role: pool.parameters for role, pool in pools.items()}
+        rounds = [since_s for group, since_s in self._round_from_s.items() if group.live]
+        self._stats.oldest_round_s = time.monotonic() - min(rounds) if rounds else 0.0
         return self._stats
 
+    async def events(self, since: int) -> list[Event]:
+        """What happened to the replicas: the events from this number on."""
+        return self._events.since(since)
+
     async def close(self) -> None:
-        """Kill every replica."""
-        if self._watch is not None:
-            self._watch.cancel()
+        """Kill every replica, and export the last counts."""
+        for task in (self._watch, self._exporting):
+            if task is not None:
+                task.cancel()
         for pool in self._pools.values():
             pool.close()
+        await self._export()
+
+    async def _keep_exporting(self) -> None:
+        while True:
+            await self._export()
+            await asyncio.sleep(EXPORT_S)
+
+    async def _export(self) -> None:
+        pools = {role: pool.pool_config for role, pool in self._pools.items()}
+        self._exporter.export(samples(await self.stats(), pools, self._prices))
 
     async def route(self, questions: pa.Table, job: Job, committed: Collection[str] = ()):
         """Route one group. Yields finished traces as they end, as tables of ROUTED_SCHEMA.
@@ -176,6 +211,7 @@ class Router:
         yielded = time.monotonic()
         try:
             while True:
+                self._round_from_s[group] = time.monotonic()
                 rows = await self._decide(journaled)
                 clock.lap(TimePart.DECIDING)
                 self._dispatch(group, rows, sampling)
@@ -199,6 +235,7 @@ class Router:
             journaled.end()
         finally:
             del self._inboxes[group]
+            self._round_from_s.pop(group, None)
             self._stats.live -= group.live
 
     async def committed(self, group: str, trace_ids: Sequence[str]) -> None:
@@ -257,6 +294,7 @@ class Router:
         self._stats.live += journaled.group.live
         self._lived.note(self._stats.live)
         self._stats.done += journaled.waiting
+        self._stats.errors += journaled.errors
         return journaled
 
     async def _open(self, cell: str) -> CellJournal:
@@ -316,6 +354,8 @@ class Router:
         finishes = zip(reply.rows, reply.results.finish_R, strict=True)
         steps = sum(row.op in WRITING and finish != Finish.CUT for row, finish in finishes) + len(more)
         role = reply.rows[0].role
+        computed = sum(reply.results.prompt_tokens_R) - sum(reply.results.cached_tokens_R)
+        stats.computed[role] = stats.computed.get(role, 0) + computed
         for row, seconds in zip(reply.rows, reply.results.seconds_R, strict=True):
             kind = (role, row.op in WRITING)
             stats.row_s[kind] = stats.row_s.get(kind, 0.0) + seconds
@@ -327,7 +367,9 @@ class Router:
             stats.steps_large += steps
 
     def _retire(self, journaled: JournaledGroup) -> None:
+        errors = journaled.errors
         ended = journaled.retire()
+        self._stats.errors += journaled.errors - errors
         for pool in self._pools.values():
             pool.forget(journaled.group, ended)
         self._stats.done += len(ended)

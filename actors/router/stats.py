@@ -22,10 +22,14 @@ class RouterStats:
     replicas: dict[Role, int] = field(default_factory=dict)
     """Replicas that take rows now."""
     starting: dict[Role, int] = field(default_factory=dict)
+    states: dict[Role, dict[str, int]] = field(default_factory=dict)
+    """Replicas by `actors.router.replica.ReplicaState`: waiting, downloading, loading, live, leaving. Every state has a
+    number."""
     replica_s: dict[Role, float] = field(default_factory=dict)
     """Seconds that replicas held a place on a node, from being placed (loading included) until killed, or until now."""
     waiting: dict[Role, str] = field(default_factory=dict)
-    """What the replicas without a node wait for. Only roles that have such replicas."""
+    """What the replicas that start wait for: a node, packages, weights or their model. Only roles that have such
+    replicas."""
     outstanding_s: dict[Role, float] = field(default_factory=dict)
     """Seconds in which a pool had rows waiting or running."""
     busy_s: dict[Role, float] = field(default_factory=dict)
@@ -43,6 +47,15 @@ class RouterStats:
     row_s: dict[tuple[Role, bool], float] = field(default_factory=dict)
     """Seconds that rows were at a role's engines, summed over rows. The key says whether the rows wrote text; the
     others were scored, rated or read by the probe."""
+
+    computed: dict[Role, int] = field(default_factory=dict)
+    """Prompt tokens that a role's engines computed: those that their prefix caches did not hold."""
+    parameters: dict[Role, float] = field(default_factory=dict)
+    """Parameters of each role's model; 0 if it was never loaded and its configuration does not say."""
+    errors: int = 0
+    """Traces that ended as error rows, of those that are done."""
+    oldest_round_s: float = 0.0
+    """Seconds since the group that has waited longest last had an answer. 0: no group has a live trace."""
 
     @property
     def queued(self) -> int:

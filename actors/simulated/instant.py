@@ -80,6 +80,10 @@ class SimulatedReplica:
         """Rows that have come so far."""
         self._busy_s = 0.0
 
+    def __repr__(self) -> str:
+        """The name of the actor in Ray's logs and dashboard."""
+        return self._name
+
     async def describe(self) -> EngineInfo:
         await asyncio.sleep(self._options["start_s"])
         if self._options.get("unusable"):

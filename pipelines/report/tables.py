@@ -142,6 +142,15 @@ _B_LESS_A = (
         )
     ),
 )
+DEATHS = (
+    Column("run", "run", "text", "the run's folder"),
+    Column("time", "time (UTC)", "text", "when it was noticed"),
+    Column("what", "what", "text", "docs/tables.md says what each means"),
+    Column("role", "pool", "text", "whose replica it was"),
+    Column("replica", "replica", "text", "its name, as in steps/"),
+    Column("node", "node", "text", "Ray's id of the node that it ran on"),
+    Column("reason", "reason", "text", "as it was told"),
+)
 AGAINST = (*WHERE, *_POLICY_B, *_B_LESS_A)
 COMPARISON = (
     Column("run_a", "run A", "text", "folder of the first run"),

@@ -22,9 +22,14 @@ from pipelines.report.time_spent import WALL, lines
 from pipelines.report.totals import gpu_dollars
 from pipelines.report.written import Written
 from steer.config.load import SettingsError
+from steer.events import What
 from steer.statistics import paired
 from steer.statistics.frames import KEYS, MIN_SCORES, ReportRow, by_row
 
+DEATHS = (What.DIED, What.LEAVING_DIED, What.START_DIED, What.GIVEN_UP, What.ROUTER_LOST)
+"""Events that the page lists."""
+MOST_DEATHS = 50
+"""Of these the last so many. The CSV table holds all."""
 MOST_DETAILS = 80
 """Rows that can be chosen on the page: 20 kB each. The CSV tables hold all."""
 
@@ -49,6 +54,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> str:
     details = _details(written, numbers)
     traces = _traces(written, numbers)
     time_section(written, numbers)
+    deaths_section(written, numbers)
     for place, n in enumerate(numbers):
         written.section(
             f"run-{place}",
@@ -284,6 +290,21 @@ def time_section(written: Written, numbers: Sequence[Numbers]) -> None:
     )
     title = "Where the time goes"
     written.section("time", title, [said, written.table("time", title, tabled.TIME, frame)])
+
+
+def deaths_section(written: Written, numbers: Sequence[Numbers]) -> None:
+    """Add which replicas and routers died, if any did."""
+    rows = [{"run": n.name, **row} for n in numbers for row in n.run.read_events().to_pylist() if row["what"] in DEATHS]
+    if not rows:
+        return
+    frame = pd.DataFrame(rows)
+    frame["time"] = frame["time"].dt.strftime("%Y-%m-%d %H:%M:%S")
+    title = "What died"
+    written.tables.append(Table("deaths", title, tabled.DEATHS, frame))
+    shown = page.table(Table("deaths", title, tabled.DEATHS, frame.tail(MOST_DEATHS)))
+    more = f", the last {MOST_DEATHS} of them below" if len(frame) > MOST_DEATHS else ""
+    said = f"<p>{len(frame):,} deaths and starts given up{more}. No row was lost by them.</p>"
+    written.section("deaths", title, [said, shown])
 
 
 def _figures(numbers: Sequence[Numbers], compared: pd.DataFrame | None) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ is left behind. A cell whose rows are all committed starts no model.
 """
 
 import json
+import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,6 +21,7 @@ from typing import Any, Self
 from pydantic import BaseModel
 
 from actors.router.journal_folders import move_logs, remove_logs
+from pipelines.cluster.autoscaler import refuse_unplaceable
 from pipelines.report.totals import Meter, add_uncounted
 from pipelines.run.cells import Cell, refuse_uncuttable
 from pipelines.run.evaluate import evaluate
@@ -30,6 +32,7 @@ from pipelines.run.routers import router_of_groups
 from pipelines.run.run_lock import has_lock, run_lock_held, take_over_lock
 from pipelines.run.session import Session, StartFailed, cluster, engine_cpus, session
 from pipelines.run.supervisor import Supervisor
+from pipelines.watch.live_file import LiveFile
 from steer.config.check import needed_roles, usable_pair
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.policy import PolicyConfig
@@ -37,6 +40,7 @@ from steer.config.resume import refused_changes, with_prices
 from steer.config.run import PairConfig, PoolsConfig
 from steer.config.shares import pool_shares
 from steer.error_kinds import ErrorKind
+from steer.events import What
 from steer.storage.retry import mark_errors, take_out_marked
 from steer.storage.run_folder import RunFolder
 from steer.traces import Role
@@ -97,8 +101,15 @@ class Lifecycle:
         with ExitStack() as entered:
             entered.enter_context(cluster(self._verbose, engine_cpus(self._config.pools, self._roles)))
             entered.enter_context(prewarmed(self._config.pools, self._roles))
+            if self.resumed is None:
+                self._refuse_unplaceable()
             self._stack = entered.pop_all()
         return self
+
+    def _refuse_unplaceable(self) -> None:
+        """Refuse pools for which the cluster can never have a place. A run that is resumed may wait for its nodes."""
+        own = not os.environ.get("RAY_ADDRESS")
+        refuse_unplaceable(self._config.pools, self._roles, own, may_wait=self.resumed is not None and not own)
 
     def __exit__(self, *failure: Any) -> bool | None:
         return self._stack.__exit__(*failure)
@@ -127,7 +138,15 @@ class Lifecycle:
             routers = self._config.pools.routers
             move_logs(journal, routers, router_of_groups(run.describe()["cells"], routers))
         start = partial(
-            session, self._pair, self._config.pools, self._replica_class, self._roles, self._policies, journal
+            session,
+            self._pair,
+            self._config.pools,
+            self._replica_class,
+            self._roles,
+            self._policies,
+            journal,
+            run.name,
+            run.write_events,
         )
         self._supervisor = Supervisor(run, start)
         if new:
@@ -151,7 +170,12 @@ class Lifecycle:
         assert self._supervisor is not None, "begin() comes first"
         left = [cell for cell in cells if cell.name not in self._finished]
         if left:
+            if self.resumed is not None and not self._supervisor.started:
+                self._refuse_unplaceable()
             self._supervisor.evaluate(left, partial(evaluate_with_progress, pools=self._config.pools))
+            self._supervisor.session().events.flush()
+            replaced = self.run.count_events(What.DIED)
+            self.run.update(engines=self.run.describe()["engines"] | {"replaced_replicas": replaced})
 
 
 def evaluate_with_progress(cells: Sequence[Cell], started: Session, run: RunFolder, pools: PoolsConfig) -> None:
@@ -160,7 +184,7 @@ def evaluate_with_progress(cells: Sequence[Cell], started: Session, run: RunFold
     meter = Meter(run, [cell.name for cell in cells], started.stats, pools, started.counted[-1])
     grading_s = 0.0
     try:
-        with Progress(meter, sys.stderr):
+        with Progress(meter, sys.stderr), LiveFile(run, started.stats):
             grading_s = evaluate(cells, started.routers, run)
     except BaseException:
         # A driver that has taken the run over writes to run.json by now. What stopped the pipeline is reported, not

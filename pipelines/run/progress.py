@@ -1,4 +1,4 @@
-"""Progress of a run: a live bar on a terminal, otherwise a line every 10 s, also while no trace finishes.
+"""Progress of a run and of its models' start: a live bar on a terminal, otherwise a line every 10 s, whatever happens.
 
 A thread asks the router for its counts. Invariant: the run never waits for it and never fails because of it.
 """
@@ -6,16 +6,20 @@ A thread asks the router for its counts. Invariant: the run never waits for it a
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, TextIO
+from typing import NamedTuple, Self, TextIO
 
 from actors.router.stats import RouterStats
+from pipelines.watch.frame import duration
 
 LINE_S = 10.0
 """Seconds between two lines in a log: often enough to see that a run is alive, seldom enough for a run of days."""
 BAR_S = 0.5
 """Seconds between two updates of the bar."""
+RATE_S = 5.0
+"""Seconds over which the bar's tokens a second are counted. Over a shorter time they would flicker."""
 
 
 class ProgressSnapshot(NamedTuple):
@@ -30,7 +34,7 @@ class ProgressSnapshot(NamedTuple):
     steps_small: int = 0
     steps_large: int = 0
     waiting: str = ""
-    """What the replicas without a node wait for, by role."""
+    """What the replicas that start wait for, by role."""
 
     @classmethod
     def of(cls, counts: RouterStats, at_s: float) -> "ProgressSnapshot":
@@ -43,7 +47,7 @@ class ProgressSnapshot(NamedTuple):
             counts.tokens_small + counts.tokens_large,
             counts.steps_small,
             counts.steps_large,
-            "; ".join(f"{role.label}: {what}" for role, what in counts.waiting.items()),
+            waiting_text(counts),
         )
 
     def since(self, base: "ProgressSnapshot") -> "ProgressSnapshot":
@@ -78,54 +82,53 @@ def eta_s(now: ProgressSnapshot) -> float | None:
     return now.at_s * max(now.total - now.done, 0) / now.done
 
 
-def duration(seconds: float | None) -> str:
-    """`1:02:03`, `2:03`, or a dash for None."""
-    if seconds is None:
-        return "–"
-    whole = round(seconds)
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+def start_text(counts: RouterStats) -> str:
+    """One line while the models start: how many replicas of each pool are loaded, and what the others wait for."""
+    waiting = waiting_text(counts)
+    loaded = ", ".join(f"{counts.replicas.get(role, 0)} of {role.label}" for role in counts.states)
+    return f"the models start; loaded: {loaded or 'none'}{f' · {waiting}' if waiting else ''}"
 
 
-class Progress:
-    """Context manager that shows the run's progress on `stream` until the block ends."""
+def waiting_text(counts: RouterStats) -> str:
+    return "; ".join(f"{role.label}: {what}" for role, what in counts.waiting.items())
+
+
+class Display(ABC):
+    """Context manager that shows on `stream` what a thread reads of the routers, until the block ends."""
 
     def __init__(self, read: Callable[[], RouterStats], stream: TextIO = sys.stderr, line_s: float = LINE_S):
-        """`read` may raise, because the router is starting or has died. Then the last counts are shown again."""
+        """`read` may raise, because a router is starting or has died. Then the last counts are shown again."""
         self._read, self._stream, self._line_s = read, stream, line_s
         self._stop = threading.Event()
-        self._base = self._last = ProgressSnapshot(0.0)
         self._started = 0.0
         self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         self._started = time.monotonic()
-        with suppress(Exception):  # As in `_reading`. Without a base the counts are those since the router started.
-            self._base = ProgressSnapshot.of(self._read(), 0.0)
         watch = self._watch_terminal if self._stream.isatty() else self._watch_log
         self._thread = threading.Thread(target=watch, name="progress", daemon=True)
         self._thread.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(timeout=5)
+        if self._thread is not None:
+            self._thread.join(timeout=5)
 
-    def _reading(self) -> ProgressSnapshot:
-        at_s = time.monotonic() - self._started
-        try:
-            self._last = ProgressSnapshot.of(self._read(), at_s).since(self._base)
-        except Exception:
-            # Whatever stops the router also stops the pipeline, which reports it.
-            self._last = self._last._replace(at_s=at_s)
-        return self._last
+    @property
+    def _at_s(self) -> float:
+        """Seconds since the block began."""
+        return time.monotonic() - self._started
+
+    @abstractmethod
+    def _next(self, least_s: float) -> tuple[float, int, int | None, str]:
+        """(seconds since the block began, traces done, all traces or None, line) now. `least_s`: rates are over at
+        least so many seconds."""
 
     def _watch_log(self) -> None:
-        before = ProgressSnapshot(0.0)
         while not self._stop.wait(self._line_s):
-            now = self._reading()
-            print(f"[{duration(now.at_s)}] {progress_text(now, before)}", file=self._stream, flush=True)
-            before = now
+            at_s, _, _, text = self._next(0.0)
+            print(f"[{duration(at_s)}] {text}", file=self._stream, flush=True)
 
     def _watch_terminal(self) -> None:
         from rich.console import Console
@@ -135,9 +138,42 @@ class Progress:
         columns = [BarColumn(bar_width=24), TextColumn("{task.description}")]
         with Bar(*columns, console=Console(file=self._stream), transient=True) as bar:
             task = bar.add_task("starting", total=None)
-            before = ProgressSnapshot(0.0)
             while not self._stop.wait(BAR_S):
-                now = self._reading()
-                bar.update(task, completed=now.done, total=now.total or None, description=progress_text(now, before))
-                if now.at_s - before.at_s >= 5:  # Tokens a second over a shorter time would flicker.
-                    before = now
+                _, done, total, text = self._next(RATE_S)
+                bar.update(task, completed=done, total=total, description=text)
+
+
+class Progress(Display):
+    """The progress of a pipeline."""
+
+    def __init__(self, read: Callable[[], RouterStats], stream: TextIO = sys.stderr, line_s: float = LINE_S):
+        super().__init__(read, stream, line_s)
+        self._base = self._last = self._before = ProgressSnapshot(0.0)
+
+    def __enter__(self) -> Self:
+        with suppress(Exception):  # As in `_next`. Without a base the counts are those since the router started.
+            self._base = ProgressSnapshot.of(self._read(), 0.0)
+        return super().__enter__()
+
+    def _next(self, least_s: float) -> tuple[float, int, int | None, str]:
+        at_s = self._at_s
+        try:
+            now = ProgressSnapshot.of(self._read(), at_s).since(self._base)
+        except Exception:
+            # Whatever stops the router also stops the pipeline, which reports it.
+            now = self._last._replace(at_s=at_s)
+        text, self._last = progress_text(now, self._before), now
+        if at_s - self._before.at_s >= least_s:
+            self._before = now
+        return at_s, now.done, now.total or None, text
+
+
+class StartProgress(Display):
+    """The start of the models: what their replicas wait for."""
+
+    def _next(self, least_s: float) -> tuple[float, int, int | None, str]:
+        try:
+            text = start_text(self._read())
+        except Exception:
+            text = "the routers start"
+        return self._at_s, 0, None, text

@@ -20,12 +20,15 @@ from ray.actor import ActorHandle
 from actors.router.stats import RouterStats
 from pipelines.run.cells import group_name, group_number
 from steer.config.policy import PolicyConfig
+from steer.events import Event
 from steer.messages import EngineInfo
 from steer.traces import Role
 
 MEANS = ("outstanding_s", "live_s")
 """Counts of wall time. Every router counts the same seconds, so their mean stands for them all: its product with the
 replica-seconds of all routers is what `pipelines.report.time_spent` needs."""
+MAXIMA = ("oldest_round_s", "parameters")
+"""Numbers of which the largest one stands for all routers."""
 
 Groups = Mapping[tuple[str, str], int]
 """Something counted by (cell, group)."""
@@ -60,6 +63,12 @@ class Routers:
         """The counts of all routers together."""
         return summed(ray.get([handle.stats.remote() for handle in self.handles], timeout=timeout_s))
 
+    def events(self, since: Sequence[int], timeout_s: float) -> list[list[Event]]:
+        """What happened to the replicas of each router, from a number on. Nothing of a router that does not answer."""
+        asked = [handle.events.remote(number) for handle, number in zip(self.handles, since, strict=True)]
+        ready, _ = ray.wait(asked, num_returns=len(asked), timeout=timeout_s)
+        return [_events(told) if told in ready else [] for told in asked]
+
     def expect(self, traces: Groups) -> None:
         """Announce how many traces of each group will come."""
         shares: Counter[int] = Counter()
@@ -91,6 +100,14 @@ class Routers:
         if len(self.handles) == 1:
             return 0
         return dealt_to(self.first_groups[cell], group, len(self.handles))
+
+
+def _events(told: ray.ObjectRef) -> list[Event]:
+    try:
+        events: list[Event] = ray.get(told)
+    except ray.exceptions.RayError:
+        return []
+    return events
 
 
 # --- dealing ----------------------------------------------------------------------------------------------------------
@@ -125,12 +142,13 @@ def router_of_groups(cells: Sequence[Mapping[str, Any]], routers: int) -> dict[t
 
 
 def summed(counts: Sequence[RouterStats]) -> RouterStats:
-    """The counts of several routers as one: sums, also of what is counted by role or part, but means of `MEANS`. Texts
-    by role stand beside each other."""
+    """The counts of several routers as one: sums, also of what is counted by role or part, but means of `MEANS` and
+    `MAXIMA`. Texts by role stand beside each other."""
     if len(counts) == 1:
         return counts[0]
+    how = {**dict.fromkeys(MEANS, _mean), **dict.fromkeys(MAXIMA, max)}
     values = {each.name: [getattr(count, each.name) for count in counts] for each in fields(RouterStats)}
-    return RouterStats(**{name: _joined(held, _mean if name in MEANS else sum) for name, held in values.items()})
+    return RouterStats(**{name: _joined(held, how.get(name, sum)) for name, held in values.items()})
 
 
 def _joined(values: Sequence[Any], join: Callable[[Sequence[Any]], Any]) -> Any:

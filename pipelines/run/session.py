@@ -12,9 +12,10 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import ray
@@ -22,12 +23,15 @@ import ray
 from actors.router.journal_folders import journal_folder
 from actors.router.router import Router
 from actors.router.stats import RouterStats
+from pipelines.cluster.events import EventFeed
 from pipelines.run.prewarm import clear_request
+from pipelines.run.progress import StartProgress
 from pipelines.run.routers import Routers
 from pipelines.run.run_lock import SUPERSEDED
 from steer.config.policy import PolicyConfig
 from steer.config.run import PairConfig, PoolsConfig
 from steer.config.shares import pool_shares
+from steer.events import Event
 from steer.messages import EngineInfo
 from steer.traces import PAIR, Role
 
@@ -65,6 +69,8 @@ class Session:
     """Started routers."""
 
     routers: Routers
+    events: EventFeed
+    """What tells of the replicas' events."""
     counted: list[RouterStats] = field(default_factory=lambda: [RouterStats()])
     """Its last item: what of the routers' counts is in the run's totals (`pipelines.report.totals`)."""
 
@@ -197,12 +203,16 @@ def session(
     roles: Sequence[Role] = PAIR,
     policies: Sequence[PolicyConfig] = (),
     journal: str | None = None,
+    run: str = "",
+    write_events: Callable[[Sequence[Event]], None] | None = None,
 ) -> Iterator[Session]:
     """Started routers with a pool for each of the `roles`, for as long as the block runs. Call this inside `cluster`.
 
     The replicas that the pools begin with are loaded when the block begins. `policies`: those of the run. The routers
     make the `custom` ones first, to see whether they can. `journal`: path or URL of the folder in which they keep live
-    traces. None: they keep none. Raises StartFailed, and ValueError for pools that cannot be shared among the routers.
+    traces. None: they keep none. `run`: the run's name in the metrics. `write_events`: adds what happens to replicas to
+    a table; it is printed in any case, and so is what they wait for while they start. Raises StartFailed, and
+    ValueError for pools that cannot be shared among the routers.
     """
     shares = pool_shares(pools, roles)
     # num_cpus=0: a router waits most of the time, and must find room on a node full of engines. All are beside the
@@ -215,18 +225,20 @@ def session(
     prefixes = [f"{number}/" if len(shares) > 1 else "" for number in range(len(shares))]
     routers = Routers(
         tuple(
-            router.remote(pair, share, replica_class, roles, folder, prefix)
+            router.remote(pair, share, replica_class, roles, folder, prefix, run)
             for share, folder, prefix in zip(shares, folders, prefixes, strict=True)
         )
     )
     try:
-        try:
-            routers.start([policy for policy in policies if policy.name == "custom"])
-        except (ray.exceptions.RayTaskError, ray.exceptions.RayActorError) as failure:
-            cause = getattr(failure, "cause", None) or failure
-            raise StartFailed(f"the models did not start: {cause}") from failure
-        clear_request()
-        yield Session(routers)
+        with EventFeed(partial(routers.events, timeout_s=STATS_S), len(routers.handles), write_events) as feed:
+            try:
+                with StartProgress(partial(routers.stats, STATS_S), sys.stderr):
+                    routers.start([policy for policy in policies if policy.name == "custom"])
+            except (ray.exceptions.RayTaskError, ray.exceptions.RayActorError) as failure:
+                cause = getattr(failure, "cause", None) or failure
+                raise StartFailed(f"the models did not start: {cause}") from failure
+            clear_request()
+            yield Session(routers, feed)
     finally:
         with _held_back(signal.SIGINT, signal.SIGTERM, SUPERSEDED):
             routers.close(CLOSE_S)

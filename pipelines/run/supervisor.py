@@ -16,6 +16,7 @@ from pipelines.run.cells import Cell
 from pipelines.run.failures import causes
 from pipelines.run.session import Session
 from pipelines.run.stages import RouterLost
+from steer.events import What, event_of
 from steer.storage.run_folder import RunFolder
 
 FRUITLESS_RESTARTS = 3
@@ -67,6 +68,7 @@ class Supervisor:
                 self._stack.close()
                 self._session = None
                 self._run.clean()
+                self._run.write_events([event_of(What.ROUTER_LOST, reason=str(failure))])
 
     def _rows(self) -> int:
         return self._run.read_unsorted("traces", columns=["cell"]).num_rows

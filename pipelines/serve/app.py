@@ -18,7 +18,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -37,6 +37,7 @@ from steer.config.check import needed_roles
 from steer.config.load import load
 from steer.config.shares import pool_shares
 from steer.config.strict import Strict, Text
+from steer.events import Event
 from steer.thoughts import ThoughtSplitter
 
 NAME = "steer"
@@ -94,8 +95,16 @@ class EndpointDeployment:
         rank = serve.get_replica_context().rank.rank % len(shares)
         prefix = f"{rank}/" if len(shares) > 1 else ""
         router = LiveRouter(
-            what.pair, shares[rank], what.routing, what.tokens, options.max_live, roles=roles, prefix=prefix
+            what.pair,
+            shares[rank],
+            what.routing,
+            what.tokens,
+            options.max_live,
+            roles=roles,
+            prefix=prefix,
+            run=f"{NAME}/{what.name}",
         )
+        self._router, self._id = router, uuid.uuid4().hex
         self._endpoint = Endpoint(what, router, roles)
         self._thinks = {model.thinks.close for model in (what.pair.small, what.pair.large) if model.thinks}
         self._key, self._log_texts, self._began_s = key_sha256, options.log_texts, int(time.time())
@@ -120,6 +129,11 @@ class EndpointDeployment:
     async def status(self) -> dict[str, Any]:
         """As `GET /health`."""
         return await self._endpoint.health()
+
+    async def events(self, since: Mapping[str, int]) -> tuple[str, list[Event]]:
+        """Which router this is, and what happened to its replicas: the events from its number in `since` on. `steer
+        serve` cannot choose which of several routers it asks."""
+        return self._id, await self._router.events(since.get(self._id, 0))
 
     async def drain(self, within_s: float) -> int:
         """See `Endpoint.drain`."""

@@ -61,6 +61,11 @@ def run(args: argparse.Namespace) -> None:
     with cluster(args.verbose, engine_cpus(what.config.pools, roles)), _serve(args.host, args.port):
         from ray import serve
 
+        from pipelines.cluster.autoscaler import refuse_unplaceable
+
+        # Serve's own actors take no CPU (its controller and proxies), so the cluster's nodes are all the models'.
+        refuse_unplaceable(what.config.pools, roles, own=not os.environ.get("RAY_ADDRESS"))
+
         from pipelines.serve.app import NAME, application
 
         # Of several routers each must be loaded before Serve sends it requests. One alone says itself that it loads.
@@ -69,12 +74,14 @@ def run(args: argparse.Namespace) -> None:
             handle = serve.run(application(what, key, wait), name=NAME, route_prefix="/")
         except RuntimeError as failure:  # Serve's own, when constructors have failed again and again
             raise StartFailed(f"the models did not start: {failure}") from failure
-        _wait_until_loaded(handle, StartFailed)
+        said = _Events(handle)
+        _wait_until_loaded(handle, said, StartFailed)
         shown = f"[{args.host}]" if ":" in args.host else args.host
         print(f"http://{shown}:{args.port}/v1 answers; models: steer/{what.name}, its /small and /large", flush=True)
         try:
             while True:
                 time.sleep(LOOK_S)
+                said.tell()
                 status = handle.status.remote().result()
                 if status["status"] == "broken":
                     raise StartFailed(f"the endpoint broke: {status.get('reason', 'no reason is known')}")
@@ -132,9 +139,28 @@ def _serve(host: str, port: int):
             signal.signal(signal.SIGTERM, before[1])
 
 
-def _wait_until_loaded(handle: Any, failed: type[Exception]) -> None:
+class _Events:
+    """What happens to the replicas, on standard error."""
+
+    def __init__(self, handle: Any):
+        self._handle = handle
+        self._next: dict[str, int] = {}
+        """By router: the number of its next event."""
+
+    def tell(self) -> None:
+        """Print what is new, of one of the routers: Serve chooses which answers."""
+        from pipelines.cluster.events import line
+
+        router, events = self._handle.events.remote(self._next).result()
+        for event in events:
+            self._next[router] = event.number + 1
+            print(f"steer: {line(event)}", file=sys.stderr, flush=True)
+
+
+def _wait_until_loaded(handle: Any, events: _Events, failed: type[Exception]) -> None:
     began_s = said_s = time.monotonic()
     while True:
+        events.tell()
         status = handle.status.remote().result()
         if status["status"] == "ready":
             return

@@ -253,9 +253,13 @@ class PoolConfig(Strict):
     max_num_seqs: Count = 256
     """Sequences that vLLM batches at once."""
     start_timeout_s: Annotated[float, Field(gt=0)] = 600.0
-    """Seconds after which a replica that has not loaded is given up."""
+    """Seconds after which a replica that has not loaded is given up. Time for packages and for the download of weights
+    does not count. At the first start it is also the time that a replica may wait for a node."""
     step_timeout_s: Annotated[float, Field(gt=0)] = 900.0
     """Seconds after which a replica that has not answered a call counts as dead."""
+    engine_metrics: bool | None = None
+    """Export vLLM's own metrics, too (docs/monitoring.md): queue, cache, latencies. None: no, since vLLM counts them in
+    Python at every engine step."""
     usd_per_gpu_hour: Annotated[float, Field(ge=0)] | None = None
     """Price of one GPU for an hour, in US dollars. A replica costs this times `gpus`, from its place on a node until it
     is stopped. None: this pool's GPUs have no price."""

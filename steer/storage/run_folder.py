@@ -2,8 +2,10 @@
 
     RUN/questions/   the groups as they were admitted      RUN/traces/    one row a question and sample
     RUN/steps/       one row a generated step              RUN/mixtures/  one row a fitted mixture
+    RUN/events/      what happened to the replicas
     RUN/run.json     configuration, versions, git commit, seeds, times
     RUN/journal/     live traces, until the run ends (`actors/router/journal.py`)
+    RUN/live.json    what the run counts now, until it ends (`pipelines/watch/live_file.py`)
     RUN/driver.json  the run lock (`pipelines/run/run_lock.py`)
 
 docs/tables.md describes every column. Invariants: a file is written under another name and renamed, so a reader sees it
@@ -31,16 +33,27 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from steer.events import Event, What
 from steer.storage.filesystem import OutputFailed, open_filesystem, writing, written_whole
 from steer.storage.parts import EMPTY, MANY_PARTS, MERGED, REPLACES, Parts, stem
 from steer.storage.provenance import git_commit, versions
-from steer.storage.schemas import MIXTURE_KEYS, MIXTURES_SCHEMA, ORDER, SCHEMAS, STEP_KEYS, STEPS_SCHEMA, TRACES_SCHEMA
+from steer.storage.schemas import (
+    EVENTS_SCHEMA,
+    MIXTURE_KEYS,
+    MIXTURES_SCHEMA,
+    ORDER,
+    SCHEMAS,
+    STEP_KEYS,
+    STEPS_SCHEMA,
+    TRACES_SCHEMA,
+)
 
 _SORTED_BYTES = 2**30
 """A table that is larger is sorted with large strings: sorting puts each column into one array, and 2 GiB of text would
 exceed the 32-bit offsets of strings."""
 
 
+LIVE_FILE = "live.json"
 READINGS = 10
 """Times that a table is read, if parts of it are merged each time meanwhile. Merges are minutes apart."""
 
@@ -76,7 +89,7 @@ class RunFolder:
         names: an earlier one with the same traces may be merged by now, and a part of its name counts as replaced."""
         self._fs, self._path, self.root = open_filesystem(root)
         self.retries = retries
-        self._parts = {table: Parts(self._fs, f"{self._path}/{table}") for table in ("questions", *SCHEMAS)}
+        self._parts = {table: Parts(self._fs, f"{self._path}/{table}") for table in ("questions", "events", *SCHEMAS)}
 
     def __reduce__(self) -> tuple[type["RunFolder"], tuple[str, int]]:
         return RunFolder, (self.root, self.retries)
@@ -117,7 +130,7 @@ class RunFolder:
     def _lay_out(self) -> None:
         """Give each table without a part an empty one. Then `RUN/mixtures/*.parquet` can be read even if the run fitted
         no mixture."""
-        for table, schema in SCHEMAS.items():
+        for table, schema in (*SCHEMAS.items(), ("events", EVENTS_SCHEMA)):
             if not self.parts(table):
                 self._write_part(table, EMPTY, schema.empty_table())
 
@@ -160,14 +173,15 @@ class RunFolder:
         traces were not committed, and parts whose rows are in a merged part too. Call this only while no other process
         writes."""
         committed = self._parts["traces"].names()
-        for table in ("questions", *SCHEMAS):
+        for table in ("questions", "events", *SCHEMAS):
             for info in self._fs.get_file_info(fs.FileSelector(f"{self._path}/{table}", allow_not_found=True)):
                 name = stem(info.path)
                 stray = table in SCHEMAS and not name.startswith(MERGED) and name not in committed
                 if info.base_name.startswith(".") or stray:
                     self._fs.delete_file(info.path)
-        for table in SCHEMAS:
+        for table in ("events", *SCHEMAS):
             self._parts[table].remove_replaced()
+        self.remove_file(LIVE_FILE)
         self._lay_out()
 
     def committed(self, cells: Iterable[str]) -> CommittedRows:
@@ -176,6 +190,16 @@ class RunFolder:
         traces = self.read_unsorted("traces", names, ["group", "trace_id"])
         mixtures = self.read_unsorted("mixtures", names, ["group", *MIXTURE_KEYS])
         return CommittedRows(_by_group(traces), _by_group(mixtures))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder is in a file system of this machine, network file systems included."""
+        return isinstance(self._fs, fs.LocalFileSystem)
+
+    @property
+    def name(self) -> str:
+        """Name of the folder, without what leads to it."""
+        return self._path.rstrip("/").rpartition("/")[2]
 
     @property
     def journal(self) -> str:
@@ -187,9 +211,10 @@ class RunFolder:
             self._fs.delete_dir(f"{self._path}/journal")
 
     def finish(self, **entries: Any) -> None:
-        """Remove the journal, and set `entries` of `run.json`, and `finished` and `seconds` if the run was not finished
-        before."""
+        """Remove the journal and the live counts, and set `entries` of `run.json`, and `finished` and `seconds` if the
+        run was not finished before."""
         self.remove_journal()
+        self.remove_file(LIVE_FILE)
         if self.describe()["finished"]:
             self.update(**entries)
             return
@@ -273,6 +298,29 @@ class RunFolder:
             with self._named(f"{self._path}/{table}"):
                 # Steps of traces that are not committed would be taken for committed ones, once they were merged.
                 self._parts[table].merge(schema, least, None if table == "traces" else committed.__contains__)
+        with self._named(f"{self._path}/events"):
+            self._parts["events"].merge(EVENTS_SCHEMA, least)
+
+    def write_events(self, events: Sequence[Event]) -> None:
+        """Add rows to the table `events/`, as one part. Raises OutputFailed."""
+        columns = {
+            "time": [datetime.fromtimestamp(event.at_s, UTC) for event in events],
+            **{name: [str(getattr(event, name)) for event in events] for name in EVENTS_SCHEMA.names[1:]},
+        }
+        # Two drivers never write at the same time, and the clock tells the parts of one apart.
+        self._write_part("events", f"part-{time.time_ns()}", pa.Table.from_pydict(columns, EVENTS_SCHEMA))
+
+    def read_events(self) -> pa.Table:
+        """The table `events/` in the order of time. Empty for a run of a version that kept none."""
+        parts = self.parts("events")
+        if not parts:
+            return EVENTS_SCHEMA.empty_table()
+        rows = pads.dataset(parts, EVENTS_SCHEMA, format="parquet", filesystem=self._fs).to_table()
+        return rows.sort_by("time")
+
+    def count_events(self, what: What) -> int:
+        """How often this happened, in all tries of the run."""
+        return sum(each == what for each in self.read_events()["what"].to_pylist())
 
     def parts(self, table: str) -> list[str]:
         """Paths of the parts that hold a table's rows, each row once."""

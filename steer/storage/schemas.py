@@ -155,6 +155,18 @@ MIXTURES_SCHEMA = pa.schema([("cell", pa.string()), *MIXTURE_STRUCT])
 MIXTURE_KEYS = ("step", "draft", "scope", "measure", "n", "rule", "fit_ms")
 """Columns that tell the fits of one group apart."""
 
+EVENTS_SCHEMA = pa.schema(
+    [
+        ("time", pa.timestamp("us", tz="UTC")),
+        ("what", pa.string()),
+        ("role", pa.string()),
+        ("replica", pa.string()),
+        ("node", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+"""The table `events/`: a row for each thing that happened to a replica (`steer.events`). The driver writes it."""
+
 SCHEMAS = {"traces": TRACES_SCHEMA, "steps": STEPS_SCHEMA, "mixtures": MIXTURES_SCHEMA}
 """Schema of each table of a run, by its folder."""
 

@@ -134,9 +134,9 @@ def _autoscaled_run(address: str, path: str) -> dict:
     prewarm.request_resources = request
     started, loaded = session.Session, {}
 
-    def opened(router):
+    def opened(*what):
         loaded["standing"] = _standing(address)
-        return started(router)
+        return started(*what)
 
     session.Session = opened
     over = threading.Event()

@@ -24,6 +24,7 @@ from patience import PATIENCE_S
 from pool_cluster import PoolCluster
 from quota_filesystem import READ_ONLY, SCHEME, QuotaFileSystem, install
 
+from steer.events import What
 from steer.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.ray
@@ -168,7 +169,9 @@ class Run:
         rows = self.rows()
         assert sorted(rows) == self.asked
         assert {i for i, row in rows.items() if row["status"] == "error"} == set(errors)
-        return RunFolder.open(self.out).describe()["engines"]
+        engines = RunFolder.open(self.out).describe()["engines"]
+        assert engines["replaced_replicas"] == self.events()[What.DIED]
+        return engines
 
     def rows(self):
         """Traces by id: each once, every part of every table readable, each trace's steps and mixtures there."""
@@ -186,6 +189,15 @@ class Run:
         assert all(kept[row["trace_id"]] == row["steps"] > 0 for row in answered)
         assert {row["group"] for row in answered} <= {row["group"] for row in run.read("mixtures").to_pylist()}
         return rows
+
+    def events(self):
+        """How often each kind of event is in the table. Every death is on standard error too."""
+        table = RunFolder.open(self.out).read_events().to_pylist()
+        for row in table:
+            if row["what"] == What.DIED:
+                assert row["reason"] and row["time"].tzinfo is not None
+                assert f"steer: {row['replica']} died and is replaced (node {row['node'][:8]})" in self.said
+        return Counter(row["what"] for row in table)
 
     def writers(self):
         """Steps by the replica that wrote them."""
@@ -217,12 +229,15 @@ def test_lost_announced_and_missing_nodes_cost_no_row(cluster, runs):
     run.until_more(4 * N)
 
     cluster.lose("large")
-    run.until(lambda: "wait for a node with" in run.said and "steer-pool=large" in run.said)
+    run.until(lambda: "waits for a node with" in run.said and "steer-pool=large" in run.said)
     cluster.add("large")
     run.until_more()
 
     run.release()
     assert run.ended()["replaced_replicas"] == 2, "the replica on the announced node did not leave by itself"
+    events = run.events()
+    # Each of the first three replicas, and a successor of each that was lost or left.
+    assert (events[What.DRAINED], events[What.LOADED]) == (1, 6)
     assert run.writers()["small-0"] > 0 < run.writers()["small-1"]
     for _ in range(2):
         cluster.lose("small")

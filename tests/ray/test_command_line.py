@@ -160,13 +160,32 @@ def test_a_stop_ends_cleanly_and_leaves_no_process(tmp_path):
 
 def test_models_that_do_not_start_fail_with_the_reason_and_leave_no_folder(local_ray, tmp_path):
     config, out = tmp_path / "run.yaml", tmp_path / "run"
-    pools = {"large": {"label": "nowhere", "start_timeout_s": 0.5}}
-    config.write_text(yaml.safe_dump({"pair": simulated_pair(), "pools": pools}))
+    config.write_text(yaml.safe_dump({"pair": simulated_pair(unusable=True)}))
     run = start(["run", config, "--out", out], local_ray, stderr=subprocess.PIPE)
     _, errors = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 1
-    assert "steer: the models did not start" in errors and "steer-pool=nowhere" in errors
+    assert "steer: the models did not start" in errors and "it is simulated so" in errors
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "own", "missing"),
+    [
+        ("pools.small.gpus=64", True, "pools.small.gpus = 64"),
+        ("pools.large.label=larg", False, "no node has the label steer-pool=larg; the nodes have none of that name"),
+        ("pools.large.replicas=1000", False, "fewer places than the first replicas need"),
+    ],
+)
+def test_a_run_for_which_the_cluster_can_have_no_place_is_usage(local_ray, tmp_path, setting, own, missing):
+    """At once: with the default patience of ten minutes for a node the test would not end."""
+    config, out, log = tmp_path / "run.yaml", tmp_path / "run", tmp_path / "log"
+    config.write_text(yaml.safe_dump({"pair": simulated_pair(log=str(log))}))
+    command = ["run", config, "--out", out, "--set", setting]
+    run = start(command, None if own else local_ray, stderr=subprocess.PIPE)
+    _, errors = run.communicate(timeout=PATIENCE_S)
+    assert run.returncode == 2
+    assert "steer: the cluster has no place for this run" in errors and missing in errors
+    assert not out.exists() and not log.exists()
 
 
 def test_more_groups_than_questions_is_usage(local_ray, tmp_path):

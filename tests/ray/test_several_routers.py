@@ -45,7 +45,7 @@ def cells():
 def opened_session(run, routers, large=None, **options):
     small = PoolConfig(replicas=routers, cpus=0.1)
     pools = PoolsConfig(small=small, large=large or small, routers=routers)
-    return session(simulated(steps=STEPS, **options), pools, policies=[], journal=run.journal)
+    return session(simulated(steps=STEPS, **options), pools, policies=[], journal=run.journal, run=run.name)
 
 
 def new_run(folder):

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from actors.router import replica_set
-from actors.router.replica import Replica, ReplicaDied
+from actors.router.replica import Replica, ReplicaDied, ReplicaState
 from actors.router.replica_set import ReplicaSet
 from steer.config.run import ModelConfig, PoolConfig
 from steer.traces import Role
@@ -106,3 +106,41 @@ def test_a_start_that_fails_for_another_reason_fails_the_run_too(told, monkeypat
 
     asyncio.run(run())
     assert [type(failure) for failure in failures] == [OSError]
+
+
+def test_replicas_that_start_are_told_apart_by_what_they_wait_for():
+    starting = [
+        (ReplicaState.LOADING, False, 12.0),
+        (ReplicaState.LOADING, False, 35.4),
+        (ReplicaState.WAITING, True, 8.0),
+        (ReplicaState.WAITING, False, 20.0),
+        (ReplicaState.DOWNLOADING, False, 60.0),
+    ]
+    said = replica_set.waits(starting, 6, "4 CPUs, 1 GPU")
+    assert said.split(", ", 1)[0] == "2 of 6 replicas load their model (35 s)"
+    assert "1 of 6 replicas waits for a node with 4 CPUs, 1 GPU (8 s)" in said
+    assert "1 of 6 replicas waits for its packages and process (20 s)" in said
+    assert "1 of 6 replicas downloads its weights (60 s)" in said
+    assert replica_set.waits([], 6, "") == ""
+
+
+def test_what_happens_to_replicas_is_noted_and_agrees_with_the_counts(told, monkeypatch):
+    monkeypatch.setattr(replica_set, "lost_nodes", no_nodes)
+    made, spawned, _ = told(DIES, LOADS)
+
+    async def run():
+        made.scale_to(1)
+        await idle(made)
+        made.replace_dead(spawned[1], "small-0 died: told so")
+        made.replace_dead(spawned[1], "once more")
+        await idle(made)
+        made.drain({"node"})
+        await idle(made)
+        made.scale_to(0)
+
+    asyncio.run(run())
+    noted = [event.what for event in made._events.since(0)]
+    assert noted == ["grown", "start_died", "loaded", "died", "loaded", "drained", "loaded", "released"]
+    assert made.replaced == noted.count("died") == 1
+    died = made._events.since(3)[0]
+    assert (died.replica, died.node, died.reason) == ("small-0", "node", "told so")

@@ -4,7 +4,7 @@ import io
 import threading
 from types import SimpleNamespace
 
-from pipelines.run.progress import Progress, ProgressSnapshot, duration, eta_s, progress_text
+from pipelines.run.progress import Progress, ProgressSnapshot, StartProgress, duration, eta_s, progress_text
 from steer.traces import Role
 
 
@@ -85,3 +85,25 @@ def test_a_second_pipeline_counts_from_its_own_start():
     )
     text = progress_text(now.since(base), ProgressSnapshot(0.0))
     assert "done 20/200 " in text and "100 % large" in text and "ETA 1:30" in text
+
+
+def test_a_start_says_what_each_pool_waits_for_again_and_again():
+    texts = ["1 of 2 replicas loads its model (15 s)", "1 of 2 replicas loads its model (25 s)"]
+    reads = iter(texts)
+    stream, enough = io.StringIO(), threading.Event()
+
+    def read():
+        try:
+            return counts(
+                states={Role.SMALL: {}, Role.LARGE: {}}, replicas={Role.SMALL: 1}, waiting={Role.LARGE: next(reads)}
+            )
+        except StopIteration:
+            enough.set()
+            raise ConnectionError("the router does not answer") from None
+
+    with StartProgress(read, stream, line_s=0.01):
+        assert enough.wait(10)
+    lines = stream.getvalue().splitlines()
+    assert [line.partition("] ")[2] for line in lines[:2]] == [
+        f"the models start; loaded: 1 of small, 0 of large · large: {text}" for text in texts
+    ]
