@@ -23,6 +23,7 @@ from ports import free_ports
 
 from pipelines.run import prewarm, session
 from pipelines.run.run import run_one
+from steer.config.load import SettingsError
 from steer.config.policy import RandomStepPolicy
 from steer.config.run import BenchmarkConfig, ModelConfig, PairConfig, PoolConfig, PoolsConfig, RunConfig
 
@@ -164,6 +165,7 @@ def _autoscaled_run(address: str, path: str) -> dict:
     summary = run_one(config, Path(path) / "run")
     over.set()
     watcher.join()
+    refused = _refusal(config, Path(path) / "refused")
     ray.init(address=address, logging_level="ERROR", log_to_driver=False)
     until(lambda: not sum(_workers().values()))
     left, standing = sum(_workers().values()), _standing(address)
@@ -178,7 +180,18 @@ def _autoscaled_run(address: str, path: str) -> dict:
         "nodes_at_end": left,
         "standing_at_end": standing,
         "replica_s": described["engines"]["replica_s"],
+        "refused": refused,
     }
+
+
+def _refusal(config: RunConfig, out: Path) -> str:
+    """What is said to a label that no type of node has."""
+    small = config.pools.small.model_copy(update={"label": "smal"})
+    try:
+        run_one(config.model_copy(update={"pools": config.pools.model_copy(update={"small": small})}), out)
+    except SettingsError as refusal:
+        return "" if out.exists() else str(refusal)
+    return ""
 
 
 def _workers() -> dict[str, int]:

@@ -125,3 +125,5 @@ def test_an_autoscaler_brings_nodes_for_the_pools_and_takes_them_away():
     assert saw["asked_before_start"] == [["small", 1.0]] and saw["standing_while_loaded"] == 0
     assert saw["most"]["small"] >= 1 and saw["most"]["large"] == 1
     assert saw["nodes_at_end"] == 0 and saw["standing_at_end"] == 0
+    # No node has the label of either pool when the run begins: one the autoscaler can bring, the other it cannot.
+    assert "pools.small.label = smal" in saw["refused"]
