@@ -27,6 +27,7 @@ from steer.config.run import RunConfig
 
 CLUSTER = ROOT / "cluster"
 CONFIGS = ROOT / "pipelines" / "configs"
+CLOUDS = ("aws.yaml", "gcp.yaml")
 # The KubeRay files, and where each has its Ray cluster.
 KUBERAY = {"rayjob.yaml": "rayClusterSpec", "rayservice.yaml": "rayClusterConfig"}
 
@@ -68,9 +69,39 @@ def locked(package):
     return next(line.split("==")[1] for line in lines if line.startswith(f"{package}=="))
 
 
-def test_the_aws_file_fits_rays_schema():
+@pytest.mark.parametrize("name", CLOUDS)
+def test_the_cloud_files_fit_rays_schema(name):
     schema = next(f for f in files("ray") if f.name == "ray-schema.json").locate()
-    jsonschema.validate(read("aws.yaml"), json.loads(Path(schema).read_text()))
+    jsonschema.validate(read(name), json.loads(Path(schema).read_text()))
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_a_cloud_starts_gpu_nodes_only_when_a_run_asks_and_its_workers_reach_the_bucket(name):
+    types = read(name)["available_node_types"]
+    for kind, group in types.items():
+        if kind != read(name)["head_node_type"]:
+            assert group["min_workers"] == 0
+            assert {"IamInstanceProfile", "serviceAccounts"} & set(group["node_config"])
+    for pool in ("small", "large"):
+        config = types[pool]["node_config"]
+        assert "spot" in json.dumps([config.get("InstanceMarketOptions"), config.get("scheduling")]).lower()
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_every_node_of_a_cloud_asks_for_the_token_and_hears_of_its_end(name):
+    cloud = read(name)
+    assert cloud["file_mounts"]["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"
+    for kind in ("head", "worker"):
+        starts = [line for line in cloud[f"{kind}_start_ray_commands"] if "ray start" in line]
+        assert starts and all("RAY_AUTH_MODE=token" in line for line in starts)
+    assert any(f"spot_notice.py {cloud['provider']['type']}" in line for line in cloud["worker_start_ray_commands"])
+
+
+def test_google_cloud_says_what_its_machines_have():
+    pools = load(RunConfig, CONFIGS / "gpu.yaml").pools
+    types = read("gcp.yaml")["available_node_types"]
+    assert types["small"]["resources"]["GPU"] >= pools.small.gpus
+    assert types["large"]["resources"]["GPU"] >= pools.large.gpus
 
 
 @pytest.mark.parametrize(
@@ -81,9 +112,10 @@ def test_the_aws_file_fits_rays_schema():
 def test_the_gpu_pools_find_their_labelled_groups(name, config, kind):
     pools = load(kind, CONFIGS / config).pools
     wanted = {pools.small.label, pools.large.label}
-    aws = {group["labels"]["steer-pool"] for group in read("aws.yaml")["available_node_types"].values()}
+    for cloud in CLOUDS:
+        assert wanted <= {group["labels"]["steer-pool"] for group in read(cloud)["available_node_types"].values()}
     kube = {group["labels"]["steer-pool"]: group for group in kube_cluster(name)["workerGroupSpecs"]}
-    assert wanted <= aws and wanted <= set(kube)
+    assert wanted <= set(kube)
     for pool in (pools.small, pools.large):
         limits = container(kube[pool.label])["resources"]["limits"]
         assert float(limits["nvidia.com/gpu"]) >= pool.gpus
