@@ -82,18 +82,20 @@ while True:
 EOF
 }
 
-run=''
+run='' signalled=''
 end() {
     trap - EXIT
     for process in "${started[@]}"; do kill -TERM "$process" 2>/dev/null || true; done
     wait
 }
 trap end EXIT
-trap '[[ -z $run ]] && exit 130; kill -TERM "$run" 2>/dev/null' TERM INT
+trap 'signalled=1; [[ -z $run ]] && exit 130; kill -TERM "$run" 2>/dev/null || true' TERM INT
 
 start_head
 wait_for_head
+# One group after the other: two `ray start` at the same moment on one node would take the same names for their sockets.
 start_pool 1 small
+wait_for_nodes $((1 + SLURM_JOB_NUM_NODES_HET_GROUP_1))
 start_pool 2 large
 wait_for_nodes $((1 + SLURM_JOB_NUM_NODES_HET_GROUP_1 + SLURM_JOB_NUM_NODES_HET_GROUP_2))
 
@@ -101,9 +103,10 @@ code=0
 RAY_ADDRESS=$address bash cluster/entrypoint.sh "$@" &
 run=$!
 wait "$run" || code=$?
-# A signal ends `wait`, not the run, which then ends itself.
-while kill -0 "$run" 2>/dev/null; do
-    code=0
-    wait "$run" || code=$?
+# A signal ends `wait`, not the run, which then ends itself. 127: its code was there already.
+while [[ -n $signalled ]]; do
+    signalled='' again=0
+    wait "$run" || again=$?
+    ((again == 127)) || code=$again
 done
 exit "$code"

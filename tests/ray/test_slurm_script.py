@@ -36,6 +36,7 @@ def slurm(tmp_path):
         "STEER_BIN": str(Path(sys.executable).parent),
         "STEER_RAY_OPTIONS": "--num-cpus=2 --object-store-memory=100000000",
         "SLURM_JOB_ID": str(random.randrange(1_000)),
+        "STEER_NODES_WAIT_S": str(PATIENCE_S // 3),
         "SLURM_SUBMIT_DIR": str(ROOT),
         "SLURM_JOB_NUM_NODES_HET_GROUP_1": "1",
         "SLURM_JOB_NUM_NODES_HET_GROUP_2": "1",
