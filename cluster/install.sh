@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs requirements.lock and this project (editable) into the environment of the Python given: used by `make`,
+# Installs a lock and this project (editable) into the environment of the Python given: used by `make`,
 # and by the nodes of a cluster.
 #
 #   bash cluster/install.sh .venv/bin/python          CPU: the lock, to the last version
-#   bash cluster/install.sh .venv/bin/python gpu      GPU: vLLM's CUDA build with the torch it asks for, the lock's Ray
+#   bash cluster/install.sh .venv/bin/python gpu      GPU: requirements-gpu.lock, each file checked by its hash
 #
-# The lock is complete, so pip resolves nothing (--no-deps). torch goes first, because its CPU build has an index of
+# The locks are complete, so pip resolves nothing (--no-deps). torch goes first, because its CPU build has an index of
 # its own: name that index in TORCH_INDEX and torch is taken from there; without it the plain install is tried.
 set -euo pipefail
 
@@ -30,9 +30,18 @@ remedy() {
 installed() { "$python" -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null || true; }
 
 if [[ ${2:-cpu} == gpu ]]; then
-    # Every node of a cluster must run the same Ray; the rest follows from vLLM's own requirements.
-    "$python" -m pip install --disable-pip-version-check "$(grep '^ray==' "$root/requirements.lock")" "setuptools>=77.0.3"
-    "$python" -m pip install --disable-pip-version-check --editable "$root[gpu,dev]"
+    "$python" - <<'EOF' || exit 1
+import platform, sys
+if sys.version_info[:2] != (3, 11) or (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+    sys.exit(
+        f"requirements-gpu.lock is for Python 3.11 on Linux x86_64; this is Python {platform.python_version()} on "
+        f"{platform.system()} {platform.machine()}: name a python3.11 there"
+    )
+EOF
+    echo "installing requirements-gpu.lock (about 10 GB with CUDA's libraries) ..."
+    "${pip[@]}" --only-binary :all: --require-hashes -r "$root/requirements-gpu.lock"
+    "${pip[@]}" --no-build-isolation --editable "$root"
+    "$python" -c 'import torch; print("torch", torch.__version__, "CUDA", torch.version.cuda)'
     exit
 fi
 

@@ -10,6 +10,7 @@ Loading begins with the first call of `describe`: the weights are downloaded bef
 import asyncio
 import os
 import queue
+import re
 import socket
 import sys
 import threading
@@ -18,6 +19,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 from actors.engine.arguments import set_environment
@@ -156,16 +158,23 @@ class EngineThread(ABC):
         )
 
 
+DRIVERS = {12: "525.60.13", 13: "580.65.06"}
+"""The oldest NVIDIA driver for Linux on which every minor version of this CUDA runs, by NVIDIA's table."""
+DRIVER_FILE = Path("/proc/driver/nvidia/version")
+"""Where the loaded driver's kernel module says its version."""
+
+
 def prepare_process(pool: PoolConfig) -> None:
     """Set the environment up, before anything of vLLM is imported.
 
-    RuntimeError if the pool asks for GPUs and this process sees none.
+    RuntimeError if the pool asks for GPUs and this process can use none; it names a driver that is too old.
     """
     set_environment(pool.gpus)
     import torch
 
     if pool.gpus > 0 and not torch.cuda.is_available():
-        raise RuntimeError("the pool asks for GPUs and this process sees none: set `gpus: 0`, or install CUDA's vllm")
+        driver = DRIVER_FILE.read_text() if DRIVER_FILE.exists() else ""
+        raise RuntimeError(no_gpu(torch.version.cuda, driver))
 
 
 def started_engine(arguments: dict[str, Any], pool: PoolConfig):
@@ -181,3 +190,36 @@ def started_engine(arguments: dict[str, Any], pool: PoolConfig):
 
     counted = vllm.EngineArgs(**arguments | {"disable_log_stats": False})
     return vllm.LLMEngine.from_engine_args(counted, stat_loggers=[RayPrometheusStatLogger])
+
+
+def no_gpu(cuda: str | None, driver: str) -> str:
+    """Why torch, built for CUDA version `cuda` (None: for the CPU), can use no GPU, and the remedy.
+
+    `driver` is the text of `DRIVER_FILE`, empty if no driver is loaded.
+    """
+    if cuda is None:
+        return (
+            "the pool asks for GPUs and this node's torch is a CPU build: run `bash cluster/install.sh PYTHON gpu` "
+            "there, or set `gpus: 0`"
+        )
+    needed = DRIVERS.get(int(cuda.split(".")[0]))
+    found = re.search(r"\b\d{3,}\.\d+(\.\d+)?\b", driver)
+    if found is None:
+        return (
+            f"the pool asks for GPUs and this node has no NVIDIA driver loaded; torch's CUDA {cuda} needs "
+            f"{needed or 'one that fits it'} or later: install it, place the pool on GPU nodes by its `label`, or set "
+            "`gpus: 0`"
+        )
+    if needed and _numbers(found[0]) < _numbers(needed):
+        return (
+            f"the NVIDIA driver of this node is {found[0]}, and torch's CUDA {cuda} needs {needed} or later: update "
+            "the driver (a cloud: choose a newer GPU image), then start the node again"
+        )
+    return (
+        f"the pool asks for GPUs and this process sees none, with NVIDIA driver {found[0]} and torch's CUDA {cuda}: "
+        "check that the container or the scheduler hands its GPUs on (`nvidia-smi` there), or set `gpus: 0`"
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
