@@ -16,6 +16,7 @@ from pipelines.tune.commands import add_commands as add_tuning
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 ROUTER_KEYS = ("live", "policies", "routers")
 SERVE_KEYS = ("pair", "clients", "turns")
+STORAGE_KEYS = ("pair", "policies")
 OVERHEAD_KEYS = ("pair", "data", "benchmark", "field", "gpus", "max_new_tokens", "turns", "settings")
 
 
@@ -113,14 +114,19 @@ def parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="measure the system's speed")
     bench.add_argument(
-        "name", choices=("overhead", "router", "mixture", "grading", "loop", "elastic", "scale", "serve")
+        "name", choices=("overhead", "router", "mixture", "grading", "loop", "elastic", "scale", "serve", "storage")
     )
     bench.add_argument("--trace", metavar="FILE", help="loop: step lengths from a run's steps/ (none: drawn ones)")
     bench.add_argument(
-        "--questions", metavar="N", type=count, help="overhead, scale, serve: questions (200, 100000, 400)"
+        "--questions",
+        metavar="N",
+        type=count,
+        help="overhead, scale, serve, storage: questions (200, 100000, 400, 100)",
     )
     bench.add_argument("--text-bytes", metavar="N", type=count, help="scale: length of each question (2000)")
-    bench.add_argument("--pair", metavar="PAIR", help="overhead, serve: name or YAML file of the pair (embedded)")
+    bench.add_argument(
+        "--pair", metavar="PAIR", help="overhead, serve, storage: name or YAML file of the pair (embedded)"
+    )
     bench.add_argument("--data", metavar="PATH", help="overhead: files of questions (validation of chain_math)")
     bench.add_argument("--benchmark", metavar="NAME", help="overhead: ask as this benchmark does; PATH has its files")
     bench.add_argument("--field", metavar="FIELD", help="overhead: field of PATH to ask (question, problem or prompt)")
@@ -129,7 +135,9 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--turns", metavar="N", type=count, help="overhead, serve: how often all is measured (4, 2)")
     bench.add_argument("--settings", nargs="+", metavar="TEXT", help="overhead: settings whose names contain it (all)")
     bench.add_argument("--live", metavar="N,N", help="router: numbers of live traces (1000,10000,100000)")
-    bench.add_argument("--policies", metavar="NAME,NAME", help="router: some of the ways that it measures (all)")
+    bench.add_argument(
+        "--policies", metavar="NAME,NAME", help="router, storage: some of the ways that they measure (all)"
+    )
     bench.add_argument("--routers", metavar="N", type=count, help="router: routers that share the groups (1)")
     bench.add_argument("--clients", metavar="N,N", help="serve: numbers of clients that ask at a time (1,4,16,64)")
     bench.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
@@ -302,6 +310,7 @@ def _bench(args: argparse.Namespace) -> None:
         {key: value for key in OVERHEAD_KEYS if (value := getattr(args, key)) is not None},
         {key: value for key in ROUTER_KEYS if (value := getattr(args, key)) is not None},
         {key: value for key in SERVE_KEYS if (value := getattr(args, key)) is not None},
+        {key: value for key in STORAGE_KEYS if (value := getattr(args, key)) is not None},
     )
 
 

@@ -5,18 +5,19 @@
 
 Invariants: a round is in the log before its rows go out and before its traces are handed on. A record counts only if it
 is whole, its checksum is right and it follows the record before it; everything after a torn or damaged record is
-ignored. A log is cut when it has outgrown the state that it leads to, so its size is bounded by the live traces.
+ignored. What is read is plain data (`steer.routing.plain_pickle`): whoever can write to the folder can change what a
+run answers, but not have its processes run code of his. A log is cut when it has outgrown the state that it leads to,
+so its size is bounded by the live traces.
 
 Object stores cannot append to a file, so there every record is a file of its own.
 """
 
 import os
-import pickle
 import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from hashlib import blake2b
 from typing import NamedTuple
@@ -25,7 +26,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from steer.mixture.bank import ScoreBank
-from steer.routing.replay import GroupSnapshot, LoggedRound, dump, load
+from steer.routing.replay import GroupSnapshot, LoggedRound, dump, dump_bank, load, load_bank, of_kind
 from steer.storage.filesystem import open_filesystem, writing, written_whole
 from steer.traces import Question
 
@@ -106,40 +107,43 @@ class CellJournal:
         for folder in _folders(files, path):
             records = _records(files, f"{path}/{folder}")
             if records:
-                with self._readable():
-                    logged_rounds = [pickle.loads(record.payload) for record in records[1:]]
+                with self._readable(folder):
+                    logged_rounds = [_round(record) for record in records[1:]]
                 self._logs[folder] = records[0].payload, logged_rounds
         rounds = [logged_round for _, logged_rounds in self._logs.values() for logged_round in logged_rounds]
         self.bank.repeat([addition for logged_round in rounds for addition in logged_round.additions])
 
-    def recover(self, group: str, questions: Mapping[str, Question]) -> GroupSnapshot | None:
+    def recover(
+        self, group: str, questions: Mapping[str, Question], classes: Sequence[type] = ()
+    ) -> GroupSnapshot | None:
         """The last state of a group in its log, which is then dropped from memory. None: the journal has no such group.
 
-        `questions` by trace id. Raises ValueError, with the remedy, if another version of STEER wrote the log.
+        `questions` by trace id. `classes`: those of a user's policy. Raises ValueError, with the remedy, if another
+        version of STEER wrote the log, or it holds what no log of this configuration does.
         """
         if folder_name(group) not in self._logs:
             return None
         first, logged_rounds = self._logs.pop(folder_name(group))
-        with self._readable():
-            snapshot: GroupSnapshot = load(first, questions, self.bank)
+        with self._readable(folder_name(group)):
+            snapshot = of_kind(GroupSnapshot, load(first, questions, self.bank, classes))
             snapshot.refuse_other_format()
             for logged_round in logged_rounds:
                 snapshot.replay(logged_round)
             policies = [logged_round.policy for logged_round in logged_rounds if logged_round.policy]
             if policies:
-                snapshot.group.policy = load(policies[-1], {}, self.bank)
+                snapshot.group.policy = load(policies[-1], {}, self.bank, classes)
         return snapshot
 
     @contextmanager
-    def _readable(self) -> Iterator[None]:
-        """Turn what unpickling raises into a ValueError with the remedy."""
+    def _readable(self, name: str) -> Iterator[None]:
+        """Turn whatever reading the file or folder of this name raises into a ValueError with the remedy."""
         try:
             yield
-        except (AttributeError, ImportError, TypeError, LookupError, pickle.UnpicklingError) as error:
+        except Exception as error:  # What is not as it was written can fail in any way.
             raise ValueError(
-                f"{self._path}: the journal cannot be read ({type(error).__name__}: {error}): another version of STEER "
-                "wrote it. Resume with that one, or remove the journal/ folder: finished questions are kept, "
-                "the others begin again"
+                f"{self._path}/{name}: the journal cannot be read ({type(error).__name__}: {error}): another version "
+                "of STEER wrote it, or somebody has changed it. Resume with that version, or remove the journal/ "
+                "folder: finished questions are kept, the others begin again"
             ) from error
 
     def log(self, group: str) -> "GroupLog":
@@ -154,14 +158,15 @@ class CellJournal:
         """Write the bank. Call this before a log that holds additions to it is cut or removed. Safe to call from
         several threads, since each group has its own. Raises OutputFailed."""
         with self._saving, self.writing():
-            data = encode(LogRecord(_BANK, 0, pickle.dumps(self.bank, protocol=5)))
+            data = encode(LogRecord(_BANK, 0, dump_bank(self.bank)))
             with written_whole(self._fs, f"{self._path}/{BANK_FILE}") as hidden:
                 _write(self._fs, hidden, data)
 
     def _read_bank(self) -> ScoreBank:
         with suppress(FileNotFoundError):
             for record in decode(_read(self._fs, f"{self._path}/{BANK_FILE}")):
-                return pickle.loads(record.payload)
+                with self._readable(BANK_FILE):
+                    return load_bank(record.payload)
         return ScoreBank(noted=True)
 
 
@@ -204,7 +209,7 @@ class GroupLog:
 
     def write(self, logged_round: LoggedRound) -> None:
         """Append a round. Returns when the round would outlive this process. Raises OutputFailed."""
-        data = encode(LogRecord(_ROUND, self._next(), pickle.dumps(logged_round, protocol=5)))
+        data = encode(LogRecord(_ROUND, self._next(), dump(logged_round)))
         with self._cell.writing():
             if self._file is None:
                 _write(self._fs, self._new_name(), data)
@@ -239,6 +244,10 @@ class GroupLog:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def _round(record: LogRecord) -> LoggedRound:
+    return of_kind(LoggedRound, load(record.payload, {}, None))
 
 
 def _records(files: fs.FileSystem, folder: str) -> list[LogRecord]:

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 from actors.router.journal import CellJournal, GroupLog
 from actors.router.pool import Reply
+from steer.policies import Policy
 from steer.routing.group import Group
-from steer.routing.replay import Answered, GroupSnapshot, LoggedRound, Lost, dump
+from steer.routing.replay import Answered, GroupSnapshot, LoggedRound, Lost, dump, load
 from steer.routing.rows import Row
 from steer.traces import Question, Trace
 
@@ -35,8 +36,13 @@ class JournaledGroup:
         """Seconds of writing the journal."""
 
     @classmethod
-    def begin(cls, cell: CellJournal, snapshot: GroupSnapshot) -> "JournaledGroup":
-        """A journaled group whose log begins with `snapshot`. Blocks. Raises OutputFailed."""
+    def begin(cls, cell: CellJournal, snapshot: GroupSnapshot, classes: Sequence[type] = ()) -> "JournaledGroup":
+        """A journaled group whose log begins with `snapshot`. `classes`: those of a user's policy.
+
+        Blocks. Raises ValueError if the policy holds what could not be read back, and OutputFailed.
+        """
+        if classes:
+            _refuse_unreadable(snapshot.group.policy, classes)
         log = cell.log(snapshot.group.name)
         log.begin(snapshot)
         return cls(snapshot, log, cell)
@@ -50,19 +56,22 @@ class JournaledGroup:
         committed: Collection[str],
         number: int,
         tokenizers: Sequence[str],
+        classes: Sequence[type] = (),
     ) -> "JournaledGroup | None":
         """A group as its log left it after its last round. None: the journal has no such group.
 
         `committed`: ids of the traces whose rows are in the run's tables. `number`, `tokenizers`: see
-        `Group.move_to_router`. Blocks. Raises ValueError if another version of STEER wrote the log, and OutputFailed.
+        `Group.move_to_router`. `classes`: those of a user's policy. Blocks. Raises ValueError if another version of
+        STEER wrote the log, or it holds other classes, and OutputFailed.
         """
-        snapshot = cell.recover(name, {question.trace_id: question for question in questions})
+        by_id = {question.trace_id: question for question in questions}
+        snapshot = cell.recover(name, by_id, classes)
         if snapshot is None:
             return None
         snapshot.forget(committed)
         snapshot.group.move_to_router(number, tokenizers)
         snapshot.group.withdraw(committed)
-        return cls.begin(cell, snapshot)
+        return cls.begin(cell, snapshot, classes)
 
     @property
     def group(self) -> Group:
@@ -142,3 +151,15 @@ class JournaledGroup:
             # `finished` is copied because the event loop changes it meanwhile, when rows are committed.
             now = GroupSnapshot(self.group, dict(self._snapshot.finished), self._snapshot.mixtures)
             self._log.begin(now)
+
+
+def _refuse_unreadable(policy: Policy, classes: Sequence[type]) -> None:
+    """Raise ValueError if a user's policy holds what a journal cannot be read back with."""
+    try:
+        load(dump(policy), {}, None, classes)
+    except Exception as error:
+        raise ValueError(
+            f"the policy of {classes[0].__module__}:{classes[0].__qualname__} cannot be kept in the journal "
+            f"({type(error).__name__}: {error}): hold plain data, NumPy arrays and objects of the classes that its "
+            "attribute journal_classes lists, or set journal: false"
+        ) from error

@@ -24,7 +24,7 @@ from steer.config.policy import PolicyConfig
 from steer.config.run import PairConfig, PoolsConfig, RoutingOptions
 from steer.messages import WRITING, EngineInfo, Sampling
 from steer.mixture.bank import ScoreBank
-from steer.policies import make_policy
+from steer.policies import journal_classes, make_policy
 from steer.routing.group import Group
 from steer.routing.replay import GroupSnapshot
 from steer.routing.rows import Row
@@ -230,7 +230,8 @@ class Router:
         cell = None if self._journal is None else await self._open(job.cell)
         journaled = None
         if cell is not None:
-            known = (cell, job.group, questions, frozenset(committed), number, self._tokenizers)
+            classes = journal_classes(job.policy)
+            known = (cell, job.group, questions, frozenset(committed), number, self._tokenizers, classes)
             journaled = await asyncio.to_thread(JournaledGroup.recover, *known)
         if journaled is None:
             bank = self._banks.setdefault(job.cell, ScoreBank()) if cell is None else cell.bank
@@ -249,7 +250,7 @@ class Router:
             if cell is None:
                 journaled = JournaledGroup(GroupSnapshot(group))
             else:
-                journaled = await asyncio.to_thread(JournaledGroup.begin, cell, GroupSnapshot(group))
+                journaled = await asyncio.to_thread(JournaledGroup.begin, cell, GroupSnapshot(group), classes)
         if cell is not None:
             self._journaled[job.group] = journaled
         self._stats.live += journaled.group.live

@@ -1,6 +1,10 @@
 """The journal's files: what can be read of them after a crash or damage, and how large they may become."""
 
+import os
+import pickle
 import random
+import sys
+import textwrap
 
 import pytest
 from fsspec.implementations.local import LocalFileSystem
@@ -11,8 +15,10 @@ import actors.router.journal
 from actors.router.journal import CellJournal, Journal, LogRecord, decode, encode
 from actors.router.journaled_group import JournaledGroup
 from actors.router.pool import Reply
-from steer.config.policy import SteerPolicy
-from steer.routing.replay import GroupSnapshot
+from steer.config.policy import CustomPolicy, SteerPolicy
+from steer.policies import journal_classes
+from steer.routing.accounting import Accounting
+from steer.routing.replay import STATE_CLASSES, GroupSnapshot, LoggedRound, dump
 
 POLICY = SteerPolicy(preset="stepwise", fit_from="bank")
 STORES = {
@@ -142,7 +148,9 @@ def test_live_traces_that_are_committed_are_not_routed_again(opened):
 
 def test_a_journal_of_another_version_says_what_to_do(tmp_path, monkeypatch):
     play(Journal(str(tmp_path)).open("cell"), rounds=2)
-    monkeypatch.delattr("steer.routing.accounting.Accounting")
+    monkeypatch.setattr(
+        "steer.routing.replay.STATE_CLASSES", tuple(cls for cls in STATE_CLASSES if cls is not Accounting)
+    )
     with pytest.raises(ValueError, match="remove the journal/ folder"):
         again(Journal(str(tmp_path)).open("cell"))
 
@@ -153,3 +161,101 @@ def test_a_journal_whose_groups_have_other_fields_says_so_at_once(tmp_path, monk
     monkeypatch.setattr("steer.routing.replay.FORMAT", 4)
     with pytest.raises(ValueError, match="remove the journal/ folder"):
         again(Journal(str(tmp_path)).open("cell"))
+
+
+class Touch:
+    """Is pickled as a command of the shell."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("where", ["snapshot", "round", "policy", "bank"])
+def test_code_in_a_journal_does_not_run(where, tmp_path):
+    running = play(Journal(str(tmp_path)).open("cell"), rounds=2)
+    touched, (log,) = tmp_path / "touched", files(tmp_path)
+    evil = pickle.dumps({"held": [Touch(touched)]})
+    snapshot, *rounds = decode(log.read_bytes())
+    if where == "bank":
+        (log.parents[1] / "bank").write_bytes(encode(LogRecord(b"B", 0, evil)))
+    elif where == "snapshot":
+        log.write_bytes(encode(snapshot._replace(payload=evil)))
+    elif where == "round":
+        log.write_bytes(encode(snapshot) + encode(rounds[0]._replace(payload=evil)))
+    else:
+        logged = LoggedRound([], [], [], [], evil)
+        log.write_bytes(encode(snapshot) + encode(rounds[0]._replace(payload=dump(logged))))
+    with pytest.raises(
+        ValueError, match=f"{log.parents[1].name}/(bank|{log.parent.name}): .*remove the journal/ folder"
+    ):
+        again(Journal(str(tmp_path)).open("cell"))
+    assert not touched.exists()
+    assert running.group.live
+
+
+def test_no_class_of_a_state_can_be_called_as_a_function():
+    """An attribute of a state can be replaced by any object of these classes, and it may be called later."""
+    assert [cls for cls in STATE_CLASSES if "__call__" in dir(cls)] == []
+
+
+@pytest.fixture
+def own_policy(tmp_path, monkeypatch):
+    (tmp_path / "own_policy_in_a_journal.py").write_text(
+        textwrap.dedent("""
+        import random
+        from steer.config.policy import Scored
+        from steer.policies import ByConfidence
+
+        class Note:
+            pass
+
+        class Plain(ByConfidence):
+            held = None
+
+            def __init__(self):
+                super().__init__(Scored(measure="max_prob"))
+                if self.held is not None:
+                    self.note = self.held()
+
+            def decision(self, view, step, rows_N, draft):
+                conf_N = view.scores[step].conf_L[rows_N]
+                return conf_N >= 0.9, conf_N
+
+        class Unlisted(Plain):
+            held = Note
+
+        class Listed(Unlisted):
+            journal_classes = (Note,)
+
+        class Draws(Plain):
+            held = random.Random
+        """)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield lambda name: CustomPolicy(object=f"own_policy_in_a_journal:{name}")
+    sys.modules.pop("own_policy_in_a_journal", None)
+
+
+def begun(cell, config):
+    group = new_group(config, n=20, bank=cell.bank)
+    return JournaledGroup.begin(cell, GroupSnapshot(group), journal_classes(config))
+
+
+@pytest.mark.parametrize("name", ["Plain", "Listed"])
+def test_a_users_own_policy_goes_on_if_the_configuration_names_it(name, own_policy, tmp_path):
+    config = own_policy(name)
+    before = begun(Journal(str(tmp_path / "journal")).open("cell"), config).decide()
+    opened = Journal(str(tmp_path / "journal")).open("cell")
+    recovered = JournaledGroup.recover(opened, "0", questions(20), frozenset(), 1, ("", ""), journal_classes(config))
+    assert recovered.decide() == before
+    with pytest.raises(ValueError, match=f"names own_policy_in_a_journal.{name}"):
+        again(Journal(str(tmp_path / "journal")).open("cell"))
+
+
+@pytest.mark.parametrize("name", ["Unlisted", "Draws"])
+def test_a_policy_that_could_not_be_read_back_is_refused_at_the_start(name, own_policy, tmp_path):
+    with pytest.raises(ValueError, match="journal_classes"):
+        begun(Journal(str(tmp_path / "journal")).open("cell"), own_policy(name))
