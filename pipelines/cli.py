@@ -7,6 +7,7 @@ or usage, 130 stopped by Ctrl-C or SIGTERM.
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 
 from pipelines.arguments import NEW_FOLDER, VERBOSE, configured, count, into_folder, seed, seed_pairs, settable
@@ -192,21 +193,29 @@ def _run(args: argparse.Namespace) -> None:
         config = with_plan(config, args.plan)
 
     from pipelines.run.run import run_one
+    from steer.config.secrets import hidden
 
     run_one(config, out, verbose=args.verbose, resume=bool(args.resume))
-    print(f"\n{out}: traces/ steps/ mixtures/ run.json summary.json")
+    print(f"\n{hidden(out)}: traces/ steps/ mixtures/ run.json summary.json")
 
 
 def _held_config(folder: str, sets: Sequence[str]):
     """The configuration of the run in a folder, with `sets` laid over it: they may change its pools."""
     from pipelines.run.lifecycle import held_run
+    from steer.config.code_keys import code_keys
     from steer.config.load import SettingsError, load
     from steer.config.run import RunConfig
 
     run = held_run(folder, "run")
     if run is None:
         raise SettingsError(f"{folder} holds no run to go on with: give CONFIG to begin one there")
-    return load(RunConfig, f"{folder}/run.json", sets, run.describe()["config"])
+    held = run.describe()["config"]
+    if keys := code_keys(held):
+        raise SettingsError(
+            f"{folder}/run.json: {', '.join(keys)} loads code, which whoever can write to that folder could choose: "
+            f"give the configuration too, `steer run CONFIG --resume {folder}`"
+        )
+    return load(RunConfig, f"{folder}/run.json", sets, held)
 
 
 def _sweep(args: argparse.Namespace) -> None:
@@ -221,9 +230,10 @@ def _sweep(args: argparse.Namespace) -> None:
         config = sweep_with_plans(config, args.plan)
 
     from pipelines.sweep.sweep import run_sweep
+    from steer.config.secrets import hidden
 
     run_sweep(config, args.out, verbose=args.verbose, resume=args.resume)
-    print(f"\n{args.out}: traces/ steps/ mixtures/ run.json summary.json curve.png curve.svg")
+    print(f"\n{hidden(args.out)}: traces/ steps/ mixtures/ run.json summary.json curve.png curve.svg")
 
 
 def _experiment(args: argparse.Namespace) -> None:
@@ -357,23 +367,28 @@ def _report(failure: Exception) -> int:
     """Print the message of a failure that a person can mend, and return the exit code. Raise any other failure again,
     so that its stack trace is printed."""
     from steer.config.load import SettingsError
+    from steer.config.secrets import hidden
 
     if isinstance(failure, SettingsError):
-        print(f"steer: {failure}", file=sys.stderr)
+        print(f"steer: {hidden(failure)}", file=sys.stderr)
         return USAGE
     from pipelines.run.run_lock import Superseded
     from pipelines.run.session import StartFailed
 
     if isinstance(failure, StartFailed | Superseded):
-        print(f"steer: {failure}", file=sys.stderr)
+        print(f"steer: {hidden(failure)}", file=sys.stderr)
         return FAILED
     from pipelines.run.failures import message_of
 
     message = message_of(failure)
     if message is not None:
-        print(f"steer: {message}", file=sys.stderr)
+        print(f"steer: {hidden(message)}", file=sys.stderr)
         return FAILED
-    raise failure
+    trace = "".join(traceback.format_exception(failure))
+    if hidden(trace) == trace:
+        raise failure
+    print(hidden(trace), file=sys.stderr, end="")
+    return FAILED
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from actors.router.stats import RouterStats
 from actors.router.trace_time import LiveTime, TimePart, TraceClock
 from steer.config.policy import PolicyConfig
 from steer.config.run import PairConfig, PoolsConfig, RoutingOptions
+from steer.config.secrets import remember
 from steer.messages import WRITING, EngineInfo, Sampling
 from steer.mixture.bank import ScoreBank
 from steer.policies import journal_classes, make_policy
@@ -76,6 +77,7 @@ class Router:
         """`replica_class`: the class of all replicas. None: what `role_class` says, which is vLLM unless a model's path
         names a simulated engine. `roles`: those that the policies need; each gets a pool. `journal`: path or URL of the
         journal's folder. None: keep no journal. `prefix`: what the names of this router's replicas begin with."""
+        remember(pair.model_dump(mode="json"))
         self._stats = RouterStats()
         self._inboxes: dict[Group, asyncio.Queue[Reply | Exception]] = {}
         self._banks: dict[str, ScoreBank] = {}

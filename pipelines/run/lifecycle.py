@@ -36,6 +36,7 @@ from steer.config.check import needed_roles, usable_pair
 from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.policy import PolicyConfig
 from steer.config.run import PairConfig
+from steer.config.secrets import MASK, hidden, masked, remember
 from steer.config.shares import pool_shares
 from steer.storage.run_folder import RunFolder
 from steer.traces import Role
@@ -75,6 +76,7 @@ class Lifecycle:
         self._finished: set[str] = set()
         with refusals_as_settings_errors():
             self._pair = usable_pair(config, policies)
+            remember(self._pair.model_dump(mode="json"))  # A pair may come from a file of its own.
             self._roles = needed_roles(policies, self._pair) if roles is None else tuple(roles)
             pool_shares(config.pools, self._roles)
             _refuse_idle_routers(config)
@@ -224,15 +226,16 @@ def prepare_resuming(run: RunFolder, wanted: dict[str, Any], out: str | Path) ->
     """
     changes = [
         (key, was, now)
-        for key, was, now in changed(run.describe()["config"], json.loads(json.dumps(wanted)))
-        if not key.startswith(tuple(f"{free}." for free in MAY_DIFFER))
+        for key, was, now in changed(masked(run.describe()["config"]), masked(json.loads(json.dumps(wanted))))
+        if MASK not in (was, now)  # A secret may be another one now, or come from the environment.
+        and not key.startswith(tuple(f"{free}." for free in MAY_DIFFER))
         and key not in MAY_DIFFER
         or (key.startswith(MUST_AGREE) and not _measures_more(was, now))
     ]
     if changes:
         key, was, now = changes[0]
         raise SettingsError(
-            f"{out} was begun with {key} = {was!r}, not {now!r}: give the same configuration, or another folder"
+            f"{hidden(out)} was begun with {key} = {was!r}, not {now!r}: give the same configuration, or another folder"
         )
     take_over_lock(run)
     run.clean()

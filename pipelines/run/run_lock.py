@@ -22,6 +22,7 @@ from os import getpid
 
 import psutil
 
+from steer.config.secrets import hidden
 from steer.storage.run_folder import RunFolder
 
 LOCK_FILE = "driver.json"
@@ -51,7 +52,9 @@ def take_over_lock(run: RunFolder) -> None:
     if earlier is not None and earlier["id"] != _ID and not _is_dead(earlier):
         who = f"process {earlier['pid']} on {earlier['host']}"
         print(
-            f"steer: {who} may still work on {run.root}: giving it {GRACE_S:g} s to stop", file=sys.stderr, flush=True
+            f"steer: {who} may still work on {hidden(run.root)}: giving it {GRACE_S:g} s to stop",
+            file=sys.stderr,
+            flush=True,
         )
         time.sleep(GRACE_S)
 
@@ -126,7 +129,7 @@ class _Watch:
     def message(self) -> str:
         by = self.taken_by
         who = f"process {by['pid']} on {by['host']} (since {by['since']})" if by else "another process"
-        return f"{who} has gone on with {self._run.root}: this one has stopped, and nothing is lost"
+        return f"{who} has gone on with {hidden(self._run.root)}: this one has stopped, and nothing is lost"
 
 
 def _read(run: RunFolder) -> dict | None:

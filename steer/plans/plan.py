@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from steer.config.policy import PolicyConfig
+from steer.config.secrets import masked
 from steer.config.strict import Count, Seed, Strict, Text
 from steer.plans.bar import Interval, Standing
 from steer.plans.knobs import Knob
@@ -145,7 +146,7 @@ class Plan(Strict):
         return config
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+        return yaml.safe_dump(masked(self.model_dump(mode="json")), sort_keys=False, allow_unicode=True, width=120)
 
 
 def read_plan(path: str | Path) -> Plan:

@@ -2,7 +2,7 @@
 
     RUN/questions/   the groups as they were admitted      RUN/traces/    one row a question and sample
     RUN/steps/       one row a generated step              RUN/mixtures/  one row a fitted mixture
-    RUN/run.json     configuration, versions, git commit, seeds, times
+    RUN/run.json     configuration without its secrets, versions, git commit, seeds, times
     RUN/journal/     live traces, until the run ends (`actors/router/journal.py`)
     RUN/driver.json  the run lock (`pipelines/run/run_lock.py`)
 
@@ -30,6 +30,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from steer.config.secrets import masked
 from steer.storage.filesystem import OutputFailed, open_filesystem, writing, written_whole
 from steer.storage.parts import EMPTY, MANY_PARTS, MERGED, REPLACES, Parts, stem
 from steer.storage.provenance import git_commit, versions
@@ -309,7 +310,7 @@ class RunFolder:
         return part
 
     def _write_json(self, values: dict[str, Any]) -> None:
-        data = (json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n").encode()
+        data = (json.dumps(masked(values), indent=2, ensure_ascii=False, default=str) + "\n").encode()
         self.write_file("run.json", data)
 
     def _named(self, path: str) -> AbstractContextManager[None]:
