@@ -1,7 +1,7 @@
 """A journaled group: the state of one group, its log in the journal, and its finished traces until they are handed on.
 
-Invariants: every answer and every decision is in the journal before a row goes out or a trace is handed on because of
-it. A trace stays in the journal until its row is committed.
+Invariants: every answer and every decision is in the journal before a trace is handed on because of it, and on a disk
+before a row goes out. A trace stays in the journal until its row is committed.
 """
 
 import time
@@ -94,7 +94,7 @@ class JournaledGroup:
             self.group.apply(reply.rows, reply.results)
 
     def decide(self) -> list[Row]:
-        """The rows to dispatch now. Everything that led to them is in the journal.
+        """The rows to dispatch now. Everything that led to them is in the journal, or is held for it (`flush`).
 
         Blocks for milliseconds, so call it off the event loop. Raises OutputFailed if the journal cannot be written.
         """
@@ -109,6 +109,23 @@ class JournaledGroup:
             self._write(decisions, mixtures)
             self.journal_s += time.monotonic() - started
         return rows
+
+    @property
+    def hold_s(self) -> float:
+        """Seconds for which the journal holds rounds before it writes them."""
+        return 0.0 if self._log is None else self._log.hold_s
+
+    @property
+    def due_s(self) -> float | None:
+        """Seconds until `flush` should be called. None: nothing is held."""
+        return None if self._log is None else self._log.due_s
+
+    def flush(self) -> None:
+        """Write the rounds that the journal holds. Call this before `hand_over`. Blocks. Raises OutputFailed."""
+        if self._log is not None:
+            started = time.monotonic()
+            self._log.flush()
+            self.journal_s += time.monotonic() - started
 
     def retire(self) -> list[int]:
         """Indices of the traces that ended since the last call. They wait to be handed on."""

@@ -180,7 +180,9 @@ class Router:
                 clock.lap(TimePart.DECIDING)
                 self._dispatch(group, rows, sampling)
                 self._retire(journaled)
-                if journaled.waiting >= YIELD_TRACES or (journaled.waiting and time.monotonic() - yielded > YIELD_S):
+                wait_s = max(YIELD_S, journaled.hold_s)
+                if journaled.waiting >= YIELD_TRACES or (journaled.waiting and time.monotonic() - yielded > wait_s):
+                    await self._flush(journaled)
                     yield self._table(journaled)
                     yielded = time.monotonic()
                 if not group.live:
@@ -190,11 +192,12 @@ class Router:
                         f"group {group.name} of cell {group.cell}: {group.live} live traces, none of them out"
                     )
                 clock.lap(TimePart.ROUTER)
-                first = await inbox.get()
+                first = await self._next(journaled, inbox)
                 clock.lap(TimePart.BARRIER)
                 self._collect(journaled, first, inbox)
                 clock.lap(TimePart.ROUTER)
             if journaled.waiting:
+                await self._flush(journaled)
                 yield self._table(journaled)
             journaled.end()
         finally:
@@ -273,6 +276,23 @@ class Router:
         self._stats.fit_s += journaled.fit_s - fit_s
         self._stats.journal_s += journaled.journal_s - journal_s
         return rows
+
+    async def _flush(self, journaled: JournaledGroup) -> None:
+        """Write the rounds that the journal holds, in a thread."""
+        if journaled.due_s is not None:
+            journal_s = journaled.journal_s
+            await asyncio.to_thread(journaled.flush)
+            self._stats.journal_s += journaled.journal_s - journal_s
+
+    async def _next(self, journaled: JournaledGroup, inbox: asyncio.Queue) -> Reply | Exception:
+        """The next message for a group. Rounds that the journal holds are written meanwhile, when they are due."""
+        if (due_s := journaled.due_s) is not None:
+            try:
+                async with asyncio.timeout(due_s):
+                    return await inbox.get()
+            except TimeoutError:
+                await self._flush(journaled)
+        return await inbox.get()
 
     def _dispatch(self, group: Group, rows: list[Row], sampling: Sampling) -> None:
         for pool in self._pools.values():

@@ -8,6 +8,7 @@ import textwrap
 
 import pytest
 from fsspec.implementations.local import LocalFileSystem
+from hooked_filesystem import HookedFileSystem, Killed, killed_at
 from pyarrow import fs
 from scripted import Script, new_group, questions, two_camps
 
@@ -28,8 +29,9 @@ STORES = {
 
 
 @pytest.fixture(params=STORES)
-def opened(request, tmp_path):
-    """Opens the cell's journal, as a new process does."""
+def opened(request, tmp_path, monkeypatch):
+    """Opens the cell's journal, as a new process does. No round is held."""
+    monkeypatch.setattr(actors.router.journal, "HOLD_S", 0.0)
     return lambda: CellJournal(*STORES[request.param](tmp_path), str(tmp_path))
 
 
@@ -161,6 +163,84 @@ def test_a_journal_whose_groups_have_other_fields_says_so_at_once(tmp_path, monk
     monkeypatch.setattr("steer.routing.replay.FORMAT", 4)
     with pytest.raises(ValueError, match="remove the journal/ folder"):
         again(Journal(str(tmp_path)).open("cell"))
+
+
+def hooked(folder, before=lambda what, path: None):
+    """A journal on files that cannot be appended to."""
+    return CellJournal(fs.PyFileSystem(HookedFileSystem(before)), str(folder / "cell"), str(folder))
+
+
+def test_where_nothing_can_be_appended_rounds_are_held_and_written_together(tmp_path):
+    running = play(hooked(tmp_path), rounds=6)
+    assert len(files(tmp_path)) == 1 and 0 < running.due_s <= actors.router.journal.HOLD_S
+    running.flush()
+    assert len(files(tmp_path)) == 2 and running.due_s is None
+    assert steps_written(again(hooked(tmp_path))) == steps_written(running)
+
+
+def test_rows_of_rounds_that_were_held_are_asked_again_with_their_seeds(tmp_path):
+    first = JournaledGroup.begin(cell := hooked(tmp_path), GroupSnapshot(new_group(POLICY, n=20, bank=cell.bank)))
+    rows = first.decide()
+    assert again(hooked(tmp_path)).decide() == rows
+
+
+def test_held_rounds_are_written_once_they_are_due(tmp_path, monkeypatch):
+    now_s = [0.0]
+    monkeypatch.setattr("actors.router.journal.time.monotonic", lambda: now_s[0])
+    running = play(hooked(tmp_path), rounds=2)
+    now_s[0] = actors.router.journal.HOLD_S
+    assert running.due_s == 0
+    running.decide()
+    assert len(files(tmp_path)) == 2
+
+
+def to_its_end(running, handed):
+    """What the router does with a group: nothing is handed on before the journal has it."""
+    engine = Script(steps=lambda trace: 3 + trace % 5, score=two_camps)
+    while True:
+        rows = running.decide()
+        running.retire()
+        if running.waiting >= 3 or (running.waiting and not running.group.live):
+            running.flush()
+            handed += running.hand_over()[0]
+        if not running.group.live:
+            return
+        if rows:
+            running.take(Reply(rows, engine.answer(running.group, rows)))
+
+
+def texts(traces):
+    return {trace.question.trace_id: [(s.step, s.text, s.decision) for s in trace.steps] for trace in traces}
+
+
+def test_a_kill_at_any_write_loses_and_changes_no_trace(tmp_path, monkeypatch):
+    monkeypatch.setattr(actors.router.journal, "CUT_FILES", 3)
+    whole = []
+    cell = hooked(tmp_path / "whole")
+    to_its_end(JournaledGroup.begin(cell, GroupSnapshot(new_group(POLICY, n=20, bank=cell.bank))), whole)
+    kills = 0
+    while True:
+        folder, handed = tmp_path / str(kills), []
+        before, _ = killed_at(kills)
+        cell = hooked(folder, before)
+        try:
+            to_its_end(JournaledGroup.begin(cell, GroupSnapshot(new_group(POLICY, n=20, bank=cell.bank))), handed)
+            break
+        except Killed:
+            kills += 1
+        # Half of what was handed on is committed, as if the kill had met the commit.
+        kept = handed[: len(handed) // 2]
+        committed = frozenset(trace.question.trace_id for trace in kept)
+        left = JournaledGroup.recover(hooked(folder), "0", questions(20), committed, 1, ("", ""))
+        if left is None:
+            assert not handed
+            continue
+        known = texts(left._snapshot.finished.values())
+        assert {key: known[key] for key in texts(handed[len(kept) :])} == texts(handed[len(kept) :])
+        to_its_end(left, kept)
+        assert len(kept) == 20
+        assert texts(kept) == texts(whole)
+    assert kills > 10
 
 
 class Touch:
