@@ -138,11 +138,13 @@ class Plan(Strict):
         return policy
 
     def policy_config(self) -> PolicyConfig:
-        """The policy as its typed configuration. ValueError: this version of STEER does not have it."""
+        """The policy as its typed configuration. ValueError: this version of STEER does not have it, or it is code."""
         try:
             config: PolicyConfig = TypeAdapter(PolicyConfig).validate_python(self.policy)
         except ValidationError as failure:
             raise ValueError(f"the plan's policy is none that can be run: {_first(failure)}; {REMEDY} models") from None
+        if config.name == "custom":
+            raise ValueError("the plan's policy is code of somebody's, which no plan names: give it under policy:")
         return config
 
     def to_yaml(self) -> str:
