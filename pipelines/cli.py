@@ -8,6 +8,7 @@ or usage, 130 stopped by Ctrl-C or SIGTERM.
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 
 from pipelines.arguments import NEW_FOLDER, VERBOSE, configured, count, into_folder, retried, seed, seed_pairs, settable
@@ -18,6 +19,7 @@ from pipelines.watch.top import add_command as add_watching
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 ROUTER_KEYS = ("live", "policies", "routers")
 SERVE_KEYS = ("pair", "clients", "turns")
+STORAGE_KEYS = ("pair", "policies")
 OVERHEAD_KEYS = ("pair", "data", "benchmark", "field", "gpus", "max_new_tokens", "turns", "settings")
 
 
@@ -118,14 +120,19 @@ def parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="measure the system's speed")
     bench.add_argument(
-        "name", choices=("overhead", "router", "mixture", "grading", "loop", "elastic", "scale", "serve")
+        "name", choices=("overhead", "router", "mixture", "grading", "loop", "elastic", "scale", "serve", "storage")
     )
     bench.add_argument("--trace", metavar="FILE", help="loop: step lengths from a run's steps/ (none: drawn ones)")
     bench.add_argument(
-        "--questions", metavar="N", type=count, help="overhead, scale, serve: questions (200, 100000, 400)"
+        "--questions",
+        metavar="N",
+        type=count,
+        help="overhead, scale, serve, storage: questions (200, 100000, 400, 100)",
     )
     bench.add_argument("--text-bytes", metavar="N", type=count, help="scale: length of each question (2000)")
-    bench.add_argument("--pair", metavar="PAIR", help="overhead, serve: name or YAML file of the pair (embedded)")
+    bench.add_argument(
+        "--pair", metavar="PAIR", help="overhead, serve, storage: name or YAML file of the pair (embedded)"
+    )
     bench.add_argument("--data", metavar="PATH", help="overhead: files of questions (validation of chain_math)")
     bench.add_argument("--benchmark", metavar="NAME", help="overhead: ask as this benchmark does; PATH has its files")
     bench.add_argument("--field", metavar="FIELD", help="overhead: field of PATH to ask (question, problem or prompt)")
@@ -134,7 +141,9 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--turns", metavar="N", type=count, help="overhead, serve: how often all is measured (4, 2)")
     bench.add_argument("--settings", nargs="+", metavar="TEXT", help="overhead: settings whose names contain it (all)")
     bench.add_argument("--live", metavar="N,N", help="router: numbers of live traces (1000,10000,100000)")
-    bench.add_argument("--policies", metavar="NAME,NAME", help="router: some of the ways that it measures (all)")
+    bench.add_argument(
+        "--policies", metavar="NAME,NAME", help="router, storage: some of the ways that they measure (all)"
+    )
     bench.add_argument("--routers", metavar="N", type=count, help="router: routers that share the groups (1)")
     bench.add_argument("--clients", metavar="N,N", help="serve: numbers of clients that ask at a time (1,4,16,64)")
     bench.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
@@ -189,9 +198,10 @@ def _run(args: argparse.Namespace) -> None:
         config = with_plan(config, args.plan)
 
     from pipelines.run.run import run_one
+    from steer.config.secrets import hidden
 
     run_one(config, out, verbose=args.verbose, resume=bool(args.resume), retry=_retry(args))
-    print(f"\n{out}: traces/ steps/ mixtures/ run.json summary.json")
+    print(f"\n{hidden(out)}: traces/ steps/ mixtures/ run.json summary.json")
 
 
 def _retry(args: argparse.Namespace):
@@ -210,13 +220,20 @@ def _retry(args: argparse.Namespace):
 def _held_config(folder: str, sets: Sequence[str]):
     """The configuration of the run in a folder, with `sets` laid over it: they may change its pools."""
     from pipelines.run.lifecycle import held_run
+    from steer.config.code_keys import code_keys
     from steer.config.load import SettingsError, load
     from steer.config.run import RunConfig
 
     run = held_run(folder, "run")
     if run is None:
         raise SettingsError(f"{folder} holds no run to go on with: give CONFIG to begin one there")
-    return load(RunConfig, f"{folder}/run.json", sets, run.describe()["config"])
+    held = run.describe()["config"]
+    if keys := code_keys(held):
+        raise SettingsError(
+            f"{folder}/run.json: {', '.join(keys)} loads code, which whoever can write to that folder could choose: "
+            f"give the configuration too, `steer run CONFIG --resume {folder}`"
+        )
+    return load(RunConfig, f"{folder}/run.json", sets, held)
 
 
 def _sweep(args: argparse.Namespace) -> None:
@@ -231,9 +248,10 @@ def _sweep(args: argparse.Namespace) -> None:
         config = sweep_with_plans(config, args.plan)
 
     from pipelines.sweep.sweep import run_sweep
+    from steer.config.secrets import hidden
 
     run_sweep(config, args.out, verbose=args.verbose, resume=args.resume, retry=_retry(args))
-    print(f"\n{args.out}: traces/ steps/ mixtures/ run.json summary.json curve.png curve.svg")
+    print(f"\n{hidden(args.out)}: traces/ steps/ mixtures/ run.json summary.json curve.png curve.svg")
 
 
 def _experiment(args: argparse.Namespace) -> None:
@@ -320,6 +338,7 @@ def _bench(args: argparse.Namespace) -> None:
         {key: value for key in OVERHEAD_KEYS if (value := getattr(args, key)) is not None},
         {key: value for key in ROUTER_KEYS if (value := getattr(args, key)) is not None},
         {key: value for key in SERVE_KEYS if (value := getattr(args, key)) is not None},
+        {key: value for key in STORAGE_KEYS if (value := getattr(args, key)) is not None},
     )
 
 
@@ -366,23 +385,28 @@ def _report(failure: Exception) -> int:
     """Print the message of a failure that a person can mend, and return the exit code. Raise any other failure again,
     so that its stack trace is printed."""
     from steer.config.load import SettingsError
+    from steer.config.secrets import hidden
 
     if isinstance(failure, SettingsError):
-        print(f"steer: {failure}", file=sys.stderr)
+        print(f"steer: {hidden(failure)}", file=sys.stderr)
         return USAGE
     from pipelines.run.run_lock import Superseded
     from pipelines.run.session import StartFailed
 
     if isinstance(failure, StartFailed | Superseded):
-        print(f"steer: {failure}", file=sys.stderr)
+        print(f"steer: {hidden(failure)}", file=sys.stderr)
         return FAILED
     from pipelines.run.failures import message_of
 
     message = message_of(failure)
     if message is not None:
-        print(f"steer: {message}", file=sys.stderr)
+        print(f"steer: {hidden(message)}", file=sys.stderr)
         return FAILED
-    raise failure
+    trace = "".join(traceback.format_exception(failure))
+    if hidden(trace) == trace:
+        raise failure
+    print(hidden(trace), file=sys.stderr, end="")
+    return FAILED
 
 
 if __name__ == "__main__":

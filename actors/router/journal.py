@@ -3,20 +3,22 @@
     RUN/journal/<cell>/bank                the cell's score bank, as it was when a group's log was last cut
     RUN/journal/<cell>/<group>/000001...   the group's log: a snapshot and the rounds after it (`steer.routing.replay`)
 
-Invariants: a round is in the log before its rows go out and before its traces are handed on. A record counts only if it
-is whole, its checksum is right and it follows the record before it; everything after a torn or damaged record is
-ignored. A log is cut when it has outgrown the state that it leads to, so its size is bounded by the live traces.
+Invariants: a round is in the log before its traces are handed on, and on a disk before its rows go out. A record counts
+only if it is whole, its checksum is right and it follows the record before it; everything after a torn or damaged
+record is ignored. What is read is plain data (`steer.routing.plain_pickle`): whoever can write to the folder can change
+what a run answers, but not have its processes run code of his. A log is cut when it has outgrown the state that it
+leads to, so its size is bounded by the live traces.
 
-Object stores cannot append to a file, so there every record is a file of its own.
+Object stores cannot append to a file. There the rounds of up to `HOLD_S` seconds make one file. A kill loses these
+rounds: the rows that they sent out are asked again, with the same seeds, and nothing of them has left the router.
 """
 
 import os
-import pickle
 import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from hashlib import blake2b
 from typing import NamedTuple
@@ -25,8 +27,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from steer.mixture.bank import ScoreBank
-from steer.routing.replay import GroupSnapshot, LoggedRound, dump, load
-from steer.storage.filesystem import open_filesystem, writing, written_whole
+from steer.routing.replay import GroupSnapshot, LoggedRound, dump, dump_bank, load, load_bank, of_kind
+from steer.storage.filesystem import open_filesystem, write_whole, writing
 from steer.traces import Question
 
 CUT_BYTES = 16 * 2**20
@@ -35,10 +37,14 @@ CUT_GROWTH = 4
 """A longer log is cut when it has grown by this many times its snapshot. At 2, and 4 MiB for a log of any
 state, snapshots took a fifth of the router's CPU time at 25,000 live traces, and half of that at 4 and 16 MiB."""
 CUT_FILES = 200
-"""A log of more files than this is cut. It matters where every record is a file of its own."""
+"""A log of more files than this is cut. It matters where a file cannot be appended to."""
 SYNC_S = 1.0
 """Seconds between two syncs of a file to its disk. A killed process loses nothing; a machine that loses power loses
 this much. A sync in every round would take longer (0.6 ms) than the rest of the journal."""
+
+HOLD_S = 5.0
+"""Seconds for which rounds are held where a file cannot be appended to: as long as finished traces wait for a commit. A
+file a round would be the larger part of a run's requests."""
 
 BANK_FILE = "bank"
 """Name of the score bank's file in the folder of a cell."""
@@ -106,40 +112,43 @@ class CellJournal:
         for folder in _folders(files, path):
             records = _records(files, f"{path}/{folder}")
             if records:
-                with self._readable():
-                    logged_rounds = [pickle.loads(record.payload) for record in records[1:]]
+                with self._readable(folder):
+                    logged_rounds = [_round(record) for record in records[1:]]
                 self._logs[folder] = records[0].payload, logged_rounds
         rounds = [logged_round for _, logged_rounds in self._logs.values() for logged_round in logged_rounds]
         self.bank.repeat([addition for logged_round in rounds for addition in logged_round.additions])
 
-    def recover(self, group: str, questions: Mapping[str, Question]) -> GroupSnapshot | None:
+    def recover(
+        self, group: str, questions: Mapping[str, Question], classes: Sequence[type] = ()
+    ) -> GroupSnapshot | None:
         """The last state of a group in its log, which is then dropped from memory. None: the journal has no such group.
 
-        `questions` by trace id. Raises ValueError, with the remedy, if another version of STEER wrote the log.
+        `questions` by trace id. `classes`: those of a user's policy. Raises ValueError, with the remedy, if another
+        version of STEER wrote the log, or it holds what no log of this configuration does.
         """
         if folder_name(group) not in self._logs:
             return None
         first, logged_rounds = self._logs.pop(folder_name(group))
-        with self._readable():
-            snapshot: GroupSnapshot = load(first, questions, self.bank)
+        with self._readable(folder_name(group)):
+            snapshot = of_kind(GroupSnapshot, load(first, questions, self.bank, classes))
             snapshot.refuse_other_format()
             for logged_round in logged_rounds:
                 snapshot.replay(logged_round)
             policies = [logged_round.policy for logged_round in logged_rounds if logged_round.policy]
             if policies:
-                snapshot.group.policy = load(policies[-1], {}, self.bank)
+                snapshot.group.policy = load(policies[-1], {}, self.bank, classes)
         return snapshot
 
     @contextmanager
-    def _readable(self) -> Iterator[None]:
-        """Turn what unpickling raises into a ValueError with the remedy."""
+    def _readable(self, name: str) -> Iterator[None]:
+        """Turn whatever reading the file or folder of this name raises into a ValueError with the remedy."""
         try:
             yield
-        except (AttributeError, ImportError, TypeError, LookupError, pickle.UnpicklingError) as error:
+        except Exception as error:  # What is not as it was written can fail in any way.
             raise ValueError(
-                f"{self._path}: the journal cannot be read ({type(error).__name__}: {error}): another version of STEER "
-                "wrote it. Resume with that one, or remove the journal/ folder: finished questions are kept, "
-                "the others begin again"
+                f"{self._path}/{name}: the journal cannot be read ({type(error).__name__}: {error}): another version "
+                "of STEER wrote it, or somebody has changed it. Resume with that version, or remove the journal/ "
+                "folder: finished questions are kept, the others begin again"
             ) from error
 
     def log(self, group: str) -> "GroupLog":
@@ -154,14 +163,14 @@ class CellJournal:
         """Write the bank. Call this before a log that holds additions to it is cut or removed. Safe to call from
         several threads, since each group has its own. Raises OutputFailed."""
         with self._saving, self.writing():
-            data = encode(LogRecord(_BANK, 0, pickle.dumps(self.bank, protocol=5)))
-            with written_whole(self._fs, f"{self._path}/{BANK_FILE}") as hidden:
-                _write(self._fs, hidden, data)
+            data = encode(LogRecord(_BANK, 0, dump_bank(self.bank)))
+            write_whole(self._fs, f"{self._path}/{BANK_FILE}", data)
 
     def _read_bank(self) -> ScoreBank:
         with suppress(FileNotFoundError):
             for record in decode(_read(self._fs, f"{self._path}/{BANK_FILE}")):
-                return pickle.loads(record.payload)
+                with self._readable(BANK_FILE):
+                    return load_bank(record.payload)
         return ScoreBank(noted=True)
 
 
@@ -172,6 +181,9 @@ class GroupLog:
         self._fs, self._folder, self._cell = files, folder, cell
         self._appends = isinstance(files, fs.LocalFileSystem)
         self._file: int | None = None
+        self._held: list[bytes] = []
+        """Rounds that are in no file yet."""
+        self._held_since_s = 0.0
         self._number = 0
         """Number of the next record."""
         self._written, self._snapshot_bytes = 0, 0
@@ -194,8 +206,8 @@ class GroupLog:
         self._cell.save_bank()
         data = encode(LogRecord(_SNAPSHOT, self._next(), dump(snapshot)))
         path = self._new_name()
-        with written_whole(self._fs, path) as hidden:
-            _write(self._fs, hidden, data)
+        write_whole(self._fs, path, data)
+        self._held = []
         if self._appends:
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
         for path in old:
@@ -203,17 +215,40 @@ class GroupLog:
         self._written, self._snapshot_bytes = 0, len(data)
 
     def write(self, logged_round: LoggedRound) -> None:
-        """Append a round. Returns when the round would outlive this process. Raises OutputFailed."""
-        data = encode(LogRecord(_ROUND, self._next(), pickle.dumps(logged_round, protocol=5)))
+        """Append a round. On a disk it outlives this process then; elsewhere after `flush`. Raises OutputFailed."""
+        data = encode(LogRecord(_ROUND, self._next(), dump(logged_round)))
         with self._cell.writing():
             if self._file is None:
-                _write(self._fs, self._new_name(), data)
+                self._held_since_s = self._held_since_s if self._held else time.monotonic()
+                self._held.append(data)
+                if self.due_s == 0:
+                    self._flush()
             else:
                 _write_all(self._file, data)
                 if time.monotonic() - self._synced > SYNC_S:
                     os.fdatasync(self._file)
                     self._synced = time.monotonic()
         self._written += len(data)
+
+    @property
+    def hold_s(self) -> float:
+        """Seconds for which a round is held at most."""
+        return 0.0 if self._appends else HOLD_S
+
+    @property
+    def due_s(self) -> float | None:
+        """Seconds until the held rounds are to be written. None: there are none."""
+        return max(self._held_since_s + HOLD_S - time.monotonic(), 0.0) if self._held else None
+
+    def flush(self) -> None:
+        """Write the held rounds: call this before a trace that ended in them is handed on. Raises OutputFailed."""
+        with self._cell.writing():
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._held:
+            write_whole(self._fs, self._new_name(), b"".join(self._held))
+            self._held = []
 
     @property
     def overgrown(self) -> bool:
@@ -239,6 +274,10 @@ class GroupLog:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def _round(record: LogRecord) -> LoggedRound:
+    return of_kind(LoggedRound, load(record.payload, {}, None))
 
 
 def _records(files: fs.FileSystem, folder: str) -> list[LogRecord]:
@@ -271,11 +310,6 @@ def _files(files: fs.FileSystem, path: str) -> list[fs.FileInfo]:
 def _read(files: fs.FileSystem, path: str) -> bytes:
     with files.open_input_stream(path) as file:
         return file.read()
-
-
-def _write(files: fs.FileSystem, path: str, data: bytes) -> None:
-    with files.open_output_stream(path) as file:
-        file.write(data)
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """A journaled group: the state of one group, its log in the journal, and its finished traces until they are handed on.
 
-Invariants: every answer and every decision is in the journal before a row goes out or a trace is handed on because of
-it. A trace stays in the journal until its row is committed.
+Invariants: every answer and every decision is in the journal before a trace is handed on because of it, and on a disk
+before a row goes out. A trace stays in the journal until its row is committed.
 """
 
 import time
@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 from actors.router.journal import CellJournal, GroupLog
 from actors.router.pool import Reply
+from steer.policies import Policy
 from steer.routing.group import Group
-from steer.routing.replay import Answered, GroupSnapshot, LoggedRound, Lost, dump
+from steer.routing.replay import Answered, GroupSnapshot, LoggedRound, Lost, dump, load
 from steer.routing.rows import Row
 from steer.traces import Question, Status, Trace
 
@@ -37,8 +38,13 @@ class JournaledGroup:
         """Seconds of writing the journal."""
 
     @classmethod
-    def begin(cls, cell: CellJournal, snapshot: GroupSnapshot) -> "JournaledGroup":
-        """A journaled group whose log begins with `snapshot`. Blocks. Raises OutputFailed."""
+    def begin(cls, cell: CellJournal, snapshot: GroupSnapshot, classes: Sequence[type] = ()) -> "JournaledGroup":
+        """A journaled group whose log begins with `snapshot`. `classes`: those of a user's policy.
+
+        Blocks. Raises ValueError if the policy holds what could not be read back, and OutputFailed.
+        """
+        if classes:
+            _refuse_unreadable(snapshot.group.policy, classes)
         log = cell.log(snapshot.group.name)
         log.begin(snapshot)
         return cls(snapshot, log, cell)
@@ -52,19 +58,22 @@ class JournaledGroup:
         committed: Collection[str],
         number: int,
         tokenizers: Sequence[str],
+        classes: Sequence[type] = (),
     ) -> "JournaledGroup | None":
         """A group as its log left it after its last round. None: the journal has no such group.
 
         `committed`: ids of the traces whose rows are in the run's tables. `number`, `tokenizers`: see
-        `Group.move_to_router`. Blocks. Raises ValueError if another version of STEER wrote the log, and OutputFailed.
+        `Group.move_to_router`. `classes`: those of a user's policy. Blocks. Raises ValueError if another version of
+        STEER wrote the log, or it holds other classes, and OutputFailed.
         """
-        snapshot = cell.recover(name, {question.trace_id: question for question in questions})
+        by_id = {question.trace_id: question for question in questions}
+        snapshot = cell.recover(name, by_id, classes)
         if snapshot is None:
             return None
         snapshot.forget(committed)
         snapshot.group.move_to_router(number, tokenizers)
         snapshot.group.withdraw(committed)
-        return cls.begin(cell, snapshot)
+        return cls.begin(cell, snapshot, classes)
 
     @property
     def group(self) -> Group:
@@ -87,7 +96,7 @@ class JournaledGroup:
             self.group.apply(reply.rows, reply.results)
 
     def decide(self) -> list[Row]:
-        """The rows to dispatch now. Everything that led to them is in the journal.
+        """The rows to dispatch now. Everything that led to them is in the journal, or is held for it (`flush`).
 
         Blocks for milliseconds, so call it off the event loop. Raises OutputFailed if the journal cannot be written.
         """
@@ -102,6 +111,23 @@ class JournaledGroup:
             self._write(decisions, mixtures)
             self.journal_s += time.monotonic() - started
         return rows
+
+    @property
+    def hold_s(self) -> float:
+        """Seconds for which the journal holds rounds before it writes them."""
+        return 0.0 if self._log is None else self._log.hold_s
+
+    @property
+    def due_s(self) -> float | None:
+        """Seconds until `flush` should be called. None: nothing is held."""
+        return None if self._log is None else self._log.due_s
+
+    def flush(self) -> None:
+        """Write the rounds that the journal holds. Call this before `hand_over`. Blocks. Raises OutputFailed."""
+        if self._log is not None:
+            started = time.monotonic()
+            self._log.flush()
+            self.journal_s += time.monotonic() - started
 
     def retire(self) -> list[int]:
         """Indices of the traces that ended since the last call. They wait to be handed on."""
@@ -145,3 +171,15 @@ class JournaledGroup:
             # `finished` is copied because the event loop changes it meanwhile, when rows are committed.
             now = GroupSnapshot(self.group, dict(self._snapshot.finished), self._snapshot.mixtures)
             self._log.begin(now)
+
+
+def _refuse_unreadable(policy: Policy, classes: Sequence[type]) -> None:
+    """Raise ValueError if a user's policy holds what a journal cannot be read back with."""
+    try:
+        load(dump(policy), {}, None, classes)
+    except Exception as error:
+        raise ValueError(
+            f"the policy of {classes[0].__module__}:{classes[0].__qualname__} cannot be kept in the journal "
+            f"({type(error).__name__}: {error}): hold plain data, NumPy arrays and objects of the classes that its "
+            "attribute journal_classes lists, or set journal: false"
+        ) from error

@@ -17,6 +17,7 @@ import ray
 
 from actors.router.nodes import waits_for_node
 from steer.config.run import ModelConfig, PoolConfig
+from steer.config.secrets import hidden
 from steer.messages import CallAnswers, EngineInfo, StepBatch
 
 LAST = 0.3
@@ -33,6 +34,9 @@ _numbers = itertools.count()
 
 class ReplicaDied(Exception):
     """The replica's process or node is gone, or it did not answer in time."""
+
+    def __init__(self, message: str):
+        super().__init__(hidden(message))  # An engine's own message may repeat its arguments.
 
 
 class ModelUnusable(ReplicaDied):

@@ -23,11 +23,12 @@ from actors.router.stats import RouterStats
 from actors.router.trace_time import LiveTime, TimePart, TraceClock
 from steer.config.policy import PolicyConfig
 from steer.config.run import PairConfig, PoolsConfig, RoutingOptions
+from steer.config.secrets import remember
 from steer.costs.money import prices_of
 from steer.events import Event, EventLog
 from steer.messages import WRITING, EngineInfo, Sampling
 from steer.mixture.bank import ScoreBank
-from steer.policies import make_policy
+from steer.policies import journal_classes, make_policy
 from steer.routing.group import Group
 from steer.routing.replay import GroupSnapshot
 from steer.routing.rows import Row
@@ -81,6 +82,7 @@ class Router:
         names a simulated engine. `roles`: those that the policies need; each gets a pool. `journal`: path or URL of the
         journal's folder. None: keep no journal. `prefix`: what the names of this router's replicas begin with. It is
         the router's number and a slash, or "" if there is one router. `run`: the run's name in the metrics."""
+        remember(pair.model_dump(mode="json"))
         self._stats = RouterStats()
         self._number = prefix.removesuffix("/")
         self._exporter = Exporter(run, self._number or "0")
@@ -216,7 +218,9 @@ class Router:
                 clock.lap(TimePart.DECIDING)
                 self._dispatch(group, rows, sampling)
                 self._retire(journaled)
-                if journaled.waiting >= YIELD_TRACES or (journaled.waiting and time.monotonic() - yielded > YIELD_S):
+                wait_s = max(YIELD_S, journaled.hold_s)
+                if journaled.waiting >= YIELD_TRACES or (journaled.waiting and time.monotonic() - yielded > wait_s):
+                    await self._flush(journaled)
                     yield self._table(journaled)
                     yielded = time.monotonic()
                 if not group.live:
@@ -226,11 +230,12 @@ class Router:
                         f"group {group.name} of cell {group.cell}: {group.live} live traces, none of them out"
                     )
                 clock.lap(TimePart.ROUTER)
-                first = await inbox.get()
+                first = await self._next(journaled, inbox)
                 clock.lap(TimePart.BARRIER)
                 self._collect(journaled, first, inbox)
                 clock.lap(TimePart.ROUTER)
             if journaled.waiting:
+                await self._flush(journaled)
                 yield self._table(journaled)
             journaled.end()
         finally:
@@ -269,7 +274,8 @@ class Router:
         cell = None if self._journal is None else await self._open(job.cell)
         journaled = None
         if cell is not None:
-            known = (cell, job.group, questions, frozenset(committed), number, self._tokenizers)
+            classes = journal_classes(job.policy)
+            known = (cell, job.group, questions, frozenset(committed), number, self._tokenizers, classes)
             journaled = await asyncio.to_thread(JournaledGroup.recover, *known)
         if journaled is None:
             bank = self._banks.setdefault(job.cell, ScoreBank()) if cell is None else cell.bank
@@ -288,7 +294,7 @@ class Router:
             if cell is None:
                 journaled = JournaledGroup(GroupSnapshot(group))
             else:
-                journaled = await asyncio.to_thread(JournaledGroup.begin, cell, GroupSnapshot(group))
+                journaled = await asyncio.to_thread(JournaledGroup.begin, cell, GroupSnapshot(group), classes)
         if cell is not None:
             self._journaled[job.group] = journaled
         self._stats.live += journaled.group.live
@@ -310,6 +316,23 @@ class Router:
         self._stats.fit_s += journaled.fit_s - fit_s
         self._stats.journal_s += journaled.journal_s - journal_s
         return rows
+
+    async def _flush(self, journaled: JournaledGroup) -> None:
+        """Write the rounds that the journal holds, in a thread."""
+        if journaled.due_s is not None:
+            journal_s = journaled.journal_s
+            await asyncio.to_thread(journaled.flush)
+            self._stats.journal_s += journaled.journal_s - journal_s
+
+    async def _next(self, journaled: JournaledGroup, inbox: asyncio.Queue) -> Reply | Exception:
+        """The next message for a group. Rounds that the journal holds are written meanwhile, when they are due."""
+        if (due_s := journaled.due_s) is not None:
+            try:
+                async with asyncio.timeout(due_s):
+                    return await inbox.get()
+            except TimeoutError:
+                await self._flush(journaled)
+        return await inbox.get()
 
     def _dispatch(self, group: Group, rows: list[Row], sampling: Sampling) -> None:
         for pool in self._pools.values():

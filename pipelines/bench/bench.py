@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.run.session import cluster
 
-NAMES = ("overhead", "router", "mixture", "grading", "loop", "elastic", "scale", "serve")
+NAMES = ("overhead", "router", "mixture", "grading", "loop", "elastic", "scale", "serve", "storage")
 
 
 def run(
@@ -23,13 +23,14 @@ def run(
     overhead: dict[str, Any] | None = None,
     router: dict[str, Any] | None = None,
     serve: dict[str, Any] | None = None,
+    storage: dict[str, Any] | None = None,
 ) -> list[dict]:
     """Run one benchmark and print its rows. Returns the rows.
 
     `trace`: step lengths for `loop`. `questions`, `text_bytes`: how many for `scale`, and how long each is; `overhead`,
-    `serve`, `questions`: the fields of their `Options`; `router`: what its `read_options` takes. Raises ValueError,
-    with the names that there are, for an unknown name, and SettingsError for options that it cannot use, such as a
-    `trace` that is no table of steps.
+    `serve`, `questions`: the fields of their `Options`; `router`: what its `read_options` takes; `storage`:
+    further arguments of `bench_storage`. Raises ValueError, with the names that there are, for an unknown name, and
+    SettingsError for options that it cannot use, such as a `trace` that is no table of steps.
     """
     match name:
         case "overhead":
@@ -77,6 +78,12 @@ def run(
             options_of_serve = ServeOptions(questions=questions, **(serve or {}))
             rows = bench_serve(options_of_serve, lambda rows: _write(json_path, rows))
             print(ABOUT_SERVE)
+        case "storage":
+            from pipelines.bench.storage import ABOUT as ABOUT_STORAGE
+            from pipelines.bench.storage import bench_storage
+
+            rows = bench_storage(**({} if questions is None else {"questions": questions}), **(storage or {}))
+            print(ABOUT_STORAGE)
         case _:
             raise ValueError(f"no benchmark {name!r}: there are {', '.join(NAMES)}")
     print_rows(f"steer bench {name}", rows)

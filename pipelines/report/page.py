@@ -14,6 +14,7 @@ import yaml
 from pipelines.report.tables import Table, head, unit_of, written
 from pipelines.report.totals import GpuDollars, retried_line
 from pipelines.report.trace_view import embedded
+from steer.config.secrets import masked
 from steer.statistics.auroc import AUROC_RESAMPLES
 from steer.statistics.frames import MIN_SCORES
 from steer.statistics.intervals import RESAMPLES
@@ -177,7 +178,7 @@ def run_section(name: str, described: dict[str, Any], gpus: GpuDollars | None = 
     warning = ""
     if not described.get("finished"):
         warning = '<p class="warning">This run did not end: its tables hold what was finished, not every question.</p>'
-    config = yaml.safe_dump(described["config"], sort_keys=False, allow_unicode=True)
+    config = yaml.safe_dump(masked(described["config"]), sort_keys=False, allow_unicode=True)
     return (
         f'{warning}<dl class="facts">{listed}</dl><details><summary>The whole configuration</summary>'
         f'<pre tabindex="0">{escaped(config)}</pre></details>'

@@ -38,6 +38,7 @@ from steer.config.load import SettingsError, refusals_as_settings_errors
 from steer.config.policy import PolicyConfig
 from steer.config.resume import refused_changes, with_prices
 from steer.config.run import PairConfig, PoolsConfig
+from steer.config.secrets import MASK, hidden, masked, remember
 from steer.config.shares import pool_shares
 from steer.error_kinds import ErrorKind
 from steer.events import What
@@ -77,6 +78,7 @@ class Lifecycle:
         self._finished: set[str] = set()
         with refusals_as_settings_errors():
             self._pair = usable_pair(config, policies)
+            remember(self._pair.model_dump(mode="json"))  # A pair may come from a file of its own.
             self._roles = needed_roles(policies, self._pair) if roles is None else tuple(roles)
             pool_shares(config.pools, self._roles)
             _refuse_idle_routers(config)
@@ -249,11 +251,15 @@ def prepare_resuming(
     `wanted` is another configuration.
     """
     held, wanted = run.describe()["config"], json.loads(json.dumps(wanted))
-    changes = list(refused_changes(held, wanted))
+    changes = [
+        (key, was, now)
+        for key, was, now in refused_changes(masked(held), masked(wanted))
+        if MASK not in (was, now)  # A secret may be another one now, or come from the environment.
+    ]
     if changes:
         key, was, now = changes[0]
         raise SettingsError(
-            f"{out} was begun with {key} = {was!r}, not {now!r}: give the same configuration, or another folder"
+            f"{hidden(out)} was begun with {key} = {was!r}, not {now!r}: give the same configuration, or another folder"
         )
     take_over_lock(run)
     run.clean()

@@ -22,6 +22,7 @@ from os import getpid
 
 import psutil
 
+from steer.config.secrets import hidden
 from steer.storage.run_folder import RunFolder
 
 LOCK_FILE = "driver.json"
@@ -29,6 +30,8 @@ CHECK_S = 1.0
 """Seconds between two reads of the file."""
 GRACE_S = 5.0
 """Seconds that a later driver waits. In this time the earlier one reads the file, is interrupted, and its tasks end."""
+STORE_TIMES = 4
+"""Both are so many times as long on an object store, where a read is two requests."""
 SUPERSEDED = signal.SIGURG
 """Signal that interrupts the main thread when another driver has the lock. Its default action is to do nothing, so a
 late one ends no process."""
@@ -50,10 +53,13 @@ def take_over_lock(run: RunFolder) -> None:
     _write(run)
     if earlier is not None and earlier["id"] != _ID and not _is_dead(earlier):
         who = f"process {earlier['pid']} on {earlier['host']}"
+        grace_s = GRACE_S * _times(run)
         print(
-            f"steer: {who} may still work on {run.root}: giving it {GRACE_S:g} s to stop", file=sys.stderr, flush=True
+            f"steer: {who} may still work on {hidden(run.root)}: giving it {grace_s:g} s to stop",
+            file=sys.stderr,
+            flush=True,
         )
-        time.sleep(GRACE_S)
+        time.sleep(grace_s)
 
 
 def has_lock(run: RunFolder) -> bool:
@@ -105,7 +111,7 @@ class _Watch:
         """The driver that has taken over the lock; empty if the file is gone. None: this driver has the lock."""
 
     def look(self) -> None:
-        while not self._over.wait(CHECK_S):
+        while not self._over.wait(CHECK_S * _times(self._run)):
             try:
                 now = _read(self._run)
             except (OSError, ValueError):
@@ -134,7 +140,11 @@ class _Watch:
     def message(self) -> str:
         by = self.taken_by
         who = f"process {by['pid']} on {by['host']} (since {by['since']})" if by else "another process"
-        return f"{who} has gone on with {self._run.root}: this one has stopped, and nothing is lost"
+        return f"{who} has gone on with {hidden(self._run.root)}: this one has stopped, and nothing is lost"
+
+
+def _times(run: RunFolder) -> int:
+    return STORE_TIMES if run.on_object_store else 1
 
 
 def _read(run: RunFolder) -> dict | None:

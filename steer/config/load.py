@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails
 from steer.config.check import contradictions
 from steer.config.pairs import load_pair
 from steer.config.run import RunConfig
+from steer.config.secrets import masked, with_secrets
 from steer.config.strict import COUNTS, SEEDS
 from steer.config.sweep import SweepConfig
 from steer.storage.filesystem import OutputFailed
@@ -56,6 +57,10 @@ def load(model: type[C], path: str | Path | None, sets: Sequence[str] = (), held
         _override(data, item, model)
     if "policy" in model.model_fields:
         data = _name_policy(data)
+    try:
+        data = with_secrets(data, source)
+    except ValueError as refusal:
+        raise SettingsError(str(refusal)) from None
     set_keys = {item.split("=", 1)[0].strip() for item in sets}
     try:
         config = model.model_validate(data)
@@ -85,8 +90,8 @@ def refusals_as_settings_errors() -> Iterator[None]:
 
 
 def to_yaml(config: BaseModel) -> str:
-    """The resolved configuration as YAML that `load` reads back to the same configuration."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    """The resolved configuration as YAML that `load` reads back to the same configuration, if it has no secrets."""
+    return yaml.safe_dump(masked(config.model_dump(mode="json")), sort_keys=False, allow_unicode=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

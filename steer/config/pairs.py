@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from steer.config.run import ModelConfig, PairConfig, ThoughtTags
+from steer.config.secrets import with_secrets
 from steer.embedded import JUDGE_PROMPT
 
 MATH_CONTEXT_TOKENS = 4096
@@ -111,7 +112,8 @@ def load_pair(pair: str | PairConfig) -> PairConfig:
             "write a YAML file with small: {path: ...} and large: {path: ...}, or put these under pair:"
         )
     try:
-        read = PairConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        read = PairConfig.model_validate(with_secrets(given, f"pair file {path}"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"pair file {path} is not YAML: {error}") from None
     except ValidationError as error:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from steer.config.policy import PolicyConfig
+from steer.config.secrets import masked
 from steer.config.strict import Count, Seed, Strict, Text
 from steer.plans.bar import Interval, Standing
 from steer.plans.knobs import Knob
@@ -137,15 +138,17 @@ class Plan(Strict):
         return policy
 
     def policy_config(self) -> PolicyConfig:
-        """The policy as its typed configuration. ValueError: this version of STEER does not have it."""
+        """The policy as its typed configuration. ValueError: this version of STEER does not have it, or it is code."""
         try:
             config: PolicyConfig = TypeAdapter(PolicyConfig).validate_python(self.policy)
         except ValidationError as failure:
             raise ValueError(f"the plan's policy is none that can be run: {_first(failure)}; {REMEDY} models") from None
+        if config.name == "custom":
+            raise ValueError("the plan's policy is code of somebody's, which no plan names: give it under policy:")
         return config
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+        return yaml.safe_dump(masked(self.model_dump(mode="json")), sort_keys=False, allow_unicode=True, width=120)
 
 
 def read_plan(path: str | Path) -> Plan:

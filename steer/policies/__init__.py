@@ -1,25 +1,27 @@
 """Routing policies behind one protocol (`base.Policy`); `make_policy` builds the one a configuration names."""
 
-from steer.config.policy import MixtureOptions, PolicyConfig, Scored
+from steer.config.policy import MixtureOptions, PolicyConfig, Scored, SteerPolicy
 from steer.mixture.bank import ScoreBank
-from steer.mixture.fit import Mixtures
+from steer.mixture.fit import FitRule, Mixtures, StepFit
 from steer.mixture.frozen import FrozenMixtures
-from steer.policies.base import Act, Policy, Signal, View
+from steer.mixture.gaussians import Mixture
+from steer.policies.base import Act, Policy, Signal, StepScores, View
 from steer.policies.blind import Blind
 from steer.policies.by_confidence import ByConfidence
 from steer.policies.by_score import ByBudget, ByThreshold
 from steer.policies.coins import RandomQuery, RandomStep
-from steer.policies.custom import load_policy
+from steer.policies.custom import Checked, custom_classes, load_policy
 from steer.policies.draft_and_verify import DraftAndVerify
 from steer.policies.first_token_entropy import FirstTokenEntropy
 from steer.policies.one_model import OneModel
 from steer.policies.percentile import Percentile
 from steer.policies.query_router import RouteByQuestion
 from steer.policies.signalled import SIGNALS
-from steer.policies.steer import Steer
+from steer.policies.steer import PARTS, Steer
 
 __all__ = [
     "SIGNALS",
+    "OWN_CLASSES",
     "Act",
     "Blind",
     "ByConfidence",
@@ -28,8 +30,23 @@ __all__ = [
     "Scored",
     "Signal",
     "View",
+    "journal_classes",
     "make_policy",
 ]
+
+
+OWN_CLASSES: tuple[type, ...] = (
+    *(OneModel, RandomQuery, RandomStep, FirstTokenEntropy, Percentile, ByThreshold, ByBudget),
+    *(Steer, *PARTS, DraftAndVerify, RouteByQuestion, Checked, Act, Signal, StepScores),
+    *(Mixtures, StepFit, FitRule, Mixture, FrozenMixtures, SteerPolicy, MixtureOptions, Scored),
+)
+"""The classes of the objects that STEER's own policies hold. A user's policy has `journal_classes` besides."""
+
+
+def journal_classes(config: PolicyConfig) -> tuple[type, ...]:
+    """The classes of a user's policy: that of the object which the configuration names, and those which this class
+    lists as its attribute `journal_classes`. None for STEER's own policies. Raises ValueError as `make_policy` does."""
+    return custom_classes(config) if config.name == "custom" else ()
 
 
 def _mixtures(config: MixtureOptions, measure: str, seed: int, bank: ScoreBank | None) -> Mixtures:

@@ -51,6 +51,19 @@ def load_policy(config: CustomPolicy) -> Policy:
     return Checked(made, config.object)
 
 
+def custom_classes(config: CustomPolicy) -> tuple[type, ...]:
+    """The class of the user's policy, and those that it lists as `journal_classes`. Raises ValueError as `load_policy`
+    does, and if the list is none of classes."""
+    made = _make(_import_object(config.object), config)
+    listed = getattr(made, "journal_classes", ())
+    if not isinstance(listed, tuple | list) or not all(isinstance(cls, type) for cls in listed):
+        raise ValueError(
+            f"policy.object = {config.object!r}: journal_classes is {listed!r}: make it a tuple of the classes whose "
+            "objects the policy holds"
+        )
+    return type(made), *listed
+
+
 class Checked:
     """A user's policy whose acts are checked."""
 

@@ -99,3 +99,7 @@ class _MeasureFits:
         """The rows of `mixtures/` since the last call."""
         rows, self._rows = self._rows, []
         return rows
+
+
+PARTS = (_MeasureFits,)
+"""The classes of the objects that a `Steer` holds, beside those of `steer.mixture`."""

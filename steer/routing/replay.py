@@ -3,29 +3,34 @@
 A group changes by `decide`, `apply` and `lost` alone. A `LoggedRound` holds their arguments in order, and the policy's
 decisions. A `GroupSnapshot` holds the state itself, so the rounds before it are no longer needed.
 
-Invariants: replaying asks no policy and no engine. A replayed group is in the state of the group that was logged.
-Snapshots and rounds are stored as pickles: read them only from folders that you trust.
+Invariants: replaying asks no policy and no engine. A replayed group is in the state of the group that was logged. The
+state is written as pickles of plain data (`steer.routing.plain_pickle`): to read one runs no code of whoever wrote it.
+`STATE_CLASSES` are all classes that a state may hold, but for the classes of a user's own policy.
 """
 
-import copyreg
-import io
-import pickle
 from collections.abc import Iterable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from steer.messages import StepResults
+from steer.config.run import RoutingOptions
+from steer.messages import Ahead, Op, Prompt, StepResults
 from steer.mixture.bank import Addition, ScoreBank
-from steer.routing.decisions import Decision
+from steer.policies import OWN_CLASSES
+from steer.routing.accounting import Accounting, Pending
+from steer.routing.decisions import Decision, Decisions
 from steer.routing.group import Group
-from steer.routing.rows import Row
-from steer.traces import Question, Trace
+from steer.routing.plain_pickle import REDUCERS, Functions, NotPlain, Reducers, dumps, loads
+from steer.routing.rows import KeptPiece, Row
+from steer.routing.scores import Scores
+from steer.routing.thinking import Thinking
+from steer.traces import Finish, Model, Question, Role, Status, Step, Trace
 
-FORMAT = 3
+Kind = TypeVar("Kind")
+
+FORMAT = 4
 """Number of the format in which groups and rounds are pickled. Count it up when their fields change."""
 
 
@@ -113,41 +118,61 @@ class GroupSnapshot:
             self.finished.pop(trace_id, None)
 
 
+STATE_CLASSES: tuple[type, ...] = (
+    *(GroupSnapshot, LoggedRound, Answered, Lost, ScoreBank, Addition),
+    *(Group, Scores, Accounting, Pending, Thinking, Decisions, Decision, Row, KeptPiece, RoutingOptions),
+    *(StepResults, Ahead, Prompt, Op, Question, Trace, Step, Model, Role, Status, Finish),
+    *OWN_CLASSES,
+)
+"""The classes of a group's state. Their constructors and `__setstate__` keep what they get, and do nothing else."""
+
+
 def dump(value: Any) -> bytes:
     """Pickle `value` without its questions and the cell's score bank, which the reader has anyway.
 
-    Raises what pickle raises.
+    Raises NotPlain for arrays of objects, and what pickle raises.
     """
-    file = io.BytesIO()
-    pickler = pickle.Pickler(file, protocol=5)
-    # By type, because `persistent_id` is asked about every object: that took a third of a round's time.
-    pickler.dispatch_table = copyreg.dispatch_table | {
-        Question: lambda question: (_question_of_reader, (question.trace_id,)),
-        ScoreBank: lambda bank: (_bank_of_reader, ()),
-    }
-    pickler.dump(value)
-    return file.getvalue()
+    return dumps(value, _REDUCERS)
 
 
-def load(data: bytes, questions: Mapping[str, Question], bank: ScoreBank) -> Any:
+def load(data: bytes, questions: Mapping[str, Question], bank: ScoreBank | None, classes: Sequence[type] = ()) -> Any:
     """The value that `dump` was given, holding these questions (by trace id) and this bank.
 
-    Raises LookupError if a question is missing, and what pickle raises.
+    `classes`: further ones that it may hold. Raises NotPlain, a pickle error, if it holds others, LookupError if a
+    question is missing, and what pickle raises.
     """
-    token = _reader.set((questions, bank))
-    try:
-        return pickle.loads(data)
-    finally:
-        _reader.reset(token)
+    functions: Functions = {
+        (__name__, "_question_of_reader"): questions.__getitem__,
+        (__name__, "_bank_of_reader"): lambda: bank,
+    }
+    return loads(data, (*STATE_CLASSES, *classes), functions)
 
 
-_reader: ContextVar[tuple[Mapping[str, Question], ScoreBank]] = ContextVar("reader")
-"""What the reader of a dump has: the questions by trace id, and the cell's bank."""
+def dump_bank(bank: ScoreBank) -> bytes:
+    return dumps(bank, REDUCERS)
+
+
+def load_bank(data: bytes) -> ScoreBank:
+    """Raises NotPlain if it is no bank, and what pickle raises."""
+    return of_kind(ScoreBank, loads(data, (ScoreBank,)))
+
+
+def of_kind(kind: type[Kind], value: Any) -> Kind:
+    """The value. Raises NotPlain if it is of another class."""
+    if type(value) is not kind:
+        raise NotPlain(f"it is a {type(value).__name__}, no {kind.__name__}")
+    return value
 
 
 def _question_of_reader(trace_id: str) -> Question:
-    return _reader.get()[0][trace_id]
+    raise AssertionError("stands for its name in a pickle; `load` puts another function in its place")
 
 
 def _bank_of_reader() -> ScoreBank:
-    return _reader.get()[1]
+    raise AssertionError("stands for its name in a pickle; `load` puts another function in its place")
+
+
+_REDUCERS: Reducers = REDUCERS | {
+    Question: lambda question: (_question_of_reader, (question.trace_id,)),
+    ScoreBank: lambda bank: (_bank_of_reader, ()),
+}

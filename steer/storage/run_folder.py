@@ -3,7 +3,7 @@
     RUN/questions/   the groups as they were admitted      RUN/traces/    one row a question and sample
     RUN/steps/       one row a generated step              RUN/mixtures/  one row a fitted mixture
     RUN/events/      what happened to the replicas
-    RUN/run.json     configuration, versions, git commit, seeds, times
+    RUN/run.json     configuration without its secrets, versions, git commit, seeds, times
     RUN/journal/     live traces, until the run ends (`actors/router/journal.py`)
     RUN/live.json    what the run counts now, until it ends (`pipelines/watch/live_file.py`)
     RUN/driver.json  the run lock (`pipelines/run/run_lock.py`)
@@ -33,8 +33,9 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from steer.config.secrets import masked
 from steer.events import Event, What
-from steer.storage.filesystem import OutputFailed, open_filesystem, writing, written_whole
+from steer.storage.filesystem import OutputFailed, is_object_store, open_filesystem, write_whole, writing, written_whole
 from steer.storage.parts import EMPTY, MANY_PARTS, MERGED, REPLACES, Parts, stem
 from steer.storage.provenance import git_commit, versions
 from steer.storage.schemas import (
@@ -202,6 +203,10 @@ class RunFolder:
         return self._path.rstrip("/").rpartition("/")[2]
 
     @property
+    def on_object_store(self) -> bool:
+        return is_object_store(self._fs)
+
+    @property
     def journal(self) -> str:
         """Path or URL of the journal's folder."""
         return f"{self.root}/journal"
@@ -236,9 +241,8 @@ class RunFolder:
     def write_file(self, name: str, data: bytes) -> None:
         """Write a file beside the tables. Raises OutputFailed."""
         path = f"{self._path}/{name}"
-        with self._named(path), written_whole(self._fs, path) as hidden:
-            with self._fs.open_output_stream(hidden) as file:
-                file.write(data)
+        with self._named(path):
+            write_whole(self._fs, path, data)
 
     def remove_file(self, name: str) -> None:
         """Remove a file beside the tables, if there is one."""
@@ -356,6 +360,10 @@ class RunFolder:
         """Write one part: a table, or several one after the other. Returns its path."""
         folder = f"{self._path}/{table}"
         part = f"{folder}/{name}.parquet"
+        if isinstance(rows, pa.Table) and is_object_store(self._fs):
+            with self._named(part):
+                write_whole(self._fs, part, _parquet(rows, metadata))
+            return part
         parts = iter([rows] if isinstance(rows, pa.Table) else rows)
         first = next(parts)
         # The dot and the missing suffix hide the file from DuckDB's `*.parquet` and pyarrow's folder scan. The clock
@@ -370,7 +378,7 @@ class RunFolder:
         return part
 
     def _write_json(self, values: dict[str, Any]) -> None:
-        data = (json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n").encode()
+        data = (json.dumps(masked(values), indent=2, ensure_ascii=False, default=str) + "\n").encode()
         self.write_file("run.json", data)
 
     def _named(self, path: str) -> AbstractContextManager[None]:
@@ -379,7 +387,9 @@ class RunFolder:
 
     def _refuse_unshared(self) -> None:
         """Raise OutputFailed if this node does not see the folder that the driver made. It would write rows to another
-        folder of the same name, and they would be lost."""
+        folder of the same name, and they would be lost. (Nodes that see an object store see the same one.)"""
+        if is_object_store(self._fs):
+            return
         if self._fs.get_file_info(f"{self._path}/run.json").type != fs.FileType.File:
             reason = f"node {platform.node()} does not see its run.json"
             raise OutputFailed(self.root, self.root, reason, "give --out a folder or URL that all nodes share")
@@ -412,6 +422,16 @@ class RunFolder:
     def _read_parts(self, table: str, wanted: pads.Expression | None, columns: list[str] | None) -> pa.Table:
         parts = pads.dataset(self.parts(table), SCHEMAS[table], format="parquet", filesystem=self._fs)
         return parts.to_table(columns=columns, filter=wanted)
+
+
+def _parquet(rows: pa.Table, metadata: dict[bytes, bytes] | None) -> pa.Buffer:
+    """A table as the content of a Parquet file."""
+    buffer = pa.BufferOutputStream()
+    with pq.ParquetWriter(buffer, rows.schema, compression="zstd") as writer:
+        writer.write_table(rows)
+        if metadata:
+            writer.add_key_value_metadata(metadata)
+    return buffer.getvalue()
 
 
 def _by_group(rows: pa.Table) -> pa.Table:

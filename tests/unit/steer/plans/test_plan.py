@@ -109,3 +109,8 @@ def test_a_plan_that_names_no_models_is_for_none():
 def test_a_knob_is_a_share(name, value):
     with pytest.raises(ValueError, match="value|share"):
         Knob(name=name, value=value)
+
+
+def test_a_plan_names_no_code():
+    with pytest.raises(ValueError, match="which no plan names"):
+        plan(policy={"name": "custom", "object": "evil:Policy"}).policy_config()
