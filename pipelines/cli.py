@@ -1,5 +1,6 @@
-"""The command line: `steer run | sweep | prefixes | search | tune | serve | experiment | report | grade | regrade |
-data | show-prompt | sweep-pairs | tune-pairs | bench | train-pair | train-signals | train-router | show-config`.
+"""The command line: `steer run | sweep | prefixes | search | tune | serve | experiment | report | tables | grade |
+regrade | data | show-prompt | sweep-pairs | tune-pairs | bench | train-pair | train-signals | train-router |
+show-config`.
 
 Invariant: nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration
 or usage, 130 stopped by Ctrl-C or SIGTERM.
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 
 from pipelines.arguments import NEW_FOLDER, VERBOSE, configured, count, into_folder, seed, seed_pairs, settable
 from pipelines.serve.command import add_command as add_serving
+from pipelines.tables.command import add_command as add_tables
 from pipelines.tune.commands import add_commands as add_tuning
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -98,6 +100,8 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run or a sweep")
     report.add_argument("--out", required=True, metavar="DIR", help="new folder for report.html, figures/ and tables/")
     report.set_defaults(command=_write_report)
+
+    add_tables(commands)
 
     experiment = commands.add_parser("experiment", help="the paper's tables and figures; called again it goes on")
     experiment.add_argument("name", choices=("paper",))

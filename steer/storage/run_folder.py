@@ -375,6 +375,15 @@ class RunFolder:
                 return self._rows(self.parts(table), table, columns, wanted)
         return self._rows(self.parts(table), table, columns, wanted)
 
+    def stream(self, table: str) -> Iterator[pa.Table]:
+        """The rows of a table in any order, in pieces: for tables that are larger than memory.
+
+        Raises FileNotFoundError if a part was merged after the first piece was asked for. Then ask again for all."""
+        for part in self.parts(table):
+            with self._fs.open_input_file(part) as file:
+                for batch in pq.ParquetFile(file).iter_batches():
+                    yield conformed(pa.Table.from_batches([batch]), SCHEMAS[table], self._run_values)
+
     def _rows(
         self,
         parts: list[str],
