@@ -1,4 +1,4 @@
-"""The command line: `steer run | top | sweep | prefixes | search | tune | serve | experiment | report | grade |
+"""The command line: `steer run | top | sweep | prefixes | search | tune | serve | experiment | report | tables | grade |
 regrade | data | show-prompt | sweep-pairs | tune-pairs | bench | train-pair | train-signals | train-router |
 show-config`.
 
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from pipelines.arguments import NEW_FOLDER, VERBOSE, configured, count, into_folder, retried, seed, seed_pairs, settable
 from pipelines.serve.command import add_command as add_serving
+from pipelines.tables.command import add_command as add_tables
 from pipelines.tune.commands import add_commands as add_tuning
 from pipelines.watch.top import add_command as add_watching
 
@@ -105,6 +106,8 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run or a sweep")
     report.add_argument("--out", required=True, metavar="DIR", help="new folder for report.html, figures/ and tables/")
     report.set_defaults(command=_write_report)
+
+    add_tables(commands)
 
     experiment = commands.add_parser("experiment", help="the paper's tables and figures; called again it goes on")
     experiment.add_argument("name", choices=("paper",))

@@ -33,7 +33,7 @@ def trace(cell, number, text, correct, routed, signal=None):
         rows = [step(0, "large" if "/large/" in cell else "small", text)]
     kept = [r for r in rows if r["accepted"]]
     columns = {
-        **{"trace_id": f"q{number:03d}#0", "question_id": f"q{number:03d}", "cell": cell, "group": f"{cell}/000"},
+        **{"trace_id": f"q{number:03d}#0", "question_id": f"q{number:03d}", "cell": cell, "group_id": f"{cell}/000"},
         **{"benchmark": "chain", "difficulty": str(number % 3), "grader": "math", "gold": "4", "prompt": text},
         **{"text": text, "extracted": "4" if correct else text, "correct": correct, "rule": "boxed:exact"},
         **{"status": "answered", "steps": len(kept), "steps_large": sum(r["model"] == "large" for r in kept)},

@@ -144,7 +144,7 @@ class JournaledGroup:
         traces, self._finished = self._finished, []
         mixtures = self._snapshot.mixtures[self._mixtures_handed :]
         self._mixtures_handed += len(mixtures)
-        return traces, [{"group": self.group.name, **row} for row in mixtures]
+        return traces, [{"group_id": self.group.name, **row} for row in mixtures]
 
     def committed(self, trace_ids: Iterable[str]) -> bool:
         """Note that the rows of these traces are in the run's tables. Returns True if the group is over and this holds

@@ -144,7 +144,7 @@ def _routed(stage: RouteGroup, routers: Routers, group: pa.Table) -> tuple[int, 
     steps, tokens = 0, 0
     for parcel in stage(group):
         traces = from_one_cell(parcel["traces"])
-        routers.committed(group["cell"][0].as_py(), group["group"][0].as_py(), traces["trace_id"].to_pylist())
+        routers.committed(group["cell"][0].as_py(), group["group_id"][0].as_py(), traces["trace_id"].to_pylist())
         recorded = traces["step_rows"].combine_chunks().flatten()
         steps += len(recorded)
         tokens += sum(recorded.field("tokens").to_pylist())
@@ -152,8 +152,8 @@ def _routed(stage: RouteGroup, routers: Routers, group: pa.Table) -> tuple[int, 
 
 
 def _nothing_committed() -> CommittedRows:
-    traces = [TRACES_SCHEMA.field(name) for name in ("group", "trace_id")]
-    mixtures = [MIXTURES_SCHEMA.field(name) for name in ("group", *MIXTURE_KEYS)]
+    traces = [TRACES_SCHEMA.field(name) for name in ("group_id", "trace_id")]
+    mixtures = [MIXTURES_SCHEMA.field(name) for name in ("group_id", *MIXTURE_KEYS)]
     return CommittedRows(pa.schema(traces).empty_table(), pa.schema(mixtures).empty_table())
 
 

@@ -21,7 +21,6 @@ from steer.config.thresholds import setting_of
 from steer.costs.money import TOKEN_COLUMNS, recorded_prices
 from steer.statistics.clusters import clusters
 from steer.statistics.frames import KEYS, SCORES, ReportRow, unique
-from steer.storage.filesystem import open_filesystem
 from steer.storage.run_folder import RunFolder
 from steer.storage.schemas import SCHEMAS
 
@@ -57,9 +56,7 @@ def read(run: RunFolder, table: str, columns: Sequence[str], wanted: pads.Expres
     """Some columns of a table, unsorted. Columns that an older STEER did not write are null.
 
     `RunFolder.read` sorts by text, which is slow for a million steps."""
-    filesystem, path, _ = open_filesystem(run.root)
-    parts = pads.dataset(f"{path}/{table}", SCHEMAS[table], format="parquet", filesystem=filesystem)
-    return parts.to_table(columns=[c for c in columns if c in SCHEMAS[table].names], filter=wanted)
+    return run.read_unsorted(table, columns=[c for c in columns if c in SCHEMAS[table].names], wanted=wanted)
 
 
 def load(run: RunFolder, described: dict[str, Any]) -> pd.DataFrame:

@@ -187,6 +187,8 @@ TIME = (
     Column("share", "%", "percent", "of the whole; of the wall time for what is beside the engines"),
     Column("meaning", "what it is", "text", "what the seconds hold"),
 )
+_FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
+"""What a formula of a spreadsheet begins with; the last four are the wide forms, which some read as the others."""
 _ONLY_IF_SEVERAL = ("run", "split", "run_a", "run_b")
 _ONLY_IF_NOT_ZERO = ("only_a", "only_b", "tokens_discarded", "unanswered")
 
@@ -284,8 +286,19 @@ def as_csv(table: Table) -> str:
     return out.getvalue()
 
 
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _raw(value: Any) -> Any:
-    """The value as it is written. A text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    """The value as it is written. A text that a spreadsheet would run as a formula gets an apostrophe before it; a text
+    that is a number, such as a difficulty of -1, stays one."""
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+        # Python's writer does not quote a carriage return, and what follows it would be a row of its own.
+        value = value.replace("\r\n", "\n").replace("\r", "\n")
+        return f"'{value}" if value.startswith(_FORMULA) and not _is_number(value) else value
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value

@@ -57,7 +57,7 @@ class AdmittedGroup:
     @classmethod
     def read(cls, row: pa.Table) -> "AdmittedGroup":
         """`row`: one row of GROUPS_SCHEMA."""
-        return cls(row["group"][0].as_py(), row["cell"][0].as_py(), from_one_cell(row["questions"]))
+        return cls(row["group_id"][0].as_py(), row["cell"][0].as_py(), from_one_cell(row["questions"]))
 
 
 class RouterLost(Exception):
@@ -165,7 +165,7 @@ def error_rows(questions: pa.Table, group: AdmittedGroup, seed: int) -> pa.Table
         "trace_id": trace_ids(questions),
         "question_id": questions["id"],
         "cell": [group.cell] * n,
-        "group": [group.name] * n,
+        "group_id": [group.name] * n,
         "seed": [seed] * n,
         "status": [Status.ERROR.value] * n,
         "text": [""] * n,
@@ -221,7 +221,7 @@ class RunFolderSink(Datasink[float]):
                 traces = from_one_cell(parcels.slice(i, 1)["traces"]).cast(GRADED_SCHEMA)
                 self._run.commit(traces)
                 grading_s += parcels["grading_s"][i].as_py()
-                cell, group = traces["cell"][0].as_py(), traces["group"][0].as_py()
+                cell, group = traces["cell"][0].as_py(), traces["group_id"][0].as_py()
                 self._routers.committed(cell, group, traces["trace_id"].to_pylist())
         return grading_s
 

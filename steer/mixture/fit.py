@@ -75,7 +75,7 @@ class StepFit:
         return posterior_L
 
     def rows(self, step: int, draft: bool) -> list[dict[str, Any]]:
-        """A row for each mixture, MIXTURE_STRUCT without `group`. Parameters are None if there is no mixture."""
+        """A row for each mixture, MIXTURE_STRUCT without `group_id`. Parameters are None if there is no mixture."""
         return [
             {
                 "step": step,

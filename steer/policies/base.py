@@ -129,5 +129,5 @@ class Policy(Protocol):
         ...
 
     def mixtures(self) -> list[dict[str, Any]]:
-        """Mixture rows (MIXTURE_STRUCT without `group`) fitted since the last call."""
+        """Mixture rows (MIXTURE_STRUCT without `group_id`) fitted since the last call."""
         ...

@@ -73,7 +73,7 @@ class LoggedRound:
     events: list[Answered | Lost]
     decisions: list[Decision]
     mixtures: list[dict[str, Any]]
-    """Mixtures fitted in this round (MIXTURE_STRUCT without `group`)."""
+    """Mixtures fitted in this round (MIXTURE_STRUCT without `group_id`)."""
     additions: list[Addition]
     """Additions to the cell's score bank since the last logged round of any of the cell's groups."""
     policy: bytes | None

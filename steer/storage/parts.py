@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from steer.storage.columns import RunValues, conformed
 from steer.storage.filesystem import written_whole
 
 MERGED = "merged-"
@@ -87,25 +88,31 @@ class Parts:
             if stem(path) in replaced:
                 self._delete(path)
 
-    def merge(self, schema: pa.Schema, least: int = MANY_PARTS, only: Callable[[str], bool] | None = None) -> None:
+    def merge(
+        self,
+        schema: pa.Schema,
+        values: RunValues,
+        least: int = MANY_PARTS,
+        only: Callable[[str], bool] | None = None,
+    ) -> None:
         """Merge small parts while they have `FULL_BYTES` together, or there are `least` of them.
 
-        `only`: whether a part of this name may be merged. Raises OSError if the folder cannot be written.
+        `values`: of the run's own columns. `only`: whether a part of this name may be merged. Raises OSError if the
+        folder cannot be written.
         """
         self.remove_replaced()
         small = sorted((size, path) for path, size in self._live().items() if size < SMALL_BYTES)
         for size, batch in _batches((size, path) for size, path in small if self._may_merge(stem(path), only)):
             if len(batch) > 1 and (size >= FULL_BYTES or len(batch) >= least):
-                self._merge(batch, schema)
+                self._merge(batch, schema, values)
 
-    def remove_rows(self, schema: pa.Schema, doomed: Callable[[pa.RecordBatch], pa.BooleanArray]) -> None:
+    def remove_rows(self, schema: pa.Schema, values: RunValues, doomed: Callable[[pa.Table], pa.BooleanArray]) -> None:
         """Replace each part that has such rows by one without them, which may be empty: parts of other tables go by its
         name. Call this only while no other process writes. Raises OSError if the folder cannot be written."""
         for path in self.paths():
             with self._fs.open_input_file(path) as file:
                 parquet = pq.ParquetFile(file)
-                held = (conformed(batch, schema) for batch in parquet.iter_batches())
-                if not any(pc.any(doomed(batch)).as_py() for batch in held):
+                if not any(pc.any(doomed(rows)).as_py() for rows in tables_of(parquet, schema, values)):
                     continue
                 metadata = (
                     {REPLACES: json.dumps(sorted(replaced)).encode()} if (replaced := self.replaced_by(path)) else {}
@@ -113,9 +120,8 @@ class Parts:
                 hidden = f"{self._folder}/.{stem(path)}.{monotonic_ns()}"
                 with written_whole(self._fs, path, hidden):
                     with pq.ParquetWriter(hidden, schema, filesystem=self._fs, compression="zstd") as writer:
-                        for batch in parquet.iter_batches():
-                            batch = conformed(batch, schema)
-                            writer.write_batch(batch.filter(pc.invert(doomed(batch))))
+                        for rows in tables_of(parquet, schema, values):
+                            writer.write_table(rows.filter(pc.invert(doomed(rows))))
                         writer.add_key_value_metadata(metadata)
                     self._sync(hidden)
 
@@ -123,13 +129,13 @@ class Parts:
     def _may_merge(name: str, only: Callable[[str], bool] | None) -> bool:
         return name != EMPTY and (only is None or name.startswith(MERGED) or only(name))
 
-    def _merge(self, paths: Sequence[str], schema: pa.Schema) -> None:
+    def _merge(self, paths: Sequence[str], schema: pa.Schema, values: RunValues) -> None:
         replaced = sorted({stem(path) for path in paths} | self._replaced(paths))
         name = MERGED + blake2b("\0".join(replaced).encode(), digest_size=10).hexdigest()
         merged, hidden = f"{self._folder}/{name}.parquet", f"{self._folder}/.{name}.{monotonic_ns()}"
         with written_whole(self._fs, merged, hidden):
             with pq.ParquetWriter(hidden, schema, filesystem=self._fs, compression="zstd") as writer:
-                for table in self._row_groups(paths, schema):
+                for table in self._row_groups(paths, schema, values):
                     writer.write_table(table)
                 writer.add_key_value_metadata({REPLACES: json.dumps(replaced).encode()})
             self._sync(hidden)
@@ -137,20 +143,20 @@ class Parts:
         for path in paths:
             self._delete(path)
 
-    def _row_groups(self, paths: Iterable[str], schema: pa.Schema) -> Iterator[pa.Table]:
+    def _row_groups(self, paths: Iterable[str], schema: pa.Schema, values: RunValues) -> Iterator[pa.Table]:
         """The rows of the parts as tables of about `ROW_GROUP_BYTES`."""
-        held: list[pa.RecordBatch] = []
+        held: list[pa.Table] = []
         size = 0
         for path in paths:
             with self._fs.open_input_file(path) as file:
-                for batch in pq.ParquetFile(file).iter_batches():
-                    held.append(conformed(batch, schema))
-                    size += batch.nbytes
+                for rows in tables_of(pq.ParquetFile(file), schema, values):
+                    held.append(rows)
+                    size += rows.nbytes
                     if size >= ROW_GROUP_BYTES:
-                        yield pa.Table.from_batches(held, schema)
+                        yield pa.concattables_of(held)
                         held, size = [], 0
         if held:
-            yield pa.Table.from_batches(held, schema)
+            yield pa.concattables_of(held)
 
     def _replaced(self, paths: Iterable[str]) -> set[str]:
         """Names of all parts that one of these replaces."""
@@ -189,6 +195,12 @@ class Parts:
         return {info.path: info.size for info in found if info.path.endswith(".parquet") and info.base_name[0] != "."}
 
 
+def tables_of(parquet: pq.ParquetFile, schema: pa.Schema, values: RunValues) -> Iterator[pa.Table]:
+    """The rows of a part with today's columns, in pieces."""
+    for batch in parquet.iter_batches():
+        yield conformed(pa.Table.from_batches([batch]), schema, values)
+
+
 def _batches(small: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
     """(bytes, paths) of successive parts, each with `FULL_BYTES` or a little more, but for the last."""
     held, size = [], 0
@@ -200,12 +212,3 @@ def _batches(small: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[str]]
             held, size = [], 0
     if held:
         yield size, held
-
-
-def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch with the columns of a schema. Those that an older STEER did not write are null."""
-    columns = [
-        batch[field.name].cast(field.type) if field.name in batch.schema.names else pa.nulls(batch.num_rows, field.type)
-        for field in schema
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)

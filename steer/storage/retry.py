@@ -37,7 +37,7 @@ Groups = set[tuple[str, str]]
 def mark_errors(run: RunFolder, kinds: Collection[ErrorKind]) -> dict[str, int]:
     """Mark the error rows of these kinds: `take_out_marked` removes them. Returns how many error rows of each kind the
     run has. Marks nothing if there are none of `kinds`."""
-    columns = ["cell", "group", "trace_id", "status", "error", *COSTS]
+    columns = ["cell", "group_id", "trace_id", "status", "error", *COSTS]
     rows = run.read_unsorted("traces", columns=columns)
     rows = rows.filter(pc.equal(rows["status"], Status.ERROR.value))
     unaskable = _unaskable(run, set(rows["cell"].to_pylist()))
@@ -53,7 +53,7 @@ def mark_errors(run: RunFolder, kinds: Collection[ErrorKind]) -> dict[str, int]:
             "traces": doomed.num_rows,
             **{name: pc.sum(doomed[name]).as_py() or 0 for name in COSTS},
         }
-        listed = doomed.select(["cell", "group", "trace_id"]).to_pydict()
+        listed = doomed.select(["cell", "group_id", "trace_id"]).to_pydict()
         run.write_file(FILE, json.dumps({"note": note, "rows": listed}).encode())
     return dict(Counter(kind.value for kind in kind_L))
 
@@ -71,7 +71,7 @@ def take_out_marked(run: RunFolder, forget: Callable[[Groups], None]) -> dict[st
     marked = json.loads(data)
     rows, note = marked["rows"], marked["note"]
     run.update(finished=None)
-    forget(set(zip(rows["cell"], rows["group"], strict=True)))
+    forget(set(zip(rows["cell"], rows["group_id"], strict=True)))
     run.remove_traces(pa.table({"cell": rows["cell"], "trace_id": rows["trace_id"]}))
     retried = run.describe().get("retried", [])
     if all(earlier["at"] != note["at"] for earlier in retried):

@@ -19,6 +19,7 @@ the trace. A part that cannot be written leaves nothing behind and raises Output
 import hashlib
 import json
 import platform
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -35,16 +36,20 @@ from pyarrow import fs
 
 from steer.config.secrets import masked
 from steer.events import Event, What
+from steer.storage.columns import conformed, model_names, run_id, with_earlier_names
 from steer.storage.filesystem import OutputFailed, is_object_store, open_filesystem, write_whole, writing, written_whole
-from steer.storage.parts import EMPTY, MANY_PARTS, MERGED, REPLACES, Parts, stem
+from steer.storage.parts import EMPTY, MANY_PARTS, MERGED, REPLACES, Parts, stem, tables_of
 from steer.storage.provenance import git_commit, versions
 from steer.storage.schemas import (
     EVENTS_SCHEMA,
+    GROUPS_SCHEMA,
     MIXTURE_KEYS,
+    MIXTURE_STRUCT,
     MIXTURES_SCHEMA,
     ORDER,
     SCHEMAS,
     STEP_KEYS,
+    STEP_STRUCT,
     STEPS_SCHEMA,
     TRACES_SCHEMA,
 )
@@ -71,13 +76,13 @@ class CommittedRows(NamedTuple):
     """What a run's tables hold of several groups, as tables, because a million ids as objects take 100 MB."""
 
     traces: pa.Table
-    """Columns group (a dictionary) and trace_id."""
+    """Columns group_id (a dictionary) and trace_id."""
     mixtures: pa.Table
-    """Columns group (a dictionary) and `MIXTURE_KEYS`."""
+    """Columns group_id (a dictionary) and `MIXTURE_KEYS`."""
 
     def of(self, group: str) -> Committed:
         """What they hold of one group."""
-        traces, mixtures = (table.filter(pc.equal(table["group"], group)) for table in self)
+        traces, mixtures = (table.filter(pc.equal(table["group_id"], group)) for table in self)
         fits = [mixtures[key].to_pylist() for key in MIXTURE_KEYS]
         return Committed(frozenset(traces["trace_id"].to_pylist()), frozenset(zip(*fits, strict=True)))
 
@@ -91,6 +96,7 @@ class RunFolder:
         self._fs, self._path, self.root = open_filesystem(root)
         self.retries = retries
         self._parts = {table: Parts(self._fs, f"{self._path}/{table}") for table in ("questions", "events", *SCHEMAS)}
+        self._values: dict[str, Any] | None = None
 
     def __reduce__(self) -> tuple[type["RunFolder"], tuple[str, int]]:
         return RunFolder, (self.root, self.retries)
@@ -107,11 +113,13 @@ class RunFolder:
         run = cls(root)
         cls.refuse_used(root)
         was_there = run._fs.get_file_info(run._path).type != fs.FileType.NotFound
+        started = datetime.now(UTC)
         described = {
+            "id": f"{started:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}",
             "kind": kind,
             "config": config,
             "seeds": seeds,
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "started": started.isoformat(timespec="seconds"),
             "finished": None,
             "seconds": None,
             "host": platform.node(),
@@ -188,8 +196,8 @@ class RunFolder:
     def committed(self, cells: Iterable[str]) -> CommittedRows:
         """What the tables hold of these cells' groups."""
         names = list(cells)
-        traces = self.read_unsorted("traces", names, ["group", "trace_id"])
-        mixtures = self.read_unsorted("mixtures", names, ["group", *MIXTURE_KEYS])
+        traces = self.read_unsorted("traces", names, ["group_id", "trace_id"])
+        mixtures = self.read_unsorted("mixtures", names, ["group_id", *MIXTURE_KEYS])
         return CommittedRows(_by_group(traces), _by_group(mixtures))
 
     @property
@@ -272,24 +280,25 @@ class RunFolder:
         """Yield the groups of these cells in a part of `questions/`, as tables of one row, one at a time. `fields`:
         only these of the questions; None: all."""
         wanted = set(cells)
-        columns = None if fields is None else ["cell", "group", *(f"questions.list.element.{name}" for name in fields)]
         with self._fs.open_input_file(f"{self._path}/questions/{part}.parquet") as file:
             parquet = pq.ParquetFile(file)
+            keys = [name for name in parquet.schema_arrow.names if name != "questions"]
+            columns = None if fields is None else [*keys, *(f"questions.list.element.{name}" for name in fields)]
             for number in range(parquet.num_row_groups):
                 held = parquet.read_row_group(number, ["cell"])["cell"].to_pylist()
                 if not wanted.isdisjoint(held):
-                    rows = parquet.read_row_group(number, columns)
+                    rows = parquet.read_row_group(number, columns).rename_columns(GROUPS_SCHEMA.names)
                     yield from (rows.slice(i, 1) for i, cell in enumerate(held) if cell in wanted)
 
     def commit(self, graded: pa.Table) -> None:
         """Write rows of `GRADED_SCHEMA`: their steps and mixtures first, the traces last. Raises OutputFailed."""
         self._refuse_unshared()
         name = _name_of(graded, self.retries)
-        self._write_part("steps", name, _steps(graded))
-        mixtures = _mixtures(graded)
+        self._write_part("steps", name, conformed(_steps(graded), STEPS_SCHEMA, self._run_values))
+        mixtures = conformed(_mixtures(graded), MIXTURES_SCHEMA, self._run_values)
         if mixtures.num_rows:
             self._write_part("mixtures", name, mixtures)
-        self._write_part("traces", name, graded.select(TRACES_SCHEMA.names).cast(TRACES_SCHEMA))
+        self._write_part("traces", name, conformed(graded, TRACES_SCHEMA, self._run_values))
 
     def merge_parts(self, least: int = MANY_PARTS) -> None:
         """Merge small parts of every table, once they have `parts.FULL_BYTES` together or there are `least` of them.
@@ -301,9 +310,11 @@ class RunFolder:
         for table, schema in SCHEMAS.items():
             with self._named(f"{self._path}/{table}"):
                 # Steps of traces that are not committed would be taken for committed ones, once they were merged.
-                self._parts[table].merge(schema, least, None if table == "traces" else committed.__contains__)
+                self._parts[table].merge(
+                    schema, self._run_values, least, None if table == "traces" else committed.__contains__
+                )
         with self._named(f"{self._path}/events"):
-            self._parts["events"].merge(EVENTS_SCHEMA, least)
+            self._parts["events"].merge(EVENTS_SCHEMA, self._run_values, least)
 
     def write_events(self, events: Sequence[Event]) -> None:
         """Add rows to the table `events/`, as one part. Raises OutputFailed."""
@@ -332,14 +343,13 @@ class RunFolder:
 
     def read_part(self, part: str) -> pa.Table:
         """A part of `traces/`. Columns that an older STEER did not write are null."""
-        rows = pads.dataset(part, TRACES_SCHEMA, format="parquet", filesystem=self._fs).to_table()
-        return rows.select(TRACES_SCHEMA.names)
+        return self._rows([part], "traces")
 
     def replace_traces(self, part: str, rows: pa.Table) -> None:
         """Replace a part of `traces/` by the same rows with other verdicts. Raises OutputFailed."""
         replaced = self._parts["traces"].replaced_by(part)
         metadata = {REPLACES: json.dumps(sorted(replaced)).encode()} if replaced else None
-        self._write_part("traces", stem(part), rows.select(TRACES_SCHEMA.names).cast(TRACES_SCHEMA), metadata)
+        self._write_part("traces", stem(part), conformed(rows, TRACES_SCHEMA, self._run_values), metadata)
 
     def remove_traces(self, doomed: pa.Table) -> None:
         """Remove the rows of these traces (columns cell and trace_id), and of their steps. Mixtures stay: others were
@@ -348,7 +358,9 @@ class RunFolder:
         keys = _keys(doomed)
         for table in ("traces", "steps"):
             with self._named(f"{self._path}/{table}"):
-                self._parts[table].remove_rows(SCHEMAS[table], lambda batch: pc.is_in(_keys(batch), keys))
+                self._parts[table].remove_rows(
+                    SCHEMAS[table], self._run_values, lambda rows: pc.is_in(_keys(rows), keys)
+                )
 
     def _write_part(
         self,
@@ -410,18 +422,52 @@ class RunFolder:
         rows = rows.sort_by(keys)
         return rows if columns is None else rows.select(columns)
 
-    def read_unsorted(self, table: str, cells: list[str] | None = None, columns: list[str] | None = None) -> pa.Table:
-        """The same in any order: much cheaper where there are millions of rows."""
-        wanted = None if cells is None else pads.field("cell").isin(pa.array(cells, pa.string()))
+    def read_unsorted(
+        self,
+        table: str,
+        cells: list[str] | None = None,
+        columns: list[str] | None = None,
+        wanted: pads.Expression | None = None,
+    ) -> pa.Table:
+        """The same in any order: much cheaper where there are millions of rows. `wanted`: only rows of which it holds;
+        of columns that every version has written under the same name."""
+        if cells is not None:
+            of_cells = pads.field("cell").isin(pa.array(cells, pa.string()))
+            wanted = of_cells if wanted is None else of_cells & wanted
         for _ in range(READINGS - 1):
             # Of the parts that were listed some may be merged before they are opened. Then the list is made again.
             with suppress(FileNotFoundError):
-                return self._read_parts(table, wanted, columns)
-        return self._read_parts(table, wanted, columns)
+                return self._rows(self.parts(table), table, columns, wanted)
+        return self._rows(self.parts(table), table, columns, wanted)
 
-    def _read_parts(self, table: str, wanted: pads.Expression | None, columns: list[str] | None) -> pa.Table:
-        parts = pads.dataset(self.parts(table), SCHEMAS[table], format="parquet", filesystem=self._fs)
-        return parts.to_table(columns=columns, filter=wanted)
+    def stream(self, table: str) -> Iterator[pa.Table]:
+        """The rows of a table in any order, in pieces: for tables that are larger than memory.
+
+        Raises FileNotFoundError if a part was merged after the first piece was asked for. Then ask again for all."""
+        for part in self.parts(table):
+            with self._fs.open_input_file(part) as file:
+                yield from tables_of(pq.ParquetFile(file), SCHEMAS[table], self._run_values)
+
+    def _rows(
+        self,
+        parts: list[str],
+        table: str,
+        columns: list[str] | None = None,
+        wanted: pads.Expression | None = None,
+    ) -> pa.Table:
+        """Rows of these parts as today's columns (`steer.storage.columns`)."""
+        schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
+        held = pads.dataset(parts, with_earlier_names(SCHEMAS[table]), format="parquet", filesystem=self._fs)
+        rows = held.to_table(columns=with_earlier_names(schema).names, filter=wanted)
+        return conformed(rows, schema, self._run_values)
+
+    def _run_values(self) -> dict[str, Any]:
+        """Values of the run's own columns. They never change, so `run.json` is read once."""
+        if self._values is None:
+            described = self.describe()
+            started = datetime.fromisoformat(described["started"])
+            self._values = {"run_id": run_id(described), "started_at": started, **model_names(described)}
+        return self._values
 
 
 def _parquet(rows: pa.Table, metadata: dict[bytes, bytes] | None) -> pa.Buffer:
@@ -435,14 +481,13 @@ def _parquet(rows: pa.Table, metadata: dict[bytes, bytes] | None) -> pa.Buffer:
 
 
 def _by_group(rows: pa.Table) -> pa.Table:
-    """The rows with column group as a dictionary: the same few names stand in all of them."""
-    return rows.set_column(rows.schema.get_field_index("group"), "group", rows["group"].dictionary_encode())
+    """The rows with column group_id as a dictionary: the same few names stand in all of them."""
+    return rows.set_column(rows.schema.get_field_index("group_id"), "group_id", rows["group_id"].dictionary_encode())
 
 
-def _keys(rows: pa.Table | pa.RecordBatch) -> pa.Array:
+def _keys(rows: pa.Table) -> pa.Array:
     """What names the trace of each row."""
-    keys = pc.binary_join_element_wise(rows["cell"], rows["trace_id"], "\0")
-    return keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
+    return pc.binary_join_element_wise(rows["cell"], rows["trace_id"], "\0").combine_chunks()
 
 
 def _with_large_strings(schema: pa.Schema) -> pa.Schema:
@@ -463,10 +508,12 @@ def _steps(graded: pa.Table) -> pa.Table:
     nested = graded["step_rows"].combine_chunks()
     keys = graded.select(STEP_KEYS).take(pc.list_parent_indices(nested))
     flat = pc.list_flatten(nested).flatten()
-    return pa.Table.from_arrays([*keys.columns, *flat], schema=STEPS_SCHEMA)
+    return pa.Table.from_arrays([*keys.columns, *flat], names=[*STEP_KEYS, *(field.name for field in STEP_STRUCT)])
 
 
 def _mixtures(graded: pa.Table) -> pa.Table:
     nested = graded["mixture_rows"].combine_chunks()
     cells = graded["cell"].take(pc.list_parent_indices(nested))
-    return pa.Table.from_arrays([cells, *pc.list_flatten(nested).flatten()], schema=MIXTURES_SCHEMA)
+    return pa.Table.from_arrays(
+        [cells, *pc.list_flatten(nested).flatten()], names=["cell", *(field.name for field in MIXTURE_STRUCT)]
+    )

@@ -1,7 +1,7 @@
 """Every Arrow schema of STEER, in the order of a question's way: asked, routed, graded, stored.
 
 Invariants: the router yields `ROUTED_SCHEMA`, grading adds `VERDICT_FIELDS`, and the sink splits `GRADED_SCHEMA` into
-the three tables of `SCHEMAS`. FLOPs are in units of 1e12.
+the three tables of `SCHEMAS`, each with the columns of the run. FLOPs are in units of 1e12.
 """
 
 from dataclasses import fields
@@ -21,7 +21,7 @@ QUESTION_STRUCT = pa.struct(
 QUESTIONS_SCHEMA = pa.schema(list(QUESTION_STRUCT))
 """Questions as the benchmark is read, before groups are cut: a row for each question and sample."""
 
-GROUPS_SCHEMA = pa.schema([("cell", pa.string()), ("group", pa.string()), ("questions", pa.list_(QUESTION_STRUCT))])
+GROUPS_SCHEMA = pa.schema([("cell", pa.string()), ("group_id", pa.string()), ("questions", pa.list_(QUESTION_STRUCT))])
 """What Ray Data hands the router, and the table `questions/`: a row for each group, so that no group is ever split over
 two calls."""
 
@@ -58,7 +58,7 @@ STEP_STRUCT = pa.struct(
 
 MIXTURE_STRUCT = pa.struct(
     [
-        ("group", pa.string()),
+        ("group_id", pa.string()),
         ("step", pa.int32()),
         ("draft", pa.bool_()),
         ("scope", pa.string()),
@@ -80,7 +80,7 @@ MIXTURE_STRUCT = pa.struct(
 TRACE_FIELDS = [
     ("trace_id", pa.string()),
     ("cell", pa.string()),
-    ("group", pa.string()),
+    ("group_id", pa.string()),
     ("question_id", pa.string()),
     ("sample", pa.int32()),
     ("seed", pa.int64()),
@@ -135,21 +135,38 @@ VERDICT_FIELDS = [
 
 _AFTER_TEXT = [name for name, _ in TRACE_FIELDS].index("text") + 1
 
-TRACES_SCHEMA = pa.schema([*TRACE_FIELDS[:_AFTER_TEXT], *VERDICT_FIELDS, *TRACE_FIELDS[_AFTER_TEXT:]])
-"""The table `traces/`: the verdict stands right after the answer's text."""
+_GRADED_FIELDS = [*TRACE_FIELDS[:_AFTER_TEXT], *VERDICT_FIELDS, *TRACE_FIELDS[_AFTER_TEXT:]]
+"""The verdict stands right after the answer's text."""
 
-GRADED_SCHEMA = pa.schema([*TRACES_SCHEMA, *_ROWS_OF_TRACE])
-"""What the sink is given: rows of `traces/`, with their steps and the new mixtures nested."""
+GRADED_SCHEMA = pa.schema([*_GRADED_FIELDS, *_ROWS_OF_TRACE])
+"""What the sink is given: rows of `traces/` without the columns of the run, with their steps and the new mixtures
+nested."""
 
 # --- stored -----------------------------------------------------------------------------------------------------------
 
-STEP_KEYS = ("cell", "group", "trace_id", "question_id", "sample", "benchmark")
+RUN_FIELDS = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("started_at", pa.timestamp("us", "UTC")),
+        ("model_small", pa.string()),
+        ("model_large", pa.string()),
+    ]
+)
+"""Columns that say in every row of `traces/` which run it belongs to. They are added where rows are committed."""
+
+_NAMED_RUN = [RUN_FIELDS.field(name) for name in ("run_id", "started_at")]
+"""Of them what the other tables have."""
+
+TRACES_SCHEMA = pa.schema([*RUN_FIELDS, *_GRADED_FIELDS])
+"""The table `traces/`."""
+
+STEP_KEYS = ("cell", "group_id", "trace_id", "question_id", "sample", "benchmark")
 """Columns of a trace that each of its steps repeats."""
 
-STEPS_SCHEMA = pa.schema([TRACES_SCHEMA.field(name) for name in STEP_KEYS] + list(STEP_STRUCT))
+STEPS_SCHEMA = pa.schema([*_NAMED_RUN, *(GRADED_SCHEMA.field(name) for name in STEP_KEYS), *STEP_STRUCT])
 """The table `steps/`: a row for each step that was decided on, kept or discarded."""
 
-MIXTURES_SCHEMA = pa.schema([("cell", pa.string()), *MIXTURE_STRUCT])
+MIXTURES_SCHEMA = pa.schema([*_NAMED_RUN, ("cell", pa.string()), *MIXTURE_STRUCT])
 """The table `mixtures/`: a row for each mixture that was fitted or reused."""
 
 MIXTURE_KEYS = ("step", "draft", "scope", "measure", "n", "rule", "fit_ms")
@@ -173,7 +190,7 @@ SCHEMAS = {"traces": TRACES_SCHEMA, "steps": STEPS_SCHEMA, "mixtures": MIXTURES_
 ORDER = {
     "traces": ("cell", "benchmark", "question_id", "sample"),
     "steps": ("cell", "benchmark", "question_id", "sample", "step", "attempt"),
-    "mixtures": ("cell", "group", "step", "scope", "n", "mean_confident", "mean_unsure"),
+    "mixtures": ("cell", "group_id", "step", "scope", "n", "mean_confident", "mean_unsure"),
 }
 """Columns by which each table is sorted when it is read, since its parts come in any order. Within a step the mixtures
 of drafts come first."""

@@ -51,7 +51,7 @@ def routed_table(
     columns = {
         "trace_id": [t.question.trace_id for t in traces],
         "cell": [t.cell for t in traces],
-        "group": [t.group for t in traces],
+        "group_id": [t.group for t in traces],
         "question_id": [t.question.id for t in traces],
         **{
             name: [getattr(t.question, name) for t in traces]

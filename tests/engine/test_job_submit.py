@@ -25,12 +25,13 @@ def test_the_main_job_runs_as_a_submitted_job_with_a_policy_of_the_working_direc
     job += ["--set", "benchmark.limit=8", "--set", "seed=5", "--out", str(out)]
     job += ["--set", "policy={name: custom, object: 'tests.turns:Turns'}"]
     options = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "timeout": PATIENCE_S}
-    done = subprocess.run(submission(address, *job), **options)
+    done = subprocess.run(submission(address, "env", "STEER_GIT_COMMIT=81700ec", *job), **options)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "succeeded" in done.stdout
     traces = RunFolder.open(out).read("traces")
     assert traces.num_rows == 8 and set(traces["status"].to_pylist()) <= {"answered", "length"}
     assert set(traces["seed"].to_pylist()) == {5}
+    assert RunFolder.open(out).describe()["git_commit"] == "81700ec", "what was uploaded has no .git"
     steps = RunFolder.open(out).read("steps")
     assert {(n % 2, model) for n, model in zip(steps["step"].to_pylist(), steps["model"].to_pylist(), strict=True)} == {
         (0, "large"),

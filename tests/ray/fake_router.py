@@ -80,7 +80,7 @@ def _trace(question: Question, job) -> Trace:
 
 
 def _mixture(job) -> dict:
-    named = {"group": job.group, "step": 0, "draft": True, "scope": "pooled", "measure": "max_prob"}
+    named = {"group_id": job.group, "step": 0, "draft": True, "scope": "pooled", "measure": "max_prob"}
     named |= {"n": 9, "rule": "fresh", "fit_ms": 1.0}
     fitted = dict.fromkeys(("mean_confident", "mean_unsure", "sd_confident", "sd_unsure"), 0.5)
     return {**named, **fitted, "weight_confident": 0.5, "weight_unsure": 0.5, "inversions": 0}

@@ -187,7 +187,7 @@ class Run:
         kept = Counter(s["trace_id"] for s in run.read("steps").to_pylist() if s["decision"] != "rewrite")
         answered = [row for row in traces if row["status"] != "error"]
         assert all(kept[row["trace_id"]] == row["steps"] > 0 for row in answered)
-        assert {row["group"] for row in answered} <= {row["group"] for row in run.read("mixtures").to_pylist()}
+        assert {row["group_id"] for row in answered} <= {row["group_id"] for row in run.read("mixtures").to_pylist()}
         return rows
 
     def events(self):

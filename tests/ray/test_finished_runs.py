@@ -16,6 +16,7 @@ from paths import FIXTURES, ROOT
 from patience import PATIENCE_S
 
 from pipelines.report.write import write_report
+from pipelines.tables.export import export
 from steer.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.ray
@@ -48,16 +49,36 @@ def test_it_is_reported(folder, tmp_path):
     assert (tmp_path / "report" / "tables" / "accuracy.csv").exists()
 
 
-def test_it_is_resumed_without_a_model_and_nothing_is_written_again(local_ray, folder, tmp_path):
-    config = RunFolder.open(folder).describe()["config"]
-    before, summary = files(folder), json.loads((folder / "summary.json").read_text())
-    given = tmp_path / "config.json"  # JSON is YAML too
-    given.write_text(json.dumps(config))
+def resume(folder, local_ray):
+    given = folder.parent / "config.json"  # JSON is YAML too
+    given.write_text(json.dumps(RunFolder.open(folder).describe()["config"]))
     command = [sys.executable, "-m", "pipelines.cli", folder.name, str(given)]
     command += ["--resume", str(folder)] if folder.name == "run" else ["--out", str(folder), "--resume"]
     environment = {**os.environ, "RAY_ADDRESS": local_ray}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_it_lacks_is_written_beside_what_it_has(local_ray, folder):
+    run = RunFolder.open(folder)
+    before = run.read("traces")
+    os.remove(run.parts("traces")[-1])
+    left = run.read("traces").num_rows
+    assert left < before.num_rows
+    resume(folder, local_ray)
+    run = RunFolder.open(folder)
+    keys = ["cell", "trace_id", "group_id", "run_id", "started_at", "model_small", "model_large"]
+    assert run.read("traces").select(keys) == before.select(keys)
+    steps, traces = (set(run.read(table)["trace_id"].to_pylist()) for table in ("steps", "traces"))
+    assert steps == traces
+    write_report([folder], folder.parent / "report")
+    said = export([str(folder)], "duckdb", folder.parent / "all.duckdb")
+    assert f"traces {before.num_rows}," in said
+
+
+def test_it_is_resumed_without_a_model_and_nothing_is_written_again(local_ray, folder):
+    before, summary = files(folder), json.loads((folder / "summary.json").read_text())
+    resume(folder, local_ray)
     assert files(folder) == before
     for now, then in zip(json.loads((folder / "summary.json").read_text()), summary, strict=True):
         # A key that the earlier version did not write may be new; what it wrote stays.

@@ -1,15 +1,17 @@
 """`steer report` on hand-made runs: what is on the page, what is beside it, and that hostile text stays text."""
 
 import csv
+import io
 import json
 import re
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 from handmade_runs import make
 
 from pipelines import cli
-from pipelines.report.tables import CURVE, Table, markdown
+from pipelines.report.tables import CURVE, Column, Table, as_csv, markdown
 from pipelines.report.trace_view import MOST_CHARACTERS, MOST_TRACES, embedded
 from pipelines.report.write import write_report
 from steer.config.load import SettingsError
@@ -121,6 +123,15 @@ def test_csv_holds_the_raw_numbers(one):
     assert [(r["policy"], float(r["accuracy"])) for r in rows] == [("small", 0.65), ("large", 1.0), ("steer", 0.65)]
     assert float(rows[0]["flops_paper"]) == pytest.approx(2e-6)
     assert float(rows[2]["of_large_paper"]) == 1.0
+
+
+def test_no_text_in_csv_is_run_as_a_formula_and_numbers_stay_numbers():
+    texts = ["=1+1", "+a", "-a", "@sum(a1)", "\t=1", "\n=1", "＝1", "--1", "\r=1", "a\r\n=1", "a=1", "", "-1", "+2.5e3"]
+    columns = (Column("name", "name", "text", "a text"), Column("x", "x", "number", "a number"))
+    frame = pd.DataFrame({"name": texts, "x": [-1.5] * len(texts)})
+    rows = list(csv.reader(io.StringIO(as_csv(Table("t", "t", columns, frame)), newline="")))[1:]
+    expected = [*(f"'{text}" for text in texts[:8]), "'\n=1", "a\n=1", *texts[10:]]
+    assert rows == [[name, "-1.5"] for name in expected]
 
 
 def test_markdown_says_units_and_what_columns_mean(one):

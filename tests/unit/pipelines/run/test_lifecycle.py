@@ -61,7 +61,7 @@ def test_going_on_removes_what_was_not_committed_and_nothing_else(tmp_path, run)
 
 def test_fits_that_are_committed_are_not_handed_on_again():
     def fit(step):
-        return dict.fromkeys(field.name for field in MIXTURE_STRUCT) | {"group": "g", "step": step, "fit_ms": 0.1}
+        return dict.fromkeys(field.name for field in MIXTURE_STRUCT) | {"group_id": "g", "step": step, "fit_ms": 0.1}
 
     rows = [{**dict.fromkeys(ROUTED_SCHEMA.names), "mixture_rows": mixtures} for mixtures in ([fit(0), fit(1)], [])]
     routed = pa.Table.from_pylist(rows, schema=ROUTED_SCHEMA)

@@ -82,8 +82,8 @@ def test_rows_fit_the_mixtures_table():
     scores = np.concatenate([rng.normal(24, 1, 300), rng.normal(20, 3, 200)])
     fit = fit_all(Mixtures(MixtureOptions()), scores)
     (row,) = fit.rows(3, draft=True)
-    assert {"group", *row} == {field.name for field in MIXTURE_STRUCT}
-    pa.array([{"group": "g", **row}], MIXTURE_STRUCT)
+    assert {"group_id", *row} == {field.name for field in MIXTURE_STRUCT}
+    pa.array([{"group_id": "g", **row}], MIXTURE_STRUCT)
     assert (row["step"], row["draft"], row["scope"], row["n"], row["rule"]) == (3, True, "pooled", 500, "fresh")
     assert row["inversions"] == fit.mixtures["pooled"].inversions(scores) > 0
     assert row["fit_ms"] > 0

@@ -23,7 +23,7 @@ def rows_of_commit(number, traces=2):
     """Graded rows with a step each and one mixture, whose `n` is the commit's number."""
     rows = graded(*(f"q{number}-{i}" for i in range(traces)))
     steps = pa.array([[{"step": 0, "text": "a step"}]] * traces, pa.list_(STEP_STRUCT))
-    mixtures = pa.array([[{"group": "c/000", "n": number}]] + [[]] * (traces - 1), pa.list_(MIXTURE_STRUCT))
+    mixtures = pa.array([[{"group_id": "c/000", "n": number}]] + [[]] * (traces - 1), pa.list_(MIXTURE_STRUCT))
     names = GRADED_SCHEMA.names
     rows = rows.set_column(names.index("step_rows"), "step_rows", steps)
     return rows.set_column(names.index("mixture_rows"), "mixture_rows", mixtures)

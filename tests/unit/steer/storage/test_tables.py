@@ -15,7 +15,7 @@ def camps(trace, step, model):
 def test_the_table_says_what_the_traces_say():
     group = new_group(SteerPolicy(preset="stepwise"), n=20)
     traces = list(drive(group, Script(score=camps)).values())
-    mixtures = [{"group": "g", **row} for row in group.policy.mixtures()]
+    mixtures = [{"group_id": "g", **row} for row in group.policy.mixtures()]
     table = routed_table(traces, mixtures, [1e6, 1e7, 0, 0, 0])
     assert table.schema == ROUTED_SCHEMA
     rows = {row["question_id"]: row for row in table.to_pylist()}
