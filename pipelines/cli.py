@@ -1,5 +1,5 @@
-"""The command line: `steer run | top | sweep | prefixes | search | tune | serve | experiment | report | tables | grade |
-regrade | data | show-prompt | sweep-pairs | tune-pairs | bench | train-pair | train-signals | train-router |
+"""The command line: `steer run | top | sweep | prefixes | search | tune | serve | experiment | report | tables |
+grade | regrade | data | show-prompt | sweep-pairs | tune-pairs | bench | train-pair | train-signals | train-router |
 show-config`.
 
 Invariant: nothing heavy is imported before the arguments are parsed. Exit codes: 0 done, 1 failed, 2 bad configuration

@@ -153,10 +153,10 @@ class Parts:
                     held.append(rows)
                     size += rows.nbytes
                     if size >= ROW_GROUP_BYTES:
-                        yield pa.concattables_of(held)
+                        yield pa.concat_tables(held)
                         held, size = [], 0
         if held:
-            yield pa.concattables_of(held)
+            yield pa.concat_tables(held)
 
     def _replaced(self, paths: Iterable[str]) -> set[str]:
         """Names of all parts that one of these replaces."""

@@ -16,7 +16,6 @@ committed row once, also while parts are merged, and after a kill. The steps and
 the trace. A part that cannot be written leaves nothing behind and raises OutputFailed.
 """
 
-import hashlib
 import json
 import platform
 import secrets
@@ -37,6 +36,7 @@ from pyarrow import fs
 from steer.config.secrets import masked
 from steer.events import Event, What
 from steer.storage.columns import conformed, model_names, run_id, with_earlier_names
+from steer.storage.commits import mixtures_of, part_name, steps_of
 from steer.storage.filesystem import OutputFailed, is_object_store, open_filesystem, write_whole, writing, written_whole
 from steer.storage.parts import EMPTY, MANY_PARTS, MERGED, REPLACES, Parts, stem, tables_of
 from steer.storage.provenance import git_commit, versions
@@ -44,12 +44,9 @@ from steer.storage.schemas import (
     EVENTS_SCHEMA,
     GROUPS_SCHEMA,
     MIXTURE_KEYS,
-    MIXTURE_STRUCT,
     MIXTURES_SCHEMA,
     ORDER,
     SCHEMAS,
-    STEP_KEYS,
-    STEP_STRUCT,
     STEPS_SCHEMA,
     TRACES_SCHEMA,
 )
@@ -293,9 +290,9 @@ class RunFolder:
     def commit(self, graded: pa.Table) -> None:
         """Write rows of `GRADED_SCHEMA`: their steps and mixtures first, the traces last. Raises OutputFailed."""
         self._refuse_unshared()
-        name = _name_of(graded, self.retries)
-        self._write_part("steps", name, conformed(_steps(graded), STEPS_SCHEMA, self._run_values))
-        mixtures = conformed(_mixtures(graded), MIXTURES_SCHEMA, self._run_values)
+        name = part_name(graded, self.retries)
+        self._write_part("steps", name, conformed(steps_of(graded), STEPS_SCHEMA, self._run_values))
+        mixtures = conformed(mixtures_of(graded), MIXTURES_SCHEMA, self._run_values)
         if mixtures.num_rows:
             self._write_part("mixtures", name, mixtures)
         self._write_part("traces", name, conformed(graded, TRACES_SCHEMA, self._run_values))
@@ -493,27 +490,3 @@ def _keys(rows: pa.Table) -> pa.Array:
 def _with_large_strings(schema: pa.Schema) -> pa.Schema:
     """The schema with 64-bit offsets of texts."""
     return pa.schema([pa.field(f.name, pa.large_string()) if pa.types.is_string(f.type) else f for f in schema])
-
-
-def _name_of(graded: pa.Table, retries: int) -> str:
-    """Name of a commit's parts. It depends on the traces alone, so a commit that is tried again replaces its parts; but
-    not those from before error rows were taken out."""
-    digest = hashlib.blake2b(f"retry {retries}\0".encode() if retries else b"", digest_size=10)
-    for cell, trace in sorted(zip(graded["cell"].to_pylist(), graded["trace_id"].to_pylist(), strict=True)):
-        digest.update(f"{cell}\0{trace}\0".encode())
-    return f"part-{digest.hexdigest()}"
-
-
-def _steps(graded: pa.Table) -> pa.Table:
-    nested = graded["step_rows"].combine_chunks()
-    keys = graded.select(STEP_KEYS).take(pc.list_parent_indices(nested))
-    flat = pc.list_flatten(nested).flatten()
-    return pa.Table.from_arrays([*keys.columns, *flat], names=[*STEP_KEYS, *(field.name for field in STEP_STRUCT)])
-
-
-def _mixtures(graded: pa.Table) -> pa.Table:
-    nested = graded["mixture_rows"].combine_chunks()
-    cells = graded["cell"].take(pc.list_parent_indices(nested))
-    return pa.Table.from_arrays(
-        [cells, *pc.list_flatten(nested).flatten()], names=["cell", *(field.name for field in MIXTURE_STRUCT)]
-    )
