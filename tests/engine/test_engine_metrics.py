@@ -34,10 +34,10 @@ def generated():
 
 def test_vllm_counts_the_tokens_that_the_run_counts(tmp_path):
     benchmark = load_benchmark(BenchmarkConfig(name="chain_math", split="validation", limit=4))
-    cell = Cell("cell", SmallPolicy(), RoutingOptions(), held(benchmark.rows), benchmark.tokens)
     run = RunFolder.create(tmp_path / "run", "run", {}, [0])
     pools = PoolsConfig(small=PoolConfig(engine_metrics=True))
     with cluster(), session(load_pair("embedded"), pools, roles=[Role.SMALL]) as opened:
+        cell = Cell("cell", SmallPolicy(), RoutingOptions(), held(benchmark.rows), benchmark.tokens)
         evaluate([cell], opened.routers, run)
         tokens = sum(run.read("traces")["tokens_small"].to_pylist())
         deadline_s, counted = time.monotonic() + PATIENCE_S, 0
