@@ -7,7 +7,7 @@ from steer.config.check import usable_pair
 from steer.config.load import SettingsError, load_config
 from steer.config.policy import SteerPolicy
 from steer.config.run import ModelConfig, PairConfig, PoolConfig, PoolsConfig, RunConfig, TokenPrices
-from steer.costs.money import gpu_hours_usd, gpu_seconds, pair_usd, prices_of
+from steer.costs.money import gpu_hours_usd, gpu_seconds, pair_usd, prices_of, recorded_prices, traces_usd
 from steer.traces import Role
 
 CHEAP = TokenPrices(input=0.5, output=2.0)
@@ -72,3 +72,17 @@ def test_a_price_can_be_set_on_a_pair_that_is_given_by_name():
 def test_a_key_below_an_unknown_pair_is_refused_with_the_names():
     with pytest.raises(SettingsError, match="known pairs are embedded"):
         load_config(None, ["pair=embeded", "pair.small.parameters=1"])
+
+
+def test_signals_cost_the_input_price_of_the_model_that_gave_them():
+    nothing, signals = np.zeros(3, int), np.array([1_000_000, 1_000_000, 0])
+    prices = {**PRICES, Role.PRM: TokenPrices(input=7.0, output=1.0)}
+    usd = traces_usd(nothing, nothing, nothing, nothing, signals, ["prm", "judge", None], prices)
+    assert usd[0] == 7.0 and np.isnan(usd[1]) and usd[2] == 0.0
+    assert np.isnan(traces_usd(nothing, nothing, nothing, nothing, signals, [None] * 3, {})).all()
+
+
+def test_the_prices_of_a_run_are_read_from_its_configuration():
+    config = {"pair": pair(prm=None).model_dump(mode="json")}
+    assert recorded_prices(config) == prices_of(pair(prm=None))
+    assert recorded_prices({"pair": "embedded"}) == recorded_prices({"pair": {"small": {"path": "old"}}}) == {}
