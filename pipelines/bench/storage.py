@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.request import Request, urlopen
 
 from steer.config.load import SettingsError
 
@@ -119,6 +120,8 @@ def s3_server() -> Iterator[tuple[str, Counted]]:
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}"
     try:
+        # What an earlier server of this process held is held by moto itself.
+        urlopen(Request(f"{url}/moto-api/reset", method="POST")).close()
         keys = {"aws_access_key_id": "bench", "aws_secret_access_key": "bench", "region_name": "us-east-1"}
         boto3.client("s3", endpoint_url=url, **keys).create_bucket(Bucket=BUCKET)
         app.seen = Requests()
