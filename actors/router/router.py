@@ -376,7 +376,7 @@ class Router:
         tokens = sum(reply.results.tokens_R) + sum(len(step.ids) for step in more)
         finishes = zip(reply.rows, reply.results.finish_R, strict=True)
         steps = sum(row.op in WRITING and finish != Finish.CUT for row, finish in finishes) + len(more)
-        role = reply.rows[0].role
+        role = Role(reply.rows[0].role)  # a row's is a plain integer
         computed = sum(reply.results.prompt_tokens_R) - sum(reply.results.cached_tokens_R)
         stats.computed[role] = stats.computed.get(role, 0) + computed
         for row, seconds in zip(reply.rows, reply.results.seconds_R, strict=True):

@@ -60,8 +60,8 @@ class LiveFile:
             if self._last is None or state == ROUTING:
                 return
             stats = self._last[1]
-        values = counted(stats, self._done_before, at_s, self._last) | {"state": state, "every_s": self._every_s}
         with suppress(Exception):  # The commits report a full disk.
+            values = counted(stats, self._done_before, at_s, self._last) | {"state": state, "every_s": self._every_s}
             self._run.write_file(LIVE_FILE, (json.dumps(values | {"written_s": time.time()}) + "\n").encode())
         self._last = (at_s, stats)
 
