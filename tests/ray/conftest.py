@@ -10,6 +10,7 @@ import ray
 def local_ray():
     """This process is its driver. The value is its address: a `steer` started with it as RAY_ADDRESS runs there, and
     needs no cluster of its own."""
-    ray.init(num_cpus=8, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    # "local": a cluster of its own, also where another one runs on this machine.
+    ray.init("local", num_cpus=8, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
