@@ -35,6 +35,9 @@ class TimedReplica(EngineThread):
     of the steps with a low confidence), `prompt_tokens` (of every prompt). The pool's `max_num_seqs` is the number of
     slots."""
 
+    async def download(self) -> None:
+        """Nothing: there are no weights, and the path is only a name."""
+
     def _load(self) -> tuple["TimedLoop", EngineInfo]:
         info = EngineInfo(
             replica=self._name,
