@@ -14,6 +14,7 @@ Each replica has one stream of answers, whatever the number of calls.
 """
 
 import asyncio
+import contextvars
 import itertools
 import time
 from collections import deque
@@ -87,6 +88,9 @@ class Pool:
         self._trial: Replica | None = None
         """The replica that runs suspects, or is kept free for them."""
         self._tasks: set[asyncio.Task] = set()
+        # Ray counts an actor call to the task in whose context it is made, and cancels it with that task. The end of a
+        # group's `route` must not take with it the calls that all groups share: it would look like a replica's death.
+        self._context = contextvars.copy_context()
         self.messages = 0
         """Messages that came from replicas."""
         self._calls = itertools.count()
@@ -293,7 +297,7 @@ class Pool:
         self._spawn(self._submit(replica, number, self._batch(replica, sent)))
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
+        task = asyncio.get_running_loop().create_task(coroutine, context=self._context)
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
 

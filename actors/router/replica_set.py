@@ -11,6 +11,7 @@ reason.
 """
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -61,6 +62,8 @@ class ReplicaSet:
         self._events = EventLog() if events is None else events
         self._starting: dict[int, Replica] = {}
         """By slot: the number in a replica's name, which a later replica may have again."""
+        self._context = contextvars.copy_context()
+        """In which replicas are started, whoever asks for them (as in `Pool`)."""
         self._tasks: dict[int, asyncio.Task] = {}
         """By slot: the task that starts the replica."""
         self._no_start_before_s = 0.0
@@ -165,7 +168,7 @@ class ReplicaSet:
 
     def _begin(self, slot: int, start: Coroutine[Any, Any, None]) -> asyncio.Task:
         self._starting[slot] = self._spawn(slot)
-        task = self._tasks[slot] = asyncio.get_running_loop().create_task(start)
+        task = self._tasks[slot] = asyncio.get_running_loop().create_task(start, context=self._context)
         task.add_done_callback(lambda done: self._tasks.pop(slot) if self._tasks.get(slot) is done else None)
         return task
 
