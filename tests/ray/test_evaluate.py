@@ -85,7 +85,7 @@ def test_own_data_with_bad_rows_becomes_tables_that_others_can_read(tmp_path, ru
     assert set(steps.max_prob_small) == {0.9}
     assert steps.max_prob_large.isna().all()
     mixtures = run.read("mixtures").to_pandas()
-    assert set(zip(mixtures.cell, mixtures.group, strict=True)) == {
+    assert set(zip(mixtures.cell, mixtures.group_id, strict=True)) == {
         ("small/seed2", "small/seed2/000"),
         *(("steer/seed1", f"steer/seed1/{number:03d}") for number in range(4)),
     }

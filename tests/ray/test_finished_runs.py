@@ -79,7 +79,10 @@ def test_what_it_lacks_is_written_beside_what_it_has(local_ray, folder):
 def test_it_is_resumed_without_a_model_and_nothing_is_written_again(local_ray, folder):
     before, summary = files(folder), json.loads((folder / "summary.json").read_text())
     resume(folder, local_ray)
-    assert files(folder) == before
+    now = files(folder)
+    assert RunFolder.open(folder).read_events().num_rows == 0
+    now.pop(Path("events/empty.parquet"))  # a table that the earlier version did not have
+    assert now == before
     for now, then in zip(json.loads((folder / "summary.json").read_text()), summary, strict=True):
         # A key that the earlier version did not write may be new; what it wrote stays.
         assert {key: now[key] for key in then} == pytest.approx(then, nan_ok=True)
