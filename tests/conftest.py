@@ -1,5 +1,10 @@
 """In which order the tests run: by how much memory they need at the same time."""
 
+from hypothesis import settings
+
+settings.register_profile("steer", deadline=None)  # a busy machine is no fault of what is tested
+settings.load_profile("steer")
+
 WHOLE_RUNS = ("test_job_submit.py", "test_notebooks.py", "test_routed_run.py", "test_signalled_run.py")
 """Files whose runs on real engines start up to five engines in processes of their own, 2 GB each, on a cluster of their
 own."""

@@ -28,6 +28,7 @@ from campaigns.watch import kill_left, marked, titled
 from paths import ROOT
 
 from steer.storage.run_folder import RunFolder
+from steer.storage.schemas import RUN_FIELDS
 
 KILLS = 20
 VICTIMS = {
@@ -53,7 +54,10 @@ WAIT_S = (0.5, 4.0)
 """A kill comes so long after the last one, or after the run has begun to journal."""
 MARK = "STEER_KILLS_RUN"
 PATIENCE_S = 180.0
-TIMING = ("seconds", "fit_ms", "routing_seconds", "replica", "cached_tokens", "prompt_tokens", "prefill_small")
+TIMING = (
+    *("seconds", "fit_ms", "routing_seconds", "replica", "cached_tokens", "prompt_tokens", "prefill_small"),
+    *RUN_FIELDS.names,
+)
 REREAD = (*TIMING, "prefill_large", "flops_full")
 """What may differ: times, and what a new replica reads again, which is computed and charged."""
 

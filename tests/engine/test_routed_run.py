@@ -17,11 +17,12 @@ from steer.config.pairs import load_pair
 from steer.config.policy import SteerPolicy
 from steer.config.run import BenchmarkConfig, PoolsConfig, RoutingOptions
 from steer.storage.run_folder import RunFolder
+from steer.storage.schemas import RUN_FIELDS
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine]
 
 QUESTIONS = 48
-TIMING = {"seconds", "fit_ms", "routing_seconds"}
+TIMING = {"seconds", "fit_ms", "routing_seconds", *RUN_FIELDS.names}
 CACHE = {"cached_tokens", "prompt_tokens", "prefill_small", "prefill_large", "flops_full", "replica"}
 """Differ when a replica starts with another prefix cache; never the answers."""
 

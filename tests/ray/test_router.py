@@ -21,12 +21,12 @@ from steer.config.policy import (
     SteerPolicy,
 )
 from steer.config.run import ModelConfig, PairConfig, PoolConfig, PoolsConfig, RoutingOptions
-from steer.storage.schemas import ROUTED_SCHEMA
+from steer.storage.schemas import ROUTED_SCHEMA, RUN_FIELDS
 from steer.traces import PAIR, Role
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
-TIMING = {"seconds", "fit_ms", "routing_seconds", "replica", "cached_tokens", "prompt_tokens"}
+TIMING = {"seconds", "fit_ms", "routing_seconds", "replica", "cached_tokens", "prompt_tokens", *RUN_FIELDS.names}
 
 
 def questions(n, prompt="question {}"):
