@@ -82,9 +82,8 @@ def download(path: str, engine: Mapping[str, Any]) -> None:
     try:
         names = HfApi().list_repo_files(path, **where)
         snapshot_download(path, allow_patterns=needed_files(names), cache_dir=engine.get("download_dir"), **where)
-    except (
-        Exception
-    ) as failure:  # a connection's errors are of classes of the client that the Hub's library is built on
+    except Exception as failure:
+        # A connection's errors are of classes of the client that the Hub's library is built on.
         try:
             snapshot_download(path, local_files_only=True, cache_dir=engine.get("download_dir"), **where)
         except Exception:

@@ -22,6 +22,7 @@ from pipelines.report.summary import cells_with_seconds
 from pipelines.report.time_spent import added, spent
 from steer.config.run import PoolsConfig
 from steer.costs.money import HOUR_S, gpu_hours_usd, gpu_seconds
+from steer.events import What
 from steer.storage.filesystem import OutputFailed
 from steer.storage.run_folder import RunFolder
 from steer.traces import PAIR, Role
@@ -90,11 +91,7 @@ def counted(before: RouterStats, after: RouterStats, pools: PoolsConfig) -> dict
     for name in ("tokens", "steps"):
         by_role = {role.label: f"{name}_{role.label}" for role in PAIR}
         found[name] = {label: getattr(after, key) - getattr(before, key) for label, key in by_role.items()}
-    return {
-        **found,
-        "gpu_s": gpu_seconds(held_s, pools),
-        "replaced_replicas": after.replaced - before.replaced,
-    }
+    return {**found, "gpu_s": gpu_seconds(held_s, pools)}
 
 
 def add_uncounted(run: RunFolder) -> None:
@@ -170,7 +167,9 @@ def _add(run: RunFolder, taken: Mapping[str, Any]) -> None:
         run.update(
             cells=cells_with_seconds(run, taken["cells"], taken["wall_s"]),
             time=added(described.get("time") or {}, taken["time"]),
-            engines=engines | {name: _sum(engines.get(name), more) for name, more in taken["engines"].items()},
+            engines=engines
+            | {name: _sum(engines.get(name), more) for name, more in taken["engines"].items()}
+            | {"replaced_replicas": run.count_events(What.DIED)},
             counted=taken["id"],
         )
     run.remove_file(FILE)

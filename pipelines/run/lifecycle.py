@@ -41,7 +41,6 @@ from steer.config.run import PairConfig, PoolsConfig
 from steer.config.secrets import MASK, hidden, masked, remember
 from steer.config.shares import pool_shares
 from steer.error_kinds import ErrorKind
-from steer.events import What
 from steer.storage.retry import mark_errors, take_out_marked
 from steer.storage.run_folder import RunFolder
 from steer.traces import Role
@@ -175,9 +174,6 @@ class Lifecycle:
             if self.resumed is not None and not self._supervisor.started:
                 self._refuse_unplaceable()
             self._supervisor.evaluate(left, partial(evaluate_with_progress, pools=self._config.pools))
-            self._supervisor.session().events.flush()
-            replaced = self.run.count_events(What.DIED)
-            self.run.update(engines=self.run.describe()["engines"] | {"replaced_replicas": replaced})
 
 
 def evaluate_with_progress(cells: Sequence[Cell], started: Session, run: RunFolder, pools: PoolsConfig) -> None:
@@ -193,8 +189,10 @@ def evaluate_with_progress(cells: Sequence[Cell], started: Session, run: RunFold
         # that the totals could not be written.
         if has_lock(run):
             with suppress(Exception):
+                started.events.flush()
                 meter.end()
         raise
+    started.events.flush()  # the totals count the deaths in its table
     started.counted.append(meter.end(grading_s))
     run.update(engines=run.describe()["engines"] | described(started))
 

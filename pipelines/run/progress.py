@@ -13,6 +13,7 @@ from typing import NamedTuple, Self, TextIO
 
 from actors.router.stats import RouterStats
 from pipelines.watch.frame import duration
+from pipelines.watch.live_file import left_s
 
 LINE_S = 10.0
 """Seconds between two lines in a log: often enough to see that a run is alive, seldom enough for a run of days."""
@@ -76,10 +77,8 @@ def progress_text(now: ProgressSnapshot, before: ProgressSnapshot) -> str:
 
 
 def eta_s(now: ProgressSnapshot) -> float | None:
-    """Seconds left at the mean pace so far. None: no trace is done, or the total is not known."""
-    if not now.done or not now.total:
-        return None
-    return now.at_s * max(now.total - now.done, 0) / now.done
+    """See `left_s`."""
+    return left_s(now.at_s, now.done, now.total)
 
 
 def start_text(counts: RouterStats) -> str:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from pipelines.report.frames import rows_of
 from steer.storage.columns import model_names, run_id
 from steer.storage.one_cell import from_one_cell
+from steer.storage.parts import joined
 from steer.storage.questions import with_all_columns
 from steer.storage.run_folder import RunFolder
 from steer.storage.schemas import RUN_FIELDS, SCHEMAS
@@ -86,16 +87,7 @@ class ExportedRun:
         Raises FileNotFoundError if parts of it were merged meanwhile. Then the run is to be read again.
         """
         schema = TABLES[table]
-        held: list[pa.Table] = []
-        size = 0
-        for rows in self._rows(table):
-            held.append(rows.select(schema.names).cast(schema))
-            size += rows.nbytes
-            if size >= PIECE_BYTES:
-                yield pa.concat_tables(held)
-                held, size = [], 0
-        if size:
-            yield pa.concat_tables(held)
+        yield from joined((rows.select(schema.names).cast(schema) for rows in self._rows(table)), PIECE_BYTES)
 
     def _rows(self, table: str) -> Iterator[pa.Table]:
         if table == "runs":

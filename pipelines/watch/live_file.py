@@ -88,7 +88,7 @@ def counted(
             "done": done,
             "errors": stats.errors,
         },
-        "eta_s": at_s * max(total - done, 0) / done if done and total else None,
+        "eta_s": left_s(at_s, done, total),
         "tokens_per_s": max(tokens, 0) / seconds,
         "tokens": {"small": stats.tokens_small, "large": stats.tokens_large},
         "steps": {"small": stats.steps_small, "large": stats.steps_large},
@@ -103,6 +103,11 @@ def counted(
         "fit_s": stats.fit_s,
         "journal_s": stats.journal_s,
     }
+
+
+def left_s(at_s: float, done: int, total: int) -> float | None:
+    """Seconds left at the mean pace of the `at_s` so far. None: no trace is done, or the total is not known."""
+    return at_s * max(total - done, 0) / done if done and total else None
 
 
 def read_live(run: RunFolder) -> dict[str, Any] | None:

@@ -145,18 +145,12 @@ class Parts:
 
     def _row_groups(self, paths: Iterable[str], schema: pa.Schema, values: RunValues) -> Iterator[pa.Table]:
         """The rows of the parts as tables of about `ROW_GROUP_BYTES`."""
-        held: list[pa.Table] = []
-        size = 0
+        yield from joined(self._tables(paths, schema, values), ROW_GROUP_BYTES)
+
+    def _tables(self, paths: Iterable[str], schema: pa.Schema, values: RunValues) -> Iterator[pa.Table]:
         for path in paths:
             with self._fs.open_input_file(path) as file:
-                for rows in tables_of(pq.ParquetFile(file), schema, values):
-                    held.append(rows)
-                    size += rows.nbytes
-                    if size >= ROW_GROUP_BYTES:
-                        yield pa.concat_tables(held)
-                        held, size = [], 0
-        if held:
-            yield pa.concat_tables(held)
+                yield from tables_of(pq.ParquetFile(file), schema, values)
 
     def _replaced(self, paths: Iterable[str]) -> set[str]:
         """Names of all parts that one of these replaces."""
@@ -193,6 +187,20 @@ class Parts:
         """Bytes of every part, by its path."""
         found = self._fs.get_file_info(fs.FileSelector(self._folder, allow_not_found=True))
         return {info.path: info.size for info in found if info.path.endswith(".parquet") and info.base_name[0] != "."}
+
+
+def joined(tables: Iterable[pa.Table], least_bytes: int) -> Iterator[pa.Table]:
+    """The rows of small tables as tables of at least so many bytes, but for the last. None of them is empty."""
+    held: list[pa.Table] = []
+    size = 0
+    for rows in tables:
+        held.append(rows)
+        size += rows.nbytes
+        if size >= least_bytes:
+            yield pa.concat_tables(held)
+            held, size = [], 0
+    if size:
+        yield pa.concat_tables(held)
 
 
 def tables_of(parquet: pq.ParquetFile, schema: pa.Schema, values: RunValues) -> Iterator[pa.Table]:
