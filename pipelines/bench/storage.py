@@ -1,11 +1,13 @@
 """`steer bench storage`: what a run asks of an object store, and how much of its time the journal takes there.
 
-The store is moto's S3 server, in this process; it needs the package `moto[s3]` with Flask. The run is `steer run`, a
-process of its own on a Ray of its own, whose folder is a bucket of that server. Every request is counted as the server
-sees it. On the local disk the same run shows what it takes without a store.
+The store is moto's S3 server, in a process of its own; it needs the package `moto[s3]` with Flask. The run is
+`steer run`, a process of its own on a Ray of its own, whose folder is a bucket of that server. Every request is counted
+as the server sees it. On the local disk the same run shows what it takes without a store.
 """
 
 import json
+import logging
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -13,10 +15,10 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from typing import Any
-from urllib.request import Request, urlopen
 
 from steer.config.load import SettingsError
 
@@ -97,39 +99,68 @@ class Counted:
         return self._app(environ, start_response)
 
 
+class Store:
+    """An S3 server that counts its requests, in another process. `url`: where it answers."""
+
+    def __init__(self, url: str, line: Connection):
+        self.url = url
+        self._line = line
+
+    def taken(self) -> Requests:
+        """The requests since the last call, or since the bucket was made."""
+        self._line.send(None)
+        seen: Requests = self._line.recv()
+        return seen
+
+
 @contextmanager
-def s3_server() -> Iterator[tuple[str, Counted]]:
-    """(URL, counting application) of moto's S3 server while the block runs, with an empty bucket `BUCKET`.
+def s3_server() -> Iterator[Store]:
+    """moto's S3 server while the block runs, with an empty bucket `BUCKET`.
+
+    It has a process of its own. vLLM looks through the globals of all modules when it loads a model, and those of Flask
+    raise at a look: no engine could be started in a process that has imported it.
 
     Raises SettingsError if moto is not installed.
     """
+    spawn = multiprocessing.get_context("spawn")
+    line, end = spawn.Pipe()
+    process = spawn.Process(target=_serve, args=(end,), name="s3 server", daemon=True)
+    process.start()
+    end.close()
     try:
-        import logging
+        begun = line.recv()
+        if isinstance(begun, ImportError):
+            raise SettingsError(f"steer bench storage needs moto: pip install 'moto[s3]' flask flask-cors ({begun})")
+        yield Store(begun, line)
+    finally:
+        line.close()
+        process.join()
 
+
+def _serve(line: Connection) -> None:
+    """Serve until the other end of `line` is closed. Sends the URL, or the ImportError; then, each time that something
+    comes in, the requests since the last time."""
+    try:
         import boto3
         from moto.server import DomainDispatcherApplication, create_backend_app
         from werkzeug.serving import make_server
     except ImportError as missing:
-        raise SettingsError(
-            f"steer bench storage needs moto: pip install 'moto[s3]' flask flask-cors ({missing})"
-        ) from missing
+        line.send(missing)
+        return
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     app = Counted(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, name="s3 server", daemon=True)
-    thread.start()
+    threading.Thread(target=server.serve_forever, name="s3 server", daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
-    try:
-        # What an earlier server of this process held is held by moto itself.
-        urlopen(Request(f"{url}/moto-api/reset", method="POST")).close()
-        keys = {"aws_access_key_id": "bench", "aws_secret_access_key": "bench", "region_name": "us-east-1"}
-        boto3.client("s3", endpoint_url=url, **keys).create_bucket(Bucket=BUCKET)
-        app.seen = Requests()
-        yield url, app
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    keys = {"aws_access_key_id": "bench", "aws_secret_access_key": "bench", "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=url, **keys).create_bucket(Bucket=BUCKET)
+    app.seen = Requests()
+    line.send(url)
+    with suppress(EOFError):
+        while True:
+            line.recv()
+            seen, app.seen = app.seen, Requests()
+            line.send(seen)
 
 
 def bench_storage(
@@ -146,11 +177,11 @@ def bench_storage(
         raise SettingsError(f"--policies: there is no {unknown[0]!r}, but {', '.join(WAYS)}")
     rows = []
     for way in ways:
-        with s3_server() as (url, app):
+        with s3_server() as store:
             out = f"s3://{BUCKET}/run"
-            environ = store_environ(url)
+            environ = store_environ(store.url)
             _run(out, [f"pair={pair}", f"benchmark.limit={questions}", *WAYS[way]], environ)
-            seen, app.seen = app.seen, Requests()
+            seen = store.taken()
             described = _described(out, environ)
         rows.append(row_of(way, questions, seen, described, detailed))
     return rows
