@@ -26,6 +26,7 @@ from actors.engine.arguments import set_environment
 from actors.engine.checkpoint import DownloadFailed, count_parameters, download, model_folder
 from actors.engine.in_flight import Answer, Outbox, in_columns
 from steer.config.run import ModelConfig, PoolConfig
+from steer.config.secrets import hidden, remember
 from steer.messages import CallAnswers, EngineInfo, StepBatch, StepResults
 
 ADMIT, CUT = "admit", "cut"
@@ -37,6 +38,7 @@ class EngineThread(ABC):
 
     def __init__(self, name: str, model: ModelConfig, pool: PoolConfig, measures: tuple[str, ...]):
         """`measures`: of `steer.traces.MEASURES`."""
+        remember(model.engine)
         self._name = name
         self._model = model
         self._pool = pool
@@ -54,7 +56,9 @@ class EngineThread(ABC):
         try:
             await asyncio.to_thread(download, self._model.path, self._model.engine)
         except DownloadFailed as failure:
-            raise RuntimeError(f"replica {self._name} cannot download {self._model.path}: {failure}") from failure
+            reason = f"replica {self._name} cannot download {self._model.path}: {failure}"
+            # Its text is in the reason; as a cause Ray would print it unhidden.
+            raise RuntimeError(hidden(reason)) from None
 
     def __repr__(self) -> str:
         """The name of the actor in Ray's logs and dashboard."""
@@ -105,9 +109,9 @@ class EngineThread(ABC):
         try:
             loop, info = self._load()
         except Exception as error:
-            traceback.print_exc()
+            print(hidden(traceback.format_exc()), file=sys.stderr)
             reason = f"replica {self._name} cannot load {self._model.path}: {type(error).__name__}: {error}"
-            self._loaded.set_exception(RuntimeError(reason))
+            self._loaded.set_exception(RuntimeError(hidden(reason)))
             return
         self._loaded.set_result(info)
         try:
@@ -116,8 +120,7 @@ class EngineThread(ABC):
                 if loop.unfinished:
                     loop.advance()
         except BaseException:
-            traceback.print_exc()
-            sys.stderr.flush()
+            print(hidden(traceback.format_exc()), file=sys.stderr, flush=True)
             os._exit(1)
 
     def _read_inbox(self, loop) -> None:

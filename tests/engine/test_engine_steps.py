@@ -341,11 +341,15 @@ def test_an_empty_batch_only_drops(small):
     assert answer.row_R == [] and answer.scores_RS.shape == (0, SCORES)
 
 
-def test_a_model_that_cannot_be_loaded_says_so(tmp_path):
+def test_a_model_that_cannot_be_loaded_says_so_without_its_secrets(tmp_path, capfd):
     from actors.engine.replica import EngineReplica
     from steer.config.run import ModelConfig, PoolConfig
     from steer.traces import MEASURES
 
-    replica = EngineReplica("lost-0", ModelConfig(path=str(tmp_path / "nowhere")), PoolConfig(), MEASURES)
-    with pytest.raises(RuntimeError, match="lost-0 cannot load"):
+    model = ModelConfig(path=str(tmp_path / "made-up-token"), engine={"hf_token": "made-up-token"})
+    replica = EngineReplica("lost-0", model, PoolConfig(), MEASURES)
+    with pytest.raises(RuntimeError, match="lost-0 cannot load") as failure:
         asyncio.run(replica.describe())
+    printed = "".join(capfd.readouterr())
+    assert "Traceback" in printed
+    assert "made-up-token" not in printed + str(failure.value)

@@ -1,11 +1,19 @@
-"""A node's metrics page, as Prometheus reads it: what it says of a run that is over is what the run's tables say."""
+"""A node's metrics page, as Prometheus reads it: what it says of a run that is over is what the run's tables say, and
+what the dashboard asks is answered."""
 
+import json
+import shutil
+import subprocess
 import time
 import urllib.request
+from urllib.error import URLError
+from urllib.parse import urlencode
 
 import pytest
 import ray
+from dashboard import expressions
 from patience import PATIENCE_S
+from ports import free_ports
 from prometheus_client.parser import text_string_to_metric_families
 from test_several_routers import N, cells, new_run, opened_session
 
@@ -16,13 +24,18 @@ from steer.traces import PAIR
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 ROUTERS = 2
+NEVER = (names.FAILED, names.REPLACED, names.GPU_S, names.USD)
+"""What this run never counts: a counter that counted nothing has no series."""
+
+
+def metrics_page():
+    node = ray.nodes()[0]
+    return f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}"
 
 
 def scrape(run):
     """What the page says of a run: by name (without Ray's prefix), by (router, role, state), the value."""
-    node = ray.nodes()[0]
-    url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as page:
+    with urllib.request.urlopen(f"http://{metrics_page()}/metrics", timeout=10) as page:
         families = text_string_to_metric_families(page.read().decode())
     found = {}
     for sample in (sample for family in families for sample in family.samples):
@@ -36,8 +49,54 @@ def total(values, role=None):
     return sum(value for (_, of_role, _), value in values.items() if role is None or of_role == role.label)
 
 
+class Prometheus:
+    """A server of Prometheus at `url`."""
+
+    def __init__(self, url):
+        self.url = url
+
+    def ask(self, path, **query):
+        """The data of an answer of its HTTP API."""
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urlencode(query)}", timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def series(self, expression):
+        """What an expression has given at any second since the server started."""
+        now_s = time.time()
+        return self.ask("query_range", query=expression, start=now_s - PATIENCE_S, end=now_s, step=1)["result"]
+
+
 @pytest.fixture(scope="module")
-def finished(local_ray, tmp_path_factory):
+def prometheus(local_ray, tmp_path_factory):
+    """Prometheus, which reads this node's page every second; None where it is not installed."""
+    if shutil.which("prometheus") is None:
+        yield None
+        return
+    folder = tmp_path_factory.mktemp("prometheus")
+    config = {
+        "global": {"scrape_interval": "1s"},
+        "scrape_configs": [{"job_name": "ray", "static_configs": [{"targets": [metrics_page()]}]}],
+    }
+    (folder / "prometheus.yml").write_text(json.dumps(config))  # YAML too
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    options = {"config.file": folder / "prometheus.yml", "storage.tsdb.path": folder, "web.listen-address": address}
+    command = ["prometheus", *(f"--{name}={value}" for name, value in options.items())]
+    with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
+        try:
+            server, deadline_s = Prometheus(f"http://{address}"), time.monotonic() + PATIENCE_S
+            while time.monotonic() < deadline_s:
+                try:
+                    if server.ask("query", query="up == 1")["result"]:
+                        break
+                except URLError:
+                    continue
+            yield server
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def finished(local_ray, prometheus, tmp_path_factory):
     """A run by two routers, what they counted, and the page once the last trace is on it."""
     run = new_run(tmp_path_factory.mktemp("metrics") / "scraped")
     with opened_session(run, ROUTERS) as opened:
@@ -69,12 +128,25 @@ def test_the_page_holds_the_values_of_the_finished_run(finished):
 
 def test_each_router_has_its_own_series_of_every_metric(finished):
     *_, page = finished
-    never = {
-        names.FAILED.name,
-        names.REPLACED.name,
-        names.GPU_S.name,
-        names.USD.name,
-    }  # a counter that counted nothing has no series
-    assert set(page) == {metric.name for metric in names.METRICS} - never
+    assert set(page) == {metric.name for metric in names.METRICS} - {metric.name for metric in NEVER}
     for values in page.values():
         assert {router for router, _, _ in values} == {"0", "1"}
+
+
+def test_prometheus_answers_every_panel_of_the_dashboard(finished, prometheus):
+    if prometheus is None:
+        pytest.skip("prometheus is not installed")
+    run, *_ = finished
+    of_grafana = {"$run": run.name, "$__rate_interval": "1m"}
+    waiting = {expression for expression in expressions() if "ray_vllm_" not in expression}
+    never = {expression for expression in waiting if any(f"ray_{metric.name}" in expression for metric in NEVER)}
+    deadline_s = time.monotonic() + PATIENCE_S
+    while waiting - never and time.monotonic() < deadline_s:
+        for expression in sorted(waiting):
+            asked = expression
+            for variable, value in of_grafana.items():
+                asked = asked.replace(variable, value)
+            if prometheus.series(asked):
+                waiting.remove(expression)
+    assert waiting <= never
+    assert run.name in prometheus.ask("label/run/values")

@@ -1,6 +1,5 @@
 """What an operator hands to Prometheus and Grafana: it names only exported metrics, and says when to wake somebody."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dashboard import expressions, panels
 from paths import ROOT
 
 from actors.router.metrics.names import METRICS
@@ -27,13 +27,7 @@ def alerts():
     return {rule["alert"]: rule for rule in group["rules"]}
 
 
-def panels():
-    top = json.loads((FOLDER / "grafana/dashboards/steer.json").read_text())["panels"]
-    return [panel for each in top for panel in (each, *each.get("panels", ())) if panel["type"] != "row"]
-
-
-EXPRESSIONS = [target["expr"] for panel in panels() for target in panel["targets"]]
-EXPRESSIONS += [rule["expr"] for rule in alerts().values()]
+EXPRESSIONS = expressions() + [rule["expr"] for rule in alerts().values()]
 
 
 def metrics_in(expression):
