@@ -167,7 +167,7 @@ class ReplicaSet:
     # --- one replica ----------------------------------------------------------------------------------------------
 
     def _begin(self, slot: int, start: Coroutine[Any, Any, None]) -> asyncio.Task:
-        self._starting[slot] = self._spawn(slot)
+        self._starting[slot] = self._context.run(self._spawn, slot)
         task = self._tasks[slot] = asyncio.get_running_loop().create_task(start, context=self._context)
         task.add_done_callback(lambda done: self._tasks.pop(slot) if self._tasks.get(slot) is done else None)
         return task

@@ -1,6 +1,7 @@
 """How many replicas a set starts, on replicas that load or die as they are told. No cluster is needed."""
 
 import asyncio
+import contextvars
 import itertools
 import time
 
@@ -13,6 +14,7 @@ from steer.config.run import ModelConfig, PoolConfig
 from steer.traces import Role
 
 DIES, LOADS, FAILS = "dies", "loads", "fails"
+ASKED_BY = contextvars.ContextVar("asked_by", default="the set")
 
 
 class Told:
@@ -23,9 +25,10 @@ class Told:
     def __init__(self, name, what):
         self.name, self.what, self.number = name, what, next(self.numbers)
         self.node, self.calls, self.in_flight, self.busy_s, self.replica_s = "node", 0, 0, 0.0, 0.0
-        self.asked_s, self.killed = time.monotonic(), False
+        self.asked_s, self.killed, self.asked_by = time.monotonic(), False, [ASKED_BY.get()]
 
     async def load(self, patient):
+        self.asked_by.append(ASKED_BY.get())
         if self.what == DIES:
             raise ReplicaDied("told so")
         if self.what == FAILS:
@@ -81,6 +84,22 @@ def test_scaling_while_a_dead_replica_is_replaced_starts_no_second_one(told, mon
     asyncio.run(run())
     assert [(replica.what, replica.killed) for replica in spawned] == [(DIES, True), (LOADS, False)]
     assert list(made.live.values()) == spawned[1:] and made.starting == 0
+
+
+def test_a_replica_belongs_to_no_task_that_has_the_set_start_it(told, monkeypatch):
+    """Ray cancels what was called in a task's context with that task."""
+    monkeypatch.setattr(replica_set, "lost_nodes", no_nodes)
+    made, spawned, _ = told(LOADS)
+
+    async def run():
+        ASKED_BY.set("a group's route")
+        made.scale_to(1)
+        await idle(made)
+        made.replace_dead(spawned[0], "told so")
+        await idle(made)
+
+    asyncio.run(run())
+    assert [replica.asked_by for replica in spawned] == [["the set", "the set"]] * 2
 
 
 def test_a_model_that_dies_again_and_again_fails_the_run_with_the_reason(told, monkeypatch):
