@@ -19,6 +19,7 @@ import pytest
 import yaml
 from patience import PATIENCE_S
 from ports import free_ports
+from test_metrics import scrape, total
 
 pytestmark = pytest.mark.ray
 
@@ -30,7 +31,8 @@ ANSWER = "The answer is \\boxed{7}."
 
 
 class Server:
-    def __init__(self, folder: Path, pools=None, **endpoint):
+    def __init__(self, folder: Path, pools=None, address=None, **endpoint):
+        """`address`: of the Ray cluster to run on; None: one of its own."""
         self.mark = folder / "end"
         """Traces of the small model end while this file is there."""
         self.mark.touch()
@@ -52,6 +54,7 @@ class Server:
         path.write_text(yaml.safe_dump(config))
         command = [sys.executable, "-m", "pipelines.cli", "serve", str(path), "--port", str(self.port)]
         environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"STEER_API_KEY": KEY}
+        environment |= {"RAY_ADDRESS": address} if address else {}
         self.log = (folder / "log").open("w")
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=self.log, text=True
@@ -121,7 +124,7 @@ def start(tmp_path):
             server.close()
 
 
-def total(health: dict) -> int:
+def tokens(health: dict) -> int:
     return health["tokens"]["small"] + health["tokens"]["large"]
 
 
@@ -139,7 +142,7 @@ class TestOpenAIsClient:
         assert choice.message.content.endswith(ANSWER) and choice.finish_reason == "stop" and answered.model == model
         assert usage.completion_tokens == usage.steer["small"]["generated"] + usage.steer["large"]["generated"] > 0
         assert raw.headers["x-steer-tokens-large"] == str(usage.steer["large"]["generated"])
-        assert total(server.health()) - total(before) == usage.completion_tokens
+        assert tokens(server.health()) - tokens(before) == usage.completion_tokens
 
     def test_a_stream_has_the_same_text_and_its_usage(self, server):
         asked = {"model": "steer/made-up", "messages": HI, "seed": 2}
@@ -246,7 +249,7 @@ def test_a_client_that_goes_away_ends_its_request(server, stream):
 
 
 def test_requests_beyond_the_queue_are_refused_and_the_others_are_answered(server):
-    before = total(server.health())
+    before = tokens(server.health())
     with server.endless(), ThreadPoolExecutor(MAX_LIVE + MAX_QUEUED) as clients:
         taken = [clients.submit(server.post, seed=i) for i in range(MAX_LIVE + MAX_QUEUED)]
         server.wait_until(lambda health: (health["live"], health["queued"]) == (MAX_LIVE, MAX_QUEUED))
@@ -256,7 +259,7 @@ def test_requests_beyond_the_queue_are_refused_and_the_others_are_answered(serve
         server.mark.touch()
         answered = [one.result() for one in taken]
     assert [one.status_code for one in answered] == [200] * len(answered)
-    assert total(server.health()) - before == sum(one.json()["usage"]["completion_tokens"] for one in answered)
+    assert tokens(server.health()) - before == sum(one.json()["usage"]["completion_tokens"] for one in answered)
 
 
 def test_the_log_holds_no_text(server):
@@ -300,4 +303,16 @@ def test_several_routers_have_a_share_of_the_pools_each(start):
     found = [server.health() for _ in range(20)]
     assert all(health["replicas"] == {"small": 1, "large": 1} for health in found)
     assert all(0 < health["requests"]["answered"] < 40 for health in found), "both routers had requests"
+    assert server.close() == 0
+
+
+def test_the_metrics_page_of_its_node_counts_what_health_counts(start, local_ray):
+    server = start(address=local_ray)
+    assert server.post().status_code == 200
+    wanted, until_s, page = tokens(server.health()), time.monotonic() + PATIENCE_S, {}
+    while total(page.get("steer_tokens_total", {})) < wanted and time.monotonic() < until_s:
+        page = scrape("steer/made-up")
+    assert total(page["steer_tokens_total"]) == wanted > 0
+    assert total(page["steer_traces_done_total"]) == 1
+    assert total(page["steer_traces_live"]) == 0
     assert server.close() == 0
