@@ -4,6 +4,7 @@ Invariant: nothing is exported while rows pass through the router. A task of its
 seconds, and once more when the router has closed, so that the page keeps the values of the finished run.
 """
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -18,6 +19,10 @@ from steer.traces import PAIR, Role
 
 EXPORT_S = 5.0
 """Seconds between two exports. Ray 2.60 itself sends a process's metrics to its node every 10 s."""
+
+ZERO = sys.float_info.min
+"""With what a counter begins: Ray's take no 0, and this is gone with the first real count. Prometheus sees an increase
+only of a series that it has seen before, so without it the first deaths and error rows would raise no alert."""
 
 
 class Sample(NamedTuple):
@@ -98,7 +103,10 @@ class Exporter:
                 metric.set(float(sample.value), sample.labels)
                 continue
             key = (sample.metric.name, tuple(sample.labels.values()))
-            more = float(sample.value) - self._exported.get(key, 0.0)
+            if key not in self._exported:
+                metric.inc(ZERO, sample.labels)
+                self._exported[key] = 0.0
+            more = float(sample.value) - self._exported[key]
             if more > 0:  # Ray's counters take nothing else.
                 metric.inc(more, sample.labels)
                 self._exported[key] = float(sample.value)
