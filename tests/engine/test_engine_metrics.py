@@ -1,13 +1,11 @@
 """vLLM's own metrics of a replica, on the metrics page of its node."""
 
 import time
-import urllib.request
 
+import metrics_page
 import pytest
-import ray
 from held_rows import held
 from patience import PATIENCE_S
-from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.run.cells import Cell
 from pipelines.run.evaluate import evaluate
@@ -24,11 +22,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.engine]
 
 def generated():
     """Tokens that vLLM says it generated, by the model's name; empty if its metrics are not on the page."""
-    node = ray.nodes()[0]
-    url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as page:
-        families = text_string_to_metric_families(page.read().decode())
-    samples = [sample for family in families for sample in family.samples]
+    samples = metrics_page.samples()
     return {s.labels["model_name"]: s.value for s in samples if s.name == "ray_vllm_generation_tokens_total"}
 
 

@@ -9,12 +9,11 @@ import urllib.request
 from urllib.error import URLError
 from urllib.parse import urlencode
 
+import metrics_page
 import pytest
-import ray
 from dashboard import expressions
 from patience import PATIENCE_S
 from ports import free_ports
-from prometheus_client.parser import text_string_to_metric_families
 from test_several_routers import N, cells, new_run, opened_session
 
 from actors.router.metrics import names
@@ -28,17 +27,10 @@ NEVER = (names.FAILED, names.REPLACED, names.GPU_S)
 """What this run never counts."""
 
 
-def metrics_page():
-    node = ray.nodes()[0]
-    return f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}"
-
-
 def scrape(run):
     """What the page says of a run: by name (without Ray's prefix), by (router, role, state), the value."""
-    with urllib.request.urlopen(f"http://{metrics_page()}/metrics", timeout=10) as page:
-        families = text_string_to_metric_families(page.read().decode())
     found = {}
-    for sample in (sample for family in families for sample in family.samples):
+    for sample in metrics_page.samples():
         if sample.labels.get(names.RUN) == run:
             key = tuple(sample.labels.get(label) for label in (names.ROUTER, names.ROLE, names.STATE))
             found.setdefault(sample.name.removeprefix("ray_"), {})[key] = sample.value
@@ -75,7 +67,7 @@ def prometheus(local_ray, tmp_path_factory):
     folder = tmp_path_factory.mktemp("prometheus")
     config = {
         "global": {"scrape_interval": "1s"},
-        "scrape_configs": [{"job_name": "ray", "static_configs": [{"targets": [metrics_page()]}]}],
+        "scrape_configs": [{"job_name": "ray", "static_configs": [{"targets": [metrics_page.address()]}]}],
     }
     (folder / "prometheus.yml").write_text(json.dumps(config))  # YAML too
     address = f"127.0.0.1:{free_ports(1)[0]}"

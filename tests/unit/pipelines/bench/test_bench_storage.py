@@ -49,11 +49,12 @@ def test_a_file_is_one_request_and_no_copy():
             text=True,
         )
         assert process.stdout.readline() == "BEGUN\n"
-        store.taken()
+        before = store.taken().by_kind
         process.communicate("\n", timeout=120)
         counted = store.taken().by_kind
     assert process.returncode == 0
     assert counted == {"PUT": 2, "HEAD": 1, "GET": 1}
+    assert before["COPY"] == before["PART"] == 0
 
 
 def test_the_store_leaves_this_process_able_to_load_a_model():
